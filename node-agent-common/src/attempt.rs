@@ -1,0 +1,117 @@
+//! What the kernel side remembers of attempts and conversations.
+
+use crate::Tuple;
+
+/// One try to open a connection, from its first sighting to its outcome or its deadline.
+///
+/// Key: the [`Tuple`] of its packets. Each `u8` sighting is written once, 0 to 1, never back: two processors
+/// that write it at the same time write the same.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// Monotonic time of the first sighting, nanoseconds. A later value means that the entry was replaced.
+    pub first_ns: u64,
+    /// Return address of the first drop (`location` of `kfree_skb`); 0 without one.
+    pub drop_location: u64,
+    /// The epoch in which it began; its outcome counts in that epoch.
+    pub epoch: u32,
+    /// TCP: initial sequence number, host order. 0 for UDP.
+    pub sequence: u32,
+    /// Interface that passed it in from a pod; 0 when none did.
+    pub source_ifindex: u32,
+    /// Interface that passed it out to a pod; 0 when none did.
+    pub destination_ifindex: u32,
+    /// `skb_drop_reason` of the first drop, the running kernel's number; 0 without one.
+    pub drop_reason: u32,
+    /// Network namespace (inode) of the first drop; 0 without one.
+    pub drop_netns: u32,
+    /// How many of its packets were dropped.
+    pub drops: u32,
+    /// How often its first packet was sent again.
+    pub retransmissions: u32,
+    /// 1 when a packet of it was dropped.
+    pub dropped: u8,
+    /// Class of the first drop, see [`crate::maps::drop_class`].
+    pub drop_class: u8,
+    /// 1 when an ICMP error or RST came towards the source from somewhere on the way.
+    pub rejected: u8,
+    /// ICMP type of that error; with `icmp_code`, both 0 for a RST.
+    pub icmp_type: u8,
+    /// ICMP code of that error.
+    pub icmp_code: u8,
+    /// Always zero.
+    pub padding: [u8; 3],
+}
+
+const _: () = assert!(size_of::<Attempt>() == 56 && align_of::<Attempt>() == 8);
+
+/// All attempts of one kind between two addresses; the client's port is left out, because no policy looks at it.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConversationKey {
+    /// Address of the side that opened it.
+    pub source: [u8; 16],
+    /// Address of the other side.
+    pub destination: [u8; 16],
+    /// Destination port, big-endian.
+    pub destination_port_be: [u8; 2],
+    /// See [`crate::protocol`].
+    pub protocol: u8,
+    /// See [`Tuple::family`].
+    pub family: u8,
+    /// What is counted, see [`crate::kind`].
+    pub kind: u8,
+    /// Always zero.
+    pub padding: [u8; 3],
+}
+
+const _: () = assert!(size_of::<ConversationKey>() == 40 && align_of::<ConversationKey>() == 8);
+
+impl ConversationKey {
+    /// Returns the conversation that an attempt belongs to.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(tuple: &Tuple, kind: u8) -> Self {
+        Self {
+            source: tuple.source,
+            destination: tuple.destination,
+            destination_port_be: tuple.destination_port_be,
+            protocol: tuple.protocol,
+            family: tuple.family,
+            kind,
+            padding: [0; 3],
+        }
+    }
+}
+
+/// A conversation's running count.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conversation {
+    /// Attempts of this kind since the entry was made; only grows.
+    pub total: u64,
+    /// Monotonic time of the latest one, nanoseconds.
+    pub last_ns: u64,
+    /// The epoch that last made an event.
+    pub epoch: u32,
+    /// Always zero.
+    pub padding: u32,
+}
+
+const _: () = assert!(size_of::<Conversation>() == 24 && align_of::<Conversation>() == 8);
+
+/// A UDP conversation's tuple that has had its outcome; its packets are no attempts until it was silent.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UdpFlow {
+    /// Monotonic time of the first packet, nanoseconds.
+    pub first_ns: u64,
+    /// Monotonic time of the latest packet that was looked at, nanoseconds.
+    pub last_ns: u64,
+    /// 1 when a packet came back.
+    pub answered: u32,
+    /// Always zero.
+    pub padding: u32,
+}
+
+const _: () = assert!(size_of::<UdpFlow>() == 24 && align_of::<UdpFlow>() == 8);

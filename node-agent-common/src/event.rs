@@ -1,0 +1,79 @@
+//! What the kernel side says.
+
+use crate::{Attempt, Tuple};
+
+/// What an [`Event`] tells, and what a [`crate::Conversation`] counts.
+pub mod kind {
+    /// A new attempt: SYN, or the first UDP packet of a silent tuple.
+    pub const ATTEMPTED: u8 = 1;
+    /// The peer's stack replied: SYN-ACK with the right acknowledgement, or UDP back.
+    pub const ANSWERED: u8 = 2;
+    /// RST or ICMP error that came in from a pod's interface here: the peer itself refused.
+    pub const REFUSED: u8 = 3;
+    /// RST that went out to the source's interface without coming in from a pod here.
+    pub const RESET: u8 = 4;
+    /// ICMP error that went out to the source's interface.
+    pub const UNREACHABLE: u8 = 5;
+    /// The kernel freed a packet of the attempt with a reason.
+    pub const DROPPED: u8 = 6;
+    /// The client's socket went from SYN_SENT to ESTABLISHED while no hook had seen an answer.
+    pub const ESTABLISHED: u8 = 7;
+    /// A new attempt took the place of one with the same ports before that had an outcome;
+    /// `attempt` is the old one's.
+    pub const SUPERSEDED: u8 = 8;
+}
+
+/// One entry of the ring buffer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Monotonic time, nanoseconds.
+    pub time_ns: u64,
+    /// Running total of this conversation and kind, this one included. 0: not counted.
+    pub total: u64,
+    /// The attempt's tuple: its source opened the connection.
+    pub tuple: Tuple,
+    /// DROPPED: the conntrack's original tuple. UNREACHABLE, REFUSED by ICMP: `source` is who sent the error.
+    /// Otherwise zero.
+    pub other: Tuple,
+    /// The attempt as it stood when this was said.
+    pub attempt: Attempt,
+    /// Where it was seen; 0 for DROPPED without a device and for ESTABLISHED.
+    pub ifindex: u32,
+    /// DROPPED: network namespace (inode). Otherwise 0.
+    pub netns: u32,
+    /// DROPPED: the running kernel's `skb_drop_reason`. Otherwise 0.
+    pub drop_reason: u32,
+    /// See [`kind`].
+    pub kind: u8,
+    /// DROPPED: conntrack's `ctinfo` plus one; 0 without conntrack.
+    pub ctinfo_plus_one: u8,
+    /// ICMP type; 0 when no ICMP error is told.
+    pub icmp_type: u8,
+    /// ICMP code.
+    pub icmp_code: u8,
+    /// DROPPED: return address of `kfree_skb`. Otherwise 0.
+    pub drop_location: u64,
+    /// DROPPED: see [`crate::maps::drop_class`].
+    pub drop_class: u8,
+    /// Always zero.
+    pub padding: [u8; 7],
+}
+
+const _: () = assert!(size_of::<Event>() == 184 && align_of::<Event>() == 8);
+
+/// Kernel text whose drops without a reason count, and as what.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LocationRange {
+    /// First address.
+    pub start: u64,
+    /// First address after it; 0 in an unused slot.
+    pub end: u64,
+    /// See [`crate::maps::drop_class`].
+    pub class: u32,
+    /// Always zero.
+    pub padding: u32,
+}
+
+const _: () = assert!(size_of::<LocationRange>() == 24 && align_of::<LocationRange>() == 8);

@@ -1,0 +1,20 @@
+//! The contract between the kernel programs and user space: what lies in the maps, byte for byte.
+//!
+//! Everything here is plain data with a fixed layout: no `bool`, `enum`, `Option` or `usize`, addresses and
+//! ports in network byte order, padding written out, size and alignment checked when this compiles.
+//! The header parser lives here too, so that it can be fuzzed on the host. This crate decides nothing
+//! and depends on nothing.
+#![no_std]
+
+mod attempt;
+mod event;
+pub mod maps;
+pub mod parse;
+mod tuple;
+
+pub use attempt::{Attempt, Conversation, ConversationKey, UdpFlow};
+pub use event::{Event, LocationRange, kind};
+pub use tuple::{FAMILY_V4, FAMILY_V6, Tuple, mapped, protocol};
+
+#[cfg(feature = "user")]
+mod pod;

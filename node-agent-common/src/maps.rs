@@ -1,0 +1,91 @@
+//! Names and sizes of the maps, and the numbers in them.
+
+/// Ring buffer of [`crate::Event`].
+pub const EVENTS: &str = "EVENTS";
+/// Hash, [`crate::Tuple`] to [`crate::Attempt`]. Not LRU: silent evictions could not be counted.
+pub const ATTEMPTS: &str = "ATTEMPTS";
+/// Hash, [`crate::ConversationKey`] to [`crate::Conversation`].
+pub const CONVERSATIONS: &str = "CONVERSATIONS";
+/// Hash, [`crate::Tuple`] to [`crate::UdpFlow`].
+pub const UDP_FLOWS: &str = "UDP_FLOWS";
+/// Array of one `u32`: the epoch, written by user space.
+pub const EPOCH: &str = "EPOCH";
+/// Per-CPU array of `u64`, indexed by [`stage`].
+pub const LOST: &str = "LOST";
+/// Array of `u32`, indexed by `skb_drop_reason`: its [`drop_class`].
+pub const REASON_CLASSES: &str = "REASON_CLASSES";
+/// Array of [`crate::LocationRange`].
+pub const LOCATIONS: &str = "LOCATIONS";
+/// Hash, network namespace inode (`u32`) to `u32` 1: the node's own and its pods'.
+pub const NAMESPACES: &str = "NAMESPACES";
+/// Hash, address (`[u8; 16]`, IPv4 mapped) to the `u32` index of the interface that leads to the pod which
+/// owns it, 0 when that is not known: the addresses of this node's pods.
+pub const ADDRESSES: &str = "ADDRESSES";
+/// Per-CPU array of `u64`, indexed by `skb_drop_reason`: packets dropped on this node.
+pub const DROPS: &str = "DROPS";
+
+/// Default size of [`EVENTS`], bytes.
+pub const EVENTS_BYTES: u32 = 1 << 22;
+/// Default size of [`ATTEMPTS`], entries.
+pub const ATTEMPTS_ENTRIES: u32 = 1 << 16;
+/// Default size of [`CONVERSATIONS`], entries.
+pub const CONVERSATIONS_ENTRIES: u32 = 1 << 16;
+/// Default size of [`UDP_FLOWS`], entries.
+pub const UDP_FLOWS_ENTRIES: u32 = 1 << 16;
+/// Slots of the per-CPU cache of answered UDP tuples.
+pub const UDP_CACHE_SLOTS: u32 = 1 << 12;
+/// Size of [`REASON_CLASSES`] and [`DROPS`]; Linux 6.18 has some 130 reasons.
+pub const REASONS: u32 = 512;
+/// Size of [`LOCATIONS`].
+pub const LOCATION_SLOTS: u32 = 16;
+
+/// How long a UDP tuple must be silent before its next packet is a new attempt, nanoseconds:
+/// conntrack's `nf_conntrack_udp_timeout` default of 30 s, and 10 s in which the cache may have answered for it.
+pub const UDP_SILENT_NS: u64 = 40_000_000_000;
+
+/// Where something of ours was lost, or set aside; index into [`LOST`].
+pub mod stage {
+    /// The ring buffer was full.
+    pub const RING: u32 = 0;
+    /// [`super::ATTEMPTS`] was full.
+    pub const ATTEMPTS: u32 = 1;
+    /// [`super::CONVERSATIONS`] was full.
+    pub const CONVERSATIONS: u32 = 2;
+    /// [`super::UDP_FLOWS`] was full.
+    pub const UDP_FLOWS: u32 = 3;
+    /// A packet's headers could not be read: cut short, too many extension headers, not the first fragment.
+    /// Not a loss of ours.
+    pub const UNREADABLE: u32 = 4;
+    /// To or from a group or broadcast address, neighbour discovery, DHCP: never recorded. Not a loss of ours.
+    pub const NOT_UNICAST: u32 = 5;
+    /// How many stages there are.
+    pub const COUNT: u32 = 6;
+}
+
+/// What a drop reason, or the place of a drop without one, stands for.
+pub mod drop_class {
+    /// Not looked at: consumed packets, sockets that close, queues that are emptied.
+    pub const IGNORED: u8 = 0;
+    /// Netfilter's verdict.
+    pub const NETFILTER: u8 = 1;
+    /// A tc program or action.
+    pub const TC: u8 = 2;
+    /// An XDP program.
+    pub const XDP: u8 = 3;
+    /// A cgroup program.
+    pub const CGROUP: u8 = 4;
+    /// A program behind NFQUEUE.
+    pub const NFQUEUE: u8 = 5;
+    /// Open vSwitch.
+    pub const OVS: u8 = 6;
+    /// A prohibit, blackhole or unreachable route; which one, the ICMP error tells.
+    pub const ROUTE: u8 = 7;
+    /// No socket listens.
+    pub const NO_SOCKET: u8 = 8;
+    /// No neighbour answers: the peer is gone.
+    pub const NEIGHBOUR: u8 = 9;
+    /// A known reason that enforces nothing: rp_filter, checksum, full queue, MTU.
+    pub const OTHER: u8 = 10;
+    /// NOT_SPECIFIED: counts only at a known location.
+    pub const UNSPECIFIED: u8 = 11;
+}

@@ -1,0 +1,18 @@
+//! Leave for user space to move these types in and out of maps.
+
+use crate::{Attempt, Conversation, ConversationKey, Event, LocationRange, Tuple, UdpFlow};
+
+// SAFETY: `repr(C)`, made of integers and byte arrays, without implicit padding: every bit pattern is valid.
+unsafe impl aya::Pod for Tuple {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Attempt {}
+// SAFETY: as above.
+unsafe impl aya::Pod for ConversationKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Conversation {}
+// SAFETY: as above.
+unsafe impl aya::Pod for UdpFlow {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Event {}
+// SAFETY: as above.
+unsafe impl aya::Pod for LocationRange {}

@@ -1,0 +1,299 @@
+//! The one stream that the core consumes, and what it gives back.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Delta, Protocol};
+use crate::record::Record;
+
+/// A point on the monotonic clock, nanoseconds since its own beginning.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// Nanoseconds since `earlier`, 0 when that is not earlier.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The point `ns` nanoseconds later.
+    #[must_use]
+    pub fn plus(self, ns: u64) -> Self {
+        Self(self.0.saturating_add(ns))
+    }
+
+    /// The point `ns` nanoseconds before, at the earliest the clock's beginning.
+    #[must_use]
+    pub fn minus(self, ns: u64) -> Self {
+        Self(self.0.saturating_sub(ns))
+    }
+}
+
+/// Everything that can happen to the core.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// The kernel said something.
+    Event(Box<Event>),
+    /// An attempt passed its deadline without an answer or a refusal, and was taken out of the table.
+    Swept(Box<Swept>),
+    /// A conversation's running total, read from its table.
+    Counted(Box<Counted>),
+    /// Running total of what was lost at a stage since the start; said when it grew.
+    Lost {
+        /// Where.
+        stage: Stage,
+        /// How many so far.
+        total: u64,
+    },
+    /// A pod interface appeared, or what is known of it changed.
+    Link(Link),
+    /// A pod interface is gone.
+    LinkGone(u32),
+    /// The node's own addresses, all of them.
+    NodeAddresses(Vec<IpAddr>),
+    /// The cluster changed.
+    Delta(Box<Delta>),
+    /// The first complete picture of the cluster was delivered.
+    Synced,
+    /// Everything that the source of the cluster says now has been delivered.
+    Confirmed,
+    /// Time passed.
+    Tick,
+    /// The stream ends: what is held is judged as it stands, what is folded is written.
+    Ended,
+}
+
+/// Where something of ours was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The ring buffer was full.
+    Ring,
+    /// The table of attempts was full.
+    Attempts,
+    /// The table of conversations was full.
+    Conversations,
+    /// The table of UDP flows was full.
+    UdpFlows,
+    /// Bytes from the kernel that made no sense.
+    Decode,
+    /// A table of the core was full.
+    Core,
+    /// Records that could not be written.
+    Output,
+}
+
+/// The packets of one 5-tuple, oriented: its source opened it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Flow {
+    /// Who opened it.
+    pub source: IpAddr,
+    /// Whom it was opened to.
+    pub destination: IpAddr,
+    /// The client's port.
+    pub source_port: u16,
+    /// The port that policies look at.
+    pub destination_port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+}
+
+/// What the kernel side says, decoded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it was seen.
+    pub at: Moment,
+    /// What was seen.
+    pub kind: EventKind,
+    /// The attempt's flow.
+    pub flow: Flow,
+    /// The attempt as it stood then.
+    pub attempt: AttemptState,
+    /// Running total of this conversation and kind, this one included; 0 when it was not counted.
+    pub total: u64,
+    /// Index of the interface where it was seen.
+    pub link: Option<u32>,
+    /// DROPPED: conntrack's original flow, when conntrack knew the packet.
+    pub original: Option<Flow>,
+    /// DROPPED: conntrack says that the packet went in the reply direction.
+    pub reply: bool,
+    /// The drop; only with [`EventKind::Dropped`].
+    pub drop: Option<Drop>,
+    /// The ICMP error; only with [`EventKind::Unreachable`] and [`EventKind::Refused`] by ICMP.
+    pub icmp: Option<IcmpError>,
+}
+
+/// What was seen, and what the kernel counts. The numbers are those of the kernel/user contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// A new attempt.
+    Attempted,
+    /// The peer's stack replied.
+    Answered,
+    /// The peer itself refused: RST or ICMP error from a pod's interface on this node.
+    Refused,
+    /// RST towards the source that did not come from a pod's interface here.
+    Reset,
+    /// ICMP error towards the source.
+    Unreachable,
+    /// The kernel dropped a packet of it.
+    Dropped,
+    /// The client's socket was established while no hook saw an answer.
+    Established,
+    /// Its ports were used again before it had an outcome.
+    Superseded,
+}
+
+/// What the kernel side remembers of an attempt.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AttemptState {
+    /// First sighting.
+    pub first: Moment,
+    /// The epoch in which it began.
+    pub epoch: u32,
+    /// Interface that passed it in from a pod.
+    pub source_link: Option<u32>,
+    /// Interface that passed it out to a pod.
+    pub destination_link: Option<u32>,
+    /// The first drop of one of its packets.
+    pub drop: Option<Drop>,
+    /// How many of its packets were dropped.
+    pub drops: u32,
+    /// How often its first packet was sent again.
+    pub retransmissions: u32,
+    /// An ICMP error, or a RST without one, came towards the source from somewhere on the way.
+    pub rejected: Option<Rejected>,
+}
+
+/// What came back from the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rejected {
+    /// A RST.
+    Reset,
+    /// An ICMP error of this type and code.
+    Icmp {
+        /// ICMP type.
+        icmp_type: u8,
+        /// ICMP code.
+        icmp_code: u8,
+    },
+}
+
+/// A packet that the kernel freed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drop {
+    /// The kernel's name for it without its prefix, `NETFILTER_DROP`; `NOT_SPECIFIED` when it gave none.
+    pub reason: Arc<str>,
+    /// The kernel function that freed it; empty when symbols cannot be read.
+    pub location: Arc<str>,
+    /// What it stands for.
+    pub class: DropClass,
+    /// Network namespace (inode).
+    pub netns: u32,
+    /// That namespace is a pod's, not the node's.
+    pub in_pod: bool,
+}
+
+/// What a drop stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DropClass {
+    /// Netfilter's verdict.
+    Netfilter,
+    /// A tc program.
+    Tc,
+    /// An XDP program.
+    Xdp,
+    /// A cgroup program.
+    Cgroup,
+    /// A program behind NFQUEUE.
+    Nfqueue,
+    /// Open vSwitch.
+    Ovs,
+    /// A route that lets nothing pass.
+    Route,
+    /// No socket listens.
+    NoSocket,
+    /// No neighbour answers.
+    Neighbour,
+    /// Anything else: rp_filter, checksum, full queue.
+    Other,
+}
+
+/// An ICMP error about an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IcmpError {
+    /// Who sent it.
+    pub from: IpAddr,
+    /// ICMP type.
+    pub icmp_type: u8,
+    /// ICMP code.
+    pub icmp_code: u8,
+}
+
+/// An attempt that passed its deadline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Swept {
+    /// Its flow.
+    pub flow: Flow,
+    /// As it stood at the end.
+    pub attempt: AttemptState,
+}
+
+/// A conversation's running total.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Who opened it.
+    pub source: IpAddr,
+    /// Whom it was opened to.
+    pub destination: IpAddr,
+    /// The port that policies look at.
+    pub destination_port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// What is counted.
+    pub kind: EventKind,
+    /// How many so far.
+    pub total: u64,
+    /// When the latest one was.
+    pub last: Moment,
+}
+
+/// A pod interface, its host side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Since when its packets are seen.
+    pub watched_since: Moment,
+    /// It was made while the agent ran, and watched before it was up: nothing of it was missed.
+    pub from_birth: bool,
+    /// Pod addresses that are known to lie behind it (host routes, forwarding tables), canonical.
+    pub addresses: Vec<IpAddr>,
+    /// Another program may stand behind ours on this interface; `None` when that is not known.
+    pub foreign_program: Option<bool>,
+}
+
+/// What the core wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// A record to write.
+    Record(Box<Record>),
+    /// Known conversations must speak again: write this number for the kernel side.
+    Epoch(u32),
+    /// The addresses of this node's pods changed: all of them, with the interface that leads there.
+    PodAddresses(Vec<(IpAddr, Option<u32>)>),
+    /// A claim waits for a fresh reading of the cluster: deliver what changed, then [`Input::Confirmed`].
+    Confirm,
+}

@@ -1,0 +1,14 @@
+//! Every decision of netverdict, and no effect: what policies say, what the network did, and what follows.
+//!
+//! Kubernetes objects come in through [`k8s`] and become the inner form of [`model`]; [`Cluster`] holds them
+//! and answers with a [`Verdict`]; [`Core`] takes one stream of [`Input`] and gives [`Output`]. This crate
+//! never reads a clock, a file or a socket: time is a parameter. It never claims anything from what it does
+//! not know.
+
+pub mod input;
+pub mod model;
+pub mod record;
+pub mod verdict;
+
+pub use input::{Input, Moment, Output};
+pub use verdict::Verdict;
