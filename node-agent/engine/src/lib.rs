@@ -5,10 +5,22 @@
 //! never reads a clock, a file or a socket: time is a parameter. It never claims anything from what it does
 //! not know.
 
+pub mod cluster;
+pub mod evaluate;
+pub mod identity;
 pub mod input;
+mod isolation;
+pub mod k8s;
+mod labels;
 pub mod model;
+mod nearest;
 pub mod record;
+mod suggest;
 pub mod verdict;
+mod walk;
 
+pub use cluster::{Change, Cluster};
+pub use evaluate::{Connection, Party, PartyKind, Profile};
+pub use identity::Identity;
 pub use input::{Input, Moment, Output};
 pub use verdict::Verdict;

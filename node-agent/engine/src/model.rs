@@ -106,6 +106,9 @@ pub struct Node {
     pub labels: Labels,
     /// Every address of `status.addresses`, canonical.
     pub ips: Vec<IpAddr>,
+    /// `spec.podCIDRs`: where its pods get their addresses from; empty when the API does not say.
+    #[serde(default)]
+    pub pod_ranges: Vec<IpNet>,
 }
 
 /// A Service.

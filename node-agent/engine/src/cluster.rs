@@ -1,0 +1,223 @@
+//! The cluster as it is now, with as much of its past as late events need.
+//!
+//! It is changed by [`Cluster::apply`] only, and what it says of live objects depends on the current state and
+//! not on the order in which it arrived. It leaves judging to [`crate::evaluate`].
+
+mod apply;
+mod parties;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::identity::Addresses;
+use crate::input::Moment;
+use crate::isolation::Isolation;
+use crate::model::{EndpointSlice, Namespace, Node, ObjectKey, Pod, Policy, PolicyKey, Service};
+use crate::record;
+
+/// What a delta did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing that a verdict rests on.
+    None,
+    /// A policy says something else now.
+    Policy {
+        /// Which.
+        key: PolicyKey,
+        /// How it changed.
+        change: record::Change,
+    },
+    /// A selection, an identity or an address is another now.
+    Verdicts,
+}
+
+/// How many pods that are gone are remembered.
+const GONE_KEPT: usize = 4096;
+
+/// The cluster as it is now.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    namespaces: BTreeMap<Arc<str>, NamespaceState>,
+    nodes: BTreeMap<Arc<str>, Node>,
+    /// When a node's addresses, or its pods that share its network, last changed.
+    nodes_changed: BTreeMap<Arc<str>, Moment>,
+    services: BTreeMap<ObjectKey, Service>,
+    slices: BTreeMap<ObjectKey, EndpointSlice>,
+    addresses: Addresses,
+    own_node: Option<OwnNode>,
+    /// Pods that share their node's network, by node.
+    host_pods: BTreeMap<Arc<str>, BTreeSet<ObjectKey>>,
+    gone: Gone,
+}
+
+#[derive(Clone, Debug)]
+struct OwnNode {
+    name: Arc<str>,
+    addresses: Vec<IpAddr>,
+}
+
+/// A namespace and what lives in it.
+#[derive(Clone, Debug)]
+struct NamespaceState {
+    /// With just its name as a label while its object is not known.
+    namespace: Namespace,
+    explicit: bool,
+    labels_changed: Moment,
+    pods: BTreeMap<Arc<str>, PodState>,
+    policies: BTreeMap<PolicyKey, Arc<Policy>>,
+}
+
+impl NamespaceState {
+    fn new(name: &Arc<str>, now: Moment) -> Self {
+        Self {
+            namespace: Namespace::known_by_name(name),
+            explicit: false,
+            labels_changed: now,
+            pods: BTreeMap::new(),
+            policies: BTreeMap::new(),
+        }
+    }
+}
+
+/// A pod and what follows from it.
+#[derive(Clone, Debug)]
+pub(crate) struct PodState {
+    pub(crate) pod: Pod,
+    pub(crate) isolation: Isolation,
+    since: Moment,
+    /// Labels, addresses, ports or node.
+    changed: Moment,
+    /// A policy that selects it, or did.
+    isolation_changed: Moment,
+}
+
+/// Pods that are gone, for events that come late.
+#[derive(Clone, Debug, Default)]
+struct Gone {
+    pods: BTreeMap<ObjectKey, PodState>,
+    order: VecDeque<(Moment, ObjectKey)>,
+}
+
+impl Cluster {
+    /// A cluster of which nothing is known.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A pod that exists now, finished ones included.
+    #[must_use]
+    pub fn pod(&self, key: &ObjectKey) -> Option<&Pod> {
+        self.live(key).map(|state| &state.pod)
+    }
+
+    /// Every pod, by namespace and name.
+    pub fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.namespaces
+            .values()
+            .flat_map(|namespace| namespace.pods.values())
+            .map(|state| &state.pod)
+    }
+
+    /// Every pod of a namespace, by name.
+    pub fn pods_in(&self, namespace: &str) -> impl Iterator<Item = &Pod> {
+        self.namespaces
+            .get(namespace)
+            .into_iter()
+            .flat_map(|namespace| namespace.pods.values())
+            .map(|state| &state.pod)
+    }
+
+    /// A namespace. One that is known only from its pods or policies has just its name as a label (R34).
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Option<&Namespace> {
+        self.namespaces.get(name).map(|state| &state.namespace)
+    }
+
+    /// Every namespace, by name.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
+        self.namespaces.values().map(|state| &state.namespace)
+    }
+
+    /// A node.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)
+    }
+
+    /// Every node, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// A Service.
+    #[must_use]
+    pub fn service(&self, key: &ObjectKey) -> Option<&Service> {
+        self.services.get(key)
+    }
+
+    /// Every Service, by namespace and name.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+
+    /// Every EndpointSlice, by namespace and name.
+    pub fn slices(&self) -> impl Iterator<Item = &EndpointSlice> {
+        self.slices.values()
+    }
+
+    /// A policy.
+    #[must_use]
+    pub fn policy(&self, key: &PolicyKey) -> Option<&Policy> {
+        self.namespaces
+            .get(&key.namespace)?
+            .policies
+            .get(key)
+            .map(AsRef::as_ref)
+    }
+
+    /// Every policy, by namespace, kind and name.
+    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.namespaces
+            .values()
+            .flat_map(|namespace| namespace.policies.values())
+            .map(AsRef::as_ref)
+    }
+
+    /// The policies that isolate a pod in a direction, in the order of their keys.
+    pub fn isolating(
+        &self,
+        key: &ObjectKey,
+        direction: record::Direction,
+    ) -> impl Iterator<Item = &Policy> {
+        let policies = self
+            .remembered(key)
+            .map_or(&[][..], |state| state.isolation.policies(direction));
+        policies.iter().map(AsRef::as_ref)
+    }
+
+    /// When the pod was first heard of; absent when it does not exist now.
+    #[must_use]
+    pub fn pod_since(&self, key: &ObjectKey) -> Option<Moment> {
+        self.live(key).map(|state| state.since)
+    }
+
+    fn live(&self, key: &ObjectKey) -> Option<&PodState> {
+        self.namespaces.get(&key.namespace)?.pods.get(&key.name)
+    }
+
+    /// The pod, or the last of that name when it is gone since a short time.
+    pub(crate) fn remembered(&self, key: &ObjectKey) -> Option<&PodState> {
+        self.live(key).or_else(|| self.gone.pods.get(key))
+    }
+
+    /// Live pods that share the network of a node.
+    pub(crate) fn host_pods(&self, node: &str) -> impl Iterator<Item = &PodState> {
+        self.host_pods
+            .get(node)
+            .into_iter()
+            .flatten()
+            .filter_map(|key| self.live(key))
+    }
+}

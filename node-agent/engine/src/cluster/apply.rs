@@ -1,0 +1,389 @@
+//! How the cluster changes.
+
+use std::collections::btree_map::Entry;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::{Change, Cluster, GONE_KEPT, Gone, NamespaceState, OwnNode, PodState};
+use crate::identity::{Claimant, KEPT_NS};
+use crate::input::Moment;
+use crate::isolation::Isolation;
+use crate::model::{Delta, Namespace, Node, ObjectKey, Pod, Policy, PolicyKey, Service};
+use crate::record;
+
+impl Cluster {
+    /// Takes in a delta and says whether a verdict may be another now. The same object again changes nothing.
+    pub fn apply(&mut self, delta: &Delta, now: Moment) -> Change {
+        self.gone.forget(now);
+        match delta {
+            Delta::Namespace(namespace) => self.set_namespace(namespace, now),
+            Delta::NamespaceGone(name) => self.remove_namespace(name, now),
+            Delta::Pod(pod) => self.set_pod(pod, now),
+            Delta::PodGone(key) => self.remove_pod(key, now),
+            Delta::Node(node) => self.set_node(node, now),
+            Delta::NodeGone(name) => self.remove_node(name, now),
+            Delta::Service(service) => self.set_service(&service.key, Some(service), now),
+            Delta::ServiceGone(key) => self.set_service(key, None, now),
+            Delta::EndpointSlice(slice) => {
+                self.slices.insert(slice.key.clone(), slice.clone());
+                Change::None
+            }
+            Delta::EndpointSliceGone(key) => {
+                self.slices.remove(key);
+                Change::None
+            }
+            Delta::Policy(policy) => self.set_policy(policy, now),
+            Delta::PolicyGone(key) => self.remove_policy(key, now),
+        }
+    }
+
+    /// Says which node this is, and every address of its interfaces. They are the node's, whatever its Node
+    /// object says: bridge and tunnel addresses are not in it (R29).
+    pub fn set_own_node(&mut self, name: &Arc<str>, addresses: &[IpAddr], now: Moment) -> Change {
+        let mut addresses: Vec<IpAddr> = addresses
+            .iter()
+            .map(IpAddr::to_canonical)
+            .filter(|ip| !ip.is_loopback())
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let new = Claimant::OwnNode(Arc::clone(name));
+        let old = self.own_node.take();
+        let old_claimant = old
+            .as_ref()
+            .map(|own| Claimant::OwnNode(Arc::clone(&own.name)));
+        let old_claims = old_claimant
+            .as_ref()
+            .zip(old.as_ref().map(|own| own.addresses.as_slice()));
+        let changed = self
+            .addresses
+            .reclaim(old_claims, Some((&new, &addresses)), now);
+        self.own_node = Some(OwnNode {
+            name: Arc::clone(name),
+            addresses,
+        });
+        self.node_changed(name, changed, now)
+    }
+
+    fn set_namespace(&mut self, namespace: &Namespace, now: Moment) -> Change {
+        let state = self.namespace_mut(&namespace.name, now);
+        let mut namespace = namespace.clone();
+        namespace.add_name_label();
+        let changed = state.namespace.labels != namespace.labels;
+        state.namespace = namespace;
+        state.explicit = true;
+        if changed {
+            state.labels_changed = now;
+        }
+        verdicts_if(changed)
+    }
+
+    fn remove_namespace(&mut self, name: &Arc<str>, now: Moment) -> Change {
+        let Some(state) = self.namespaces.get_mut(name) else {
+            return Change::None;
+        };
+        let implied = Namespace::known_by_name(name);
+        let changed = state.namespace.labels != implied.labels;
+        state.namespace = implied;
+        state.explicit = false;
+        if changed {
+            state.labels_changed = now;
+        }
+        self.drop_empty(name);
+        verdicts_if(changed)
+    }
+
+    fn set_pod(&mut self, pod: &Pod, now: Moment) -> Change {
+        let old = self.live(&pod.key).cloned();
+        if old.as_ref().is_some_and(|old| old.pod == *pod) {
+            return Change::None;
+        }
+        let state = self.namespace_mut(&pod.key.namespace, now);
+        let replaced = old.as_ref().is_none_or(|old| old.pod.uid != pod.uid);
+        let (since, changed, isolation_changed) = match &old {
+            Some(old) if !replaced => (old.since, old.changed, old.isolation_changed),
+            Some(_) | None => (now, now, now),
+        };
+        let relevant = replaced
+            || old
+                .as_ref()
+                .is_some_and(|old| !old.pod.same_for_policy(pod));
+        let isolation = Isolation::of(pod, state.policies.values());
+        let state_of_pod = PodState {
+            pod: pod.clone(),
+            isolation,
+            since,
+            changed: if relevant { now } else { changed },
+            isolation_changed,
+        };
+        state.pods.insert(Arc::clone(&pod.key.name), state_of_pod);
+        self.claim_for_pod(old.as_ref().map(|old| &old.pod), Some(pod), now);
+        let was_seen = old.as_ref().is_some_and(|old| old.pod.is_on_the_network());
+        verdicts_if(relevant && (was_seen || pod.is_on_the_network()))
+    }
+
+    fn remove_pod(&mut self, key: &ObjectKey, now: Moment) -> Change {
+        let removed = self
+            .namespaces
+            .get_mut(&key.namespace)
+            .and_then(|state| state.pods.remove(&key.name));
+        let Some(removed) = removed else {
+            return Change::None;
+        };
+        self.claim_for_pod(Some(&removed.pod), None, now);
+        self.drop_empty(&key.namespace);
+        let was_seen = removed.pod.is_on_the_network();
+        self.gone.remember(key, removed, now);
+        verdicts_if(was_seen)
+    }
+
+    fn claim_for_pod(&mut self, old: Option<&Pod>, new: Option<&Pod>, now: Moment) {
+        let claim = |pod: Option<&Pod>| pod.filter(|pod| !pod.finished).map(claimant_of);
+        let (old_claimant, new_claimant) = (claim(old), claim(new));
+        let old_claims = old_claimant.as_ref().zip(old.map(|pod| pod.ips.as_slice()));
+        let new_claims = new_claimant.as_ref().zip(new.map(|pod| pod.ips.as_slice()));
+        self.addresses.reclaim(old_claims, new_claims, now);
+        let host = |pod: Option<&Pod>| pod.filter(|pod| pod.host_network && !pod.finished).cloned();
+        let (old_host, new_host) = (host(old), host(new));
+        if old_host == new_host {
+            return;
+        }
+        if let Some(pod) = old_host {
+            if let Some(pods) = self.host_pods.get_mut(&pod.node) {
+                pods.remove(&pod.key);
+                if pods.is_empty() {
+                    self.host_pods.remove(&pod.node);
+                }
+            }
+            self.nodes_changed.insert(Arc::clone(&pod.node), now);
+        }
+        if let Some(pod) = new_host {
+            self.nodes_changed.insert(Arc::clone(&pod.node), now);
+            self.host_pods.entry(pod.node).or_default().insert(pod.key);
+        }
+    }
+
+    fn set_node(&mut self, node: &Node, now: Moment) -> Change {
+        let claimant = Claimant::Node(Arc::clone(&node.name));
+        let old = self.nodes.insert(Arc::clone(&node.name), node.clone());
+        let old_claims = old.as_ref().map(|old| (&claimant, old.ips.as_slice()));
+        let changed = self
+            .addresses
+            .reclaim(old_claims, Some((&claimant, &node.ips)), now);
+        self.addresses.set_pod_ranges(&node.name, &node.pod_ranges);
+        self.node_changed(&node.name, changed, now)
+    }
+
+    fn remove_node(&mut self, name: &Arc<str>, now: Moment) -> Change {
+        let Some(old) = self.nodes.remove(name) else {
+            return Change::None;
+        };
+        let claimant = Claimant::Node(Arc::clone(name));
+        let changed = self
+            .addresses
+            .reclaim(Some((&claimant, &old.ips)), None, now);
+        self.addresses.set_pod_ranges(name, &[]);
+        self.node_changed(name, changed, now);
+        if !self.host_pods.contains_key(name) {
+            self.nodes_changed.remove(name);
+        }
+        verdicts_if(changed)
+    }
+
+    fn node_changed(&mut self, name: &Arc<str>, changed: bool, now: Moment) -> Change {
+        if changed {
+            self.nodes_changed.insert(Arc::clone(name), now);
+        }
+        verdicts_if(changed)
+    }
+
+    fn set_service(&mut self, key: &ObjectKey, service: Option<&Service>, now: Moment) -> Change {
+        let old = match service {
+            Some(service) => self.services.insert(key.clone(), service.clone()),
+            None => self.services.remove(key),
+        };
+        let claimant = Claimant::Service(key.clone());
+        let claims = |service: Option<&Service>| service.map(|service| service.ips.clone());
+        let (old_ips, new_ips) = (claims(old.as_ref()), claims(service));
+        let changed = self.addresses.reclaim(
+            old_ips.as_deref().map(|ips| (&claimant, ips)),
+            new_ips.as_deref().map(|ips| (&claimant, ips)),
+            now,
+        );
+        verdicts_if(changed)
+    }
+
+    fn set_policy(&mut self, policy: &Policy, now: Moment) -> Change {
+        let state = self.namespace_mut(&policy.key.namespace, now);
+        let policy = Arc::new(policy.clone());
+        let old = state
+            .policies
+            .insert(policy.key.clone(), Arc::clone(&policy));
+        if old.as_ref().is_some_and(|old| *old == policy) {
+            return Change::None;
+        }
+        let change = match &old {
+            None => Some(record::Change::Added),
+            Some(old) if old.says_the_same(&policy) => None,
+            Some(_) => Some(record::Change::Changed),
+        };
+        state.select_again(old.as_ref(), Some(&policy), change.is_some(), now);
+        match change {
+            Some(change) => Change::Policy {
+                key: policy.key.clone(),
+                change,
+            },
+            None => Change::None,
+        }
+    }
+
+    fn remove_policy(&mut self, key: &PolicyKey, now: Moment) -> Change {
+        let Some(state) = self.namespaces.get_mut(&key.namespace) else {
+            return Change::None;
+        };
+        let Some(old) = state.policies.remove(key) else {
+            return Change::None;
+        };
+        state.select_again(Some(&old), None, true, now);
+        self.drop_empty(&key.namespace);
+        Change::Policy {
+            key: key.clone(),
+            change: record::Change::Removed,
+        }
+    }
+
+    fn namespace_mut(&mut self, name: &Arc<str>, now: Moment) -> &mut NamespaceState {
+        match self.namespaces.entry(Arc::clone(name)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => free.insert(NamespaceState::new(name, now)),
+        }
+    }
+
+    fn drop_empty(&mut self, name: &Arc<str>) {
+        let empty = |state: &NamespaceState| {
+            !state.explicit && state.pods.is_empty() && state.policies.is_empty()
+        };
+        if self.namespaces.get(name).is_some_and(empty) {
+            self.namespaces.remove(name);
+        }
+    }
+}
+
+impl NamespaceState {
+    /// Matches the pods again that the old or the new form of a policy selects.
+    fn select_again(
+        &mut self,
+        old: Option<&Arc<Policy>>,
+        new: Option<&Arc<Policy>>,
+        relevant: bool,
+        now: Moment,
+    ) {
+        for state in self.pods.values_mut() {
+            let selects = |policy: &Arc<Policy>| policy.subject.matches(&state.pod.labels);
+            if !old.is_some_and(selects) && !new.is_some_and(selects) {
+                continue;
+            }
+            state.isolation = Isolation::of(&state.pod, self.policies.values());
+            if relevant {
+                state.isolation_changed = now;
+            }
+        }
+    }
+}
+
+impl Gone {
+    fn remember(&mut self, key: &ObjectKey, state: PodState, now: Moment) {
+        self.pods.insert(key.clone(), state);
+        self.order.push_back((now, key.clone()));
+        if self.order.len() > GONE_KEPT {
+            self.forget_first();
+        }
+    }
+
+    fn forget(&mut self, now: Moment) {
+        while self
+            .order
+            .front()
+            .is_some_and(|(gone, _)| now.since(*gone) > KEPT_NS)
+        {
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        let Some((_, key)) = self.order.pop_front() else {
+            return;
+        };
+        // A namesake that went later keeps its own place in the order.
+        if !self.order.iter().any(|(_, later)| *later == key) {
+            self.pods.remove(&key);
+        }
+    }
+}
+
+impl Pod {
+    /// It has an address and is not finished: somebody may see it.
+    fn is_on_the_network(&self) -> bool {
+        !self.finished && !self.ips.is_empty()
+    }
+
+    /// No verdict can tell the two apart.
+    fn same_for_policy(&self, other: &Self) -> bool {
+        self.uid == other.uid
+            && self.labels == other.labels
+            && self.ips == other.ips
+            && self.node == other.node
+            && self.host_network == other.host_network
+            && self.finished == other.finished
+            && self.ports == other.ports
+    }
+}
+
+impl Policy {
+    fn says_the_same(&self, other: &Self) -> bool {
+        self.subject == other.subject
+            && self.ingress == other.ingress
+            && self.egress == other.egress
+    }
+}
+
+impl Namespace {
+    /// A namespace of which only the name is known.
+    pub(crate) fn known_by_name(name: &Arc<str>) -> Self {
+        let mut namespace = Self {
+            name: Arc::clone(name),
+            labels: Default::default(),
+            annotations: Default::default(),
+        };
+        namespace.add_name_label();
+        namespace
+    }
+
+    /// Adds the label that every namespace carries (R34).
+    pub(crate) fn add_name_label(&mut self) {
+        self.labels
+            .insert("kubernetes.io/metadata.name".into(), Arc::clone(&self.name));
+    }
+}
+
+fn claimant_of(pod: &Pod) -> Claimant {
+    if pod.host_network {
+        Claimant::HostPod {
+            key: pod.key.clone(),
+            node: Arc::clone(&pod.node),
+        }
+    } else {
+        Claimant::Pod {
+            key: pod.key.clone(),
+            uid: Arc::clone(&pod.uid),
+        }
+    }
+}
+
+fn verdicts_if(changed: bool) -> Change {
+    if changed {
+        Change::Verdicts
+    } else {
+        Change::None
+    }
+}

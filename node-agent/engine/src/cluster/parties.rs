@@ -1,0 +1,110 @@
+//! Who takes part in a connection, and since when what is known of them has held.
+
+use std::net::IpAddr;
+
+use super::Cluster;
+use crate::evaluate::{Connection, Party, PartyKind};
+use crate::identity::Identity;
+use crate::input::Moment;
+use crate::model::ObjectKey;
+
+impl Cluster {
+    /// Who had an address at that time. Pods that share their node's network are the node (R31), finished
+    /// ones own nothing (R33).
+    #[must_use]
+    pub fn lookup(&self, ip: IpAddr, at: Moment) -> Identity {
+        let identity = self.addresses.lookup(ip, at);
+        if let Identity::Pod(key) = &identity
+            && let Some(now) = self.live(key)
+            && self
+                .addresses
+                .pod_uid(ip, at)
+                .is_some_and(|uid| *uid != now.pod.uid)
+        {
+            // The event is about an earlier pod of that name, of which only the later one's labels are known.
+            return Identity::Ambiguous;
+        }
+        identity
+    }
+
+    /// The party behind an address at that time (R30).
+    #[must_use]
+    pub fn party_at(&self, ip: IpAddr, at: Moment) -> Party {
+        let identity = match self.lookup(ip, at) {
+            Identity::Pod(key) => PartyKind::Pod(key),
+            Identity::Node(name) => PartyKind::Node(name),
+            Identity::Service(key) => PartyKind::Service(key),
+            Identity::World => PartyKind::World,
+            Identity::Ambiguous | Identity::Unknown => PartyKind::Unknown,
+        };
+        Party {
+            ip: Some(ip.to_canonical()),
+            identity,
+        }
+    }
+
+    /// A pod as a party, by its name and, when it matters, one of its addresses. A finished pod is whoever
+    /// has its address now (R33). Absent when there is no such pod.
+    #[must_use]
+    pub fn party_of(&self, key: &ObjectKey, ip: Option<IpAddr>, now: Moment) -> Option<Party> {
+        let pod = self.pod(key)?;
+        if !pod.finished {
+            return Some(Party {
+                ip: ip.map(|ip| ip.to_canonical()),
+                identity: PartyKind::Pod(key.clone()),
+            });
+        }
+        let ip = ip.or_else(|| pod.ips.first().copied());
+        Some(ip.map_or(
+            Party {
+                ip: None,
+                identity: PartyKind::World,
+            },
+            |ip| self.party_at(ip, now),
+        ))
+    }
+
+    /// The latest change of anything that the verdict on a connection rests on: the policies that select its
+    /// ends, their labels, addresses and ports, those of their namespaces, and of nodes where they take part.
+    #[must_use]
+    pub fn settled_since(&self, connection: &Connection) -> Moment {
+        self.party_settled(&connection.source)
+            .max(self.party_settled(&connection.destination))
+    }
+
+    fn party_settled(&self, party: &Party) -> Moment {
+        let address = party
+            .ip
+            .and_then(|ip| self.addresses.changed(ip))
+            .unwrap_or_default();
+        let identity = match &party.identity {
+            PartyKind::Pod(key) => self.pod_settled(key),
+            PartyKind::Node(name) => self.nodes_changed.get(name).copied().unwrap_or_default(),
+            PartyKind::Service(_) | PartyKind::World | PartyKind::Unknown => Moment::default(),
+        };
+        address.max(identity)
+    }
+
+    fn pod_settled(&self, key: &ObjectKey) -> Moment {
+        let namespace = self
+            .namespaces
+            .get(&key.namespace)
+            .map(|state| state.labels_changed)
+            .unwrap_or_default();
+        let Some(state) = self.remembered(key) else {
+            return namespace;
+        };
+        let node = match state.pod.host_network {
+            true => self
+                .nodes_changed
+                .get(&state.pod.node)
+                .copied()
+                .unwrap_or_default(),
+            false => Moment::default(),
+        };
+        namespace
+            .max(state.changed)
+            .max(state.isolation_changed)
+            .max(node)
+    }
+}

@@ -1,0 +1,243 @@
+//! Who was behind an address at a given time.
+//!
+//! Addresses are used again, so every claim on one has a beginning and an end. What has ended is kept for
+//! a while, for events that come late, and no longer: see [`KEPT_NS`] and [`KEPT_PER_ADDRESS`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::input::Moment;
+use crate::model::ObjectKey;
+
+/// How long an ended claim is remembered.
+pub const KEPT_NS: u64 = 60_000_000_000;
+/// How many ended claims of one address are remembered.
+pub const KEPT_PER_ADDRESS: usize = 8;
+/// How much earlier than it was heard of a claim may have begun: the watch lags behind the network.
+pub const WATCH_LAG_NS: u64 = 5_000_000_000;
+
+/// Who is behind an address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Identity {
+    /// A pod with a network of its own.
+    Pod(ObjectKey),
+    /// A node, or a pod that shares its network.
+    Node(Arc<str>),
+    /// A Service.
+    Service(ObjectKey),
+    /// Nobody of the cluster.
+    World,
+    /// Several claim it at that time, or its pod has been replaced by another of the same name.
+    Ambiguous,
+    /// It lies in a range of pods, and nobody has claimed it.
+    Unknown,
+}
+
+/// What claims an address. A pod is another one when its UID is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Claimant {
+    Pod { key: ObjectKey, uid: Arc<str> },
+    HostPod { key: ObjectKey, node: Arc<str> },
+    Node(Arc<str>),
+    OwnNode(Arc<str>),
+    Service(ObjectKey),
+}
+
+impl Claimant {
+    fn owner(&self) -> Owner<'_> {
+        match self {
+            Self::Pod { key, uid } => Owner::Pod(key, uid),
+            Self::HostPod { node, .. } | Self::Node(node) | Self::OwnNode(node) => {
+                Owner::Node(node)
+            }
+            Self::Service(key) => Owner::Service(key),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner<'a> {
+    Pod(&'a ObjectKey, &'a str),
+    Node(&'a Arc<str>),
+    Service(&'a ObjectKey),
+}
+
+#[derive(Clone, Debug)]
+struct Claim {
+    claimant: Claimant,
+    from: Moment,
+    until: Option<Moment>,
+}
+
+impl Claim {
+    fn holds_at(&self, at: Moment) -> bool {
+        self.from <= at && self.until.is_none_or(|until| at < until)
+    }
+}
+
+/// Address ownership over time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Addresses {
+    claims: BTreeMap<IpAddr, Vec<Claim>>,
+    changed: BTreeMap<IpAddr, Moment>,
+    ended: VecDeque<(Moment, IpAddr)>,
+    pod_ranges: BTreeMap<Arc<str>, Vec<IpNet>>,
+}
+
+impl Addresses {
+    /// Replaces what `claimant` claimed before, `old`, by `new`. Says whether that changes anything.
+    pub(crate) fn reclaim(
+        &mut self,
+        old: Option<(&Claimant, &[IpAddr])>,
+        new: Option<(&Claimant, &[IpAddr])>,
+        now: Moment,
+    ) -> bool {
+        let kept = |claimant: &Claimant, ip: &IpAddr, other: Option<(&Claimant, &[IpAddr])>| {
+            other.is_some_and(|(by, ips)| by == claimant && ips.contains(ip))
+        };
+        let mut changed = false;
+        if let Some((claimant, ips)) = old {
+            for ip in ips.iter().filter(|ip| !kept(claimant, ip, new)) {
+                self.end(*ip, claimant, now);
+                changed = true;
+            }
+        }
+        if let Some((claimant, ips)) = new {
+            for ip in ips.iter().filter(|ip| !kept(claimant, ip, old)) {
+                self.begin(*ip, claimant.clone(), now);
+                changed = true;
+            }
+        }
+        self.forget(now);
+        changed
+    }
+
+    /// Replaces the ranges that a node gives to its pods.
+    pub(crate) fn set_pod_ranges(&mut self, node: &Arc<str>, ranges: &[IpNet]) {
+        if ranges.is_empty() {
+            self.pod_ranges.remove(node);
+        } else {
+            self.pod_ranges.insert(Arc::clone(node), ranges.to_vec());
+        }
+    }
+
+    /// Who had the address at that time.
+    pub(crate) fn lookup(&self, ip: IpAddr, at: Moment) -> Identity {
+        let ip = ip.to_canonical();
+        let claims = self.claims.get(&ip).map_or(&[][..], Vec::as_slice);
+        let mut owners = claims
+            .iter()
+            .filter(|claim| claim.holds_at(at))
+            .map(|claim| claim.claimant.owner());
+        if let Some(first) = owners.next() {
+            if owners.any(|other| other != first) {
+                return Identity::Ambiguous;
+            }
+            return Self::identity(first);
+        }
+        match Self::soon_after(claims, at) {
+            Some(claim) => Self::identity(claim.claimant.owner()),
+            None if self.in_pod_range(ip) => Identity::Unknown,
+            None => Identity::World,
+        }
+    }
+
+    /// When ownership of the address last changed.
+    pub(crate) fn changed(&self, ip: IpAddr) -> Option<Moment> {
+        self.changed.get(&ip.to_canonical()).copied()
+    }
+
+    /// The UIDs of pods that had the address at that time, to tell namesakes apart.
+    pub(crate) fn pod_uid(&self, ip: IpAddr, at: Moment) -> Option<&Arc<str>> {
+        let claims = self.claims.get(&ip.to_canonical())?;
+        let claim = claims
+            .iter()
+            .find(|claim| claim.holds_at(at))
+            .or_else(|| Self::soon_after(claims, at))?;
+        match &claim.claimant {
+            Claimant::Pod { uid, .. } => Some(uid),
+            Claimant::HostPod { .. }
+            | Claimant::Node(_)
+            | Claimant::OwnNode(_)
+            | Claimant::Service(_) => None,
+        }
+    }
+
+    fn soon_after(claims: &[Claim], at: Moment) -> Option<&Claim> {
+        claims
+            .iter()
+            .filter(|claim| claim.from > at && claim.from.since(at) <= WATCH_LAG_NS)
+            .min_by_key(|claim| claim.from)
+    }
+
+    fn in_pod_range(&self, ip: IpAddr) -> bool {
+        self.pod_ranges
+            .values()
+            .flatten()
+            .any(|range| range.contains(&ip))
+    }
+
+    fn identity(owner: Owner<'_>) -> Identity {
+        match owner {
+            Owner::Pod(key, _) => Identity::Pod(key.clone()),
+            Owner::Node(name) => Identity::Node(Arc::clone(name)),
+            Owner::Service(key) => Identity::Service(key.clone()),
+        }
+    }
+
+    fn begin(&mut self, ip: IpAddr, claimant: Claimant, now: Moment) {
+        let claims = self.claims.entry(ip).or_default();
+        if !claims
+            .iter()
+            .any(|claim| claim.until.is_none() && claim.claimant == claimant)
+        {
+            claims.push(Claim {
+                claimant,
+                from: now,
+                until: None,
+            });
+            self.changed.insert(ip, now);
+        }
+    }
+
+    fn end(&mut self, ip: IpAddr, claimant: &Claimant, now: Moment) {
+        let Some(claims) = self.claims.get_mut(&ip) else {
+            return;
+        };
+        for claim in claims
+            .iter_mut()
+            .filter(|claim| claim.until.is_none() && claim.claimant == *claimant)
+        {
+            claim.until = Some(now);
+            self.ended.push_back((now, ip));
+            self.changed.insert(ip, now);
+        }
+        let ended = claims.iter().filter(|claim| claim.until.is_some()).count();
+        if ended > KEPT_PER_ADDRESS
+            && let Some(oldest) = claims.iter().position(|claim| claim.until.is_some())
+        {
+            claims.remove(oldest);
+        }
+    }
+
+    /// Forgets what ended long ago.
+    pub(crate) fn forget(&mut self, now: Moment) {
+        while let Some((until, ip)) = self.ended.front().copied() {
+            if now.since(until) <= KEPT_NS {
+                return;
+            }
+            self.ended.pop_front();
+            let Some(claims) = self.claims.get_mut(&ip) else {
+                continue;
+            };
+            claims.retain(|claim| claim.until.is_none_or(|until| now.since(until) <= KEPT_NS));
+            if claims.is_empty() {
+                self.claims.remove(&ip);
+                self.changed.remove(&ip);
+            }
+        }
+    }
+}

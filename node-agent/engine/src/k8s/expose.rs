@@ -1,0 +1,100 @@
+//! Services and the slices of their backends.
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use super::fields::{Object, ServicePort as WrittenPort, ServiceSpec, ServiceStatus, Slice};
+use super::workloads::{key_of, protocol};
+use super::{Decode, Problem, address, read};
+use crate::model::{EndpointSlice, NamedPort, Service, ServicePort};
+
+pub(super) fn service(object: &Value, options: &Decode) -> Result<Service, Problem> {
+    let Object {
+        metadata,
+        spec,
+        status,
+    } = read::<Object<ServiceSpec, ServiceStatus>>(object)?;
+    let spec = spec.unwrap_or_default();
+    let balancer = status
+        .unwrap_or_default()
+        .load_balancer
+        .and_then(|balancer| balancer.ingress);
+    let balancer = balancer.into_iter().flatten().filter_map(|entry| entry.ip);
+    let cluster = spec
+        .cluster_ips
+        .unwrap_or_default()
+        .into_iter()
+        .chain(spec.cluster_ip);
+    let mut ips: Vec<IpAddr> = Vec::new();
+    // A headless Service has `None` for an address.
+    for ip in cluster
+        .chain(spec.external_ips.into_iter().flatten())
+        .chain(balancer)
+        .filter_map(|text| address(&text))
+    {
+        if !ips.contains(&ip) {
+            ips.push(ip);
+        }
+    }
+    let ports = spec.ports.unwrap_or_default();
+    Ok(Service {
+        key: key_of(&metadata.unwrap_or_default(), options)?,
+        ips,
+        ports: ports
+            .iter()
+            .filter_map(service_port)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn service_port(port: &WrittenPort) -> Option<Result<ServicePort, Problem>> {
+    let number = port.port?;
+    let protocol = protocol(port.protocol.as_deref(), "spec.ports");
+    Some(protocol.map(|protocol| ServicePort {
+        name: port.name.clone().unwrap_or_default(),
+        port: number,
+        protocol,
+    }))
+}
+
+pub(super) fn endpoint_slice(object: &Value, options: &Decode) -> Result<EndpointSlice, Problem> {
+    let Slice {
+        metadata,
+        endpoints,
+        ports,
+    } = read::<Slice>(object)?;
+    let metadata = metadata.unwrap_or_default();
+    let labels = metadata.labels();
+    // `ready` that says nothing counts as true.
+    let ready = endpoints.into_iter().flatten().filter(|endpoint| {
+        let conditions = endpoint.conditions.as_ref();
+        conditions
+            .and_then(|conditions| conditions.ready)
+            .unwrap_or(true)
+    });
+    let addresses = ready.flat_map(|endpoint| endpoint.addresses.unwrap_or_default());
+    let ports = ports.unwrap_or_default();
+    let named = ports.iter().filter_map(service_port).map(|port| {
+        port.map(
+            |ServicePort {
+                 name,
+                 port,
+                 protocol,
+             }| NamedPort {
+                name,
+                port,
+                protocol,
+            },
+        )
+    });
+    Ok(EndpointSlice {
+        key: key_of(&metadata, options)?,
+        service: labels
+            .get("kubernetes.io/service-name")
+            .cloned()
+            .unwrap_or_default(),
+        ready: addresses.filter_map(|text| address(&text)).collect(),
+        ports: named.collect::<Result<_, _>>()?,
+    })
+}

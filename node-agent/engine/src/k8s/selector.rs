@@ -1,0 +1,131 @@
+//! Label selectors as they are written.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::check::{Check, item_path, present};
+use super::syntax::{is_label_key, is_label_value};
+use crate::model::{Operator, Requirement, Selector};
+
+/// A selector; none when it is absent. A requirement that cannot be right matches nothing (R8).
+pub(super) fn selector(
+    check: &mut Check<'_>,
+    value: Option<&Value>,
+    path: &str,
+) -> Option<Selector> {
+    let fields = check.fields(value, path, &["matchLabels", "matchExpressions"])?;
+    let mut requirements = match_labels(
+        check,
+        fields.get("matchLabels"),
+        &fields.path("matchLabels"),
+    );
+    let path = fields.path("matchExpressions");
+    let expressions = check
+        .list(fields.get("matchExpressions"), &path)
+        .unwrap_or_default();
+    for (index, expression) in expressions.iter().enumerate() {
+        requirements.push(requirement(check, expression, &item_path(&path, index)));
+    }
+    Some(Selector { requirements })
+}
+
+fn match_labels(check: &mut Check<'_>, value: Option<&Value>, path: &str) -> Vec<Requirement> {
+    let labels = labels(check, value, path);
+    let requirement = |(key, value): (Arc<str>, Arc<str>)| Requirement {
+        key,
+        operator: Operator::In(vec![value]),
+    };
+    labels.into_iter().map(requirement).collect()
+}
+
+/// Labels in the order of their keys; a value that is `null` is the empty one, as the API server reads it.
+pub(super) fn labels(
+    check: &mut Check<'_>,
+    value: Option<&Value>,
+    path: &str,
+) -> Vec<(Arc<str>, Arc<str>)> {
+    let mut labels = Vec::new();
+    for (key, value) in check.map(value, path).into_iter().flatten() {
+        let place = format!("{path}[{key}]");
+        let value = check.text(present(value), &place).unwrap_or_default();
+        key_is_legal(check, key, &place);
+        value_is_legal(check, value, &place);
+        labels.push((Arc::from(key.as_str()), Arc::from(value)));
+    }
+    labels.sort_unstable();
+    labels
+}
+
+fn requirement(check: &mut Check<'_>, value: &Value, path: &str) -> Requirement {
+    let nothing = || Operator::In(Vec::new());
+    let Some(fields) = check.fields(present(value), path, &["key", "operator", "values"]) else {
+        check.wrong(&format!("{path}.key"), "V11", "required");
+        return Requirement {
+            key: "".into(),
+            operator: nothing(),
+        };
+    };
+    let key = check
+        .text(fields.get("key"), &fields.path("key"))
+        .unwrap_or_default();
+    key_is_legal(check, key, &fields.path("key"));
+    let path = fields.path("values");
+    let values: Vec<Arc<str>> = check
+        .texts(fields.get("values"), &path)
+        .into_iter()
+        .map(Arc::from)
+        .collect();
+    for (index, value) in values.iter().enumerate() {
+        value_is_legal(check, value, &item_path(&path, index));
+    }
+    let operator = check
+        .text(fields.get("operator"), &fields.path("operator"))
+        .unwrap_or_default();
+    let operator = match (operator, values.is_empty()) {
+        ("In", false) => Operator::In(values),
+        ("NotIn", false) => Operator::NotIn(values),
+        ("Exists", true) => Operator::Exists,
+        ("DoesNotExist", true) => Operator::DoesNotExist,
+        ("In" | "NotIn", true) => {
+            check.wrong(
+                &path,
+                "V11",
+                format!("must be given when the operator is `{operator}`"),
+            );
+            nothing()
+        }
+        ("Exists" | "DoesNotExist", false) => {
+            check.wrong(
+                &path,
+                "V11",
+                format!("must not be given when the operator is `{operator}`"),
+            );
+            nothing()
+        }
+        (other, _) => {
+            check.wrong(
+                &fields.path("operator"),
+                "V11",
+                format!("`{other}` is no operator: In, NotIn, Exists, DoesNotExist"),
+            );
+            nothing()
+        }
+    };
+    Requirement {
+        key: key.into(),
+        operator,
+    }
+}
+
+fn key_is_legal(check: &mut Check<'_>, key: &str, path: &str) {
+    if !is_label_key(key) {
+        check.wrong(path, "V11", format!("`{key}` is no label key"));
+    }
+}
+
+fn value_is_legal(check: &mut Check<'_>, value: &str, path: &str) {
+    if !is_label_value(value) {
+        check.wrong(path, "V11", format!("`{value}` is no label value"));
+    }
+}

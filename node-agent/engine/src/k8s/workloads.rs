@@ -1,0 +1,186 @@
+//! Namespaces, pods and nodes.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::fields::{
+    Container, Metadata, NodeSpec, NodeStatus, Object, PodSpec, PodStatus, Unused,
+};
+use super::{Decode, Problem, address, our_annotations, read};
+use crate::model::{Labels, NamedPort, Namespace, Node, ObjectKey, Pod, Protocol, Workload};
+
+pub(super) fn namespace(object: &Value) -> Result<Namespace, Problem> {
+    let Object { metadata, .. } = read::<Object<Unused, Unused>>(object)?;
+    let metadata = metadata.unwrap_or_default();
+    let mut namespace = Namespace {
+        name: name_of(&metadata)?,
+        labels: metadata.labels(),
+        annotations: our_annotations(Some(metadata.annotations())),
+    };
+    namespace.add_name_label();
+    Ok(namespace)
+}
+
+pub(super) fn node(object: &Value) -> Result<Node, Problem> {
+    let Object {
+        metadata,
+        spec,
+        status,
+    } = read::<Object<NodeSpec, NodeStatus>>(object)?;
+    let metadata = metadata.unwrap_or_default();
+    let spec = spec.unwrap_or_default();
+    let addresses = status.unwrap_or_default().addresses.unwrap_or_default();
+    let ranges = spec
+        .pod_cidrs
+        .unwrap_or_else(|| spec.pod_cidr.into_iter().collect());
+    Ok(Node {
+        name: name_of(&metadata)?,
+        labels: metadata.labels(),
+        // Host names are among them.
+        ips: distinct(
+            addresses
+                .iter()
+                .filter_map(|entry| address(entry.address.as_deref()?)),
+        ),
+        pod_ranges: ranges
+            .iter()
+            .filter_map(|range| range.parse().ok())
+            .collect(),
+    })
+}
+
+pub(super) fn pod(object: &Value, options: &Decode) -> Result<Pod, Problem> {
+    let Object {
+        metadata,
+        spec,
+        status,
+    } = read::<Object<PodSpec, PodStatus>>(object)?;
+    let (metadata, spec, status) = (
+        metadata.unwrap_or_default(),
+        spec.unwrap_or_default(),
+        status.unwrap_or_default(),
+    );
+    let key = key_of(&metadata, options)?;
+    let labels = metadata.labels();
+    let finished = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    Ok(Pod {
+        workload: workload(&key, &metadata, &labels),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        annotations: our_annotations(Some(metadata.annotations())),
+        ips: pod_addresses(&status)?,
+        node: spec.node_name.clone().unwrap_or_default(),
+        host_network: spec.host_network.unwrap_or_default(),
+        finished,
+        ports: container_ports(&spec)?,
+        service_account: spec
+            .service_account_name
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| "default".into()),
+        key,
+        labels,
+    })
+}
+
+/// `podIPs`, or `podIP` when that list is not there.
+fn pod_addresses(status: &PodStatus) -> Result<Vec<IpAddr>, Problem> {
+    let listed = status
+        .pod_ips
+        .iter()
+        .flatten()
+        .filter_map(|entry| entry.ip.as_deref());
+    let mut texts: Vec<&str> = listed.filter(|text| !text.is_empty()).collect();
+    if texts.is_empty() {
+        texts.extend(status.pod_ip.as_deref().filter(|text| !text.is_empty()));
+    }
+    let parsed = texts.into_iter().map(|text| {
+        address(text)
+            .ok_or_else(|| Problem::new("status.podIPs", format!("`{text}` is no address")))
+    });
+    Ok(distinct(parsed.collect::<Result<Vec<_>, _>>()?.into_iter()))
+}
+
+fn distinct(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let mut seen = Vec::new();
+    for ip in addresses {
+        if !seen.contains(&ip) {
+            seen.push(ip);
+        }
+    }
+    seen
+}
+
+/// Ports of containers and of native sidecars; ordinary init containers do not count (R26).
+fn container_ports(spec: &PodSpec) -> Result<Vec<NamedPort>, Problem> {
+    let sidecar = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
+    let sidecars = spec.init_containers.iter().flatten().filter(sidecar);
+    let containers = spec.containers.iter().flatten().chain(sidecars);
+    let mut ports = Vec::new();
+    for port in containers.flat_map(|container| container.ports.iter().flatten()) {
+        let Some(number) = port.container_port else {
+            return Err(Problem::new(
+                "spec.containers",
+                "a port without `containerPort`",
+            ));
+        };
+        ports.push(NamedPort {
+            name: port.name.clone().unwrap_or_default(),
+            port: number,
+            protocol: protocol(port.protocol.as_deref(), "spec.containers")?,
+        });
+    }
+    Ok(ports)
+}
+
+/// TCP when the object says nothing.
+pub(super) fn protocol(text: Option<&str>, field: &str) -> Result<Protocol, Problem> {
+    match text {
+        None | Some("" | "TCP") => Ok(Protocol::Tcp),
+        Some("UDP") => Ok(Protocol::Udp),
+        Some("SCTP") => Ok(Protocol::Sctp),
+        Some(other) => Err(Problem::new(field, format!("unknown protocol `{other}`"))),
+    }
+}
+
+/// The controlling owner. A ReplicaSet whose name ends in the pod's template hash stands for its Deployment.
+fn workload(key: &ObjectKey, metadata: &Metadata, labels: &Labels) -> Workload {
+    let mut owners = metadata.owner_references.iter().flatten();
+    let Some(owner) = owners.find(|owner| owner.controller == Some(true)) else {
+        return Workload {
+            kind: "Pod".into(),
+            name: Arc::clone(&key.name),
+        };
+    };
+    let hash = labels
+        .get("pod-template-hash")
+        .filter(|hash| !hash.is_empty());
+    let deployment =
+        hash.and_then(|hash| owner.name.strip_suffix(hash.as_ref())?.strip_suffix('-'));
+    match deployment {
+        Some(name) if owner.kind.as_ref() == "ReplicaSet" && !name.is_empty() => Workload {
+            kind: "Deployment".into(),
+            name: name.into(),
+        },
+        Some(_) | None => Workload {
+            kind: Arc::clone(&owner.kind),
+            name: Arc::clone(&owner.name),
+        },
+    }
+}
+
+pub(super) fn name_of(metadata: &Metadata) -> Result<Arc<str>, Problem> {
+    let name = metadata.name.clone().filter(|name| !name.is_empty());
+    name.ok_or_else(|| Problem::new("metadata.name", "required"))
+}
+
+pub(super) fn key_of(metadata: &Metadata, options: &Decode) -> Result<ObjectKey, Problem> {
+    let namespace = metadata
+        .namespace
+        .clone()
+        .filter(|namespace| !namespace.is_empty());
+    Ok(ObjectKey {
+        namespace: namespace.unwrap_or_else(|| Arc::clone(&options.default_namespace)),
+        name: name_of(metadata)?,
+    })
+}

@@ -1,0 +1,226 @@
+//! The one walk over a rule: for each condition whether it holds, and when somebody wants to know what missed.
+//!
+//! Judging and explaining both go through [`Question::peer_fit`] and [`Question::port_fit`], so they cannot
+//! disagree.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::cluster::{Cluster, PodState};
+use crate::evaluate::Profile;
+use crate::model::{Namespace, Peer, Peers, Policy, Ports, Protocol, Rule};
+use crate::record::Direction;
+use crate::verdict::{Missed, PolicyRef, UnknownBecause};
+
+mod peer;
+mod port;
+
+/// How a condition, or a whole rule, fits a connection. The order is that of strength: what holds together is
+/// as strong as the weakest, what is offered as a choice as strong as the strongest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fit {
+    Misses,
+    Open(UnknownBecause),
+    Matches,
+}
+
+impl Fit {
+    fn when(holds: bool) -> Self {
+        if holds { Self::Matches } else { Self::Misses }
+    }
+}
+
+/// Where missed conditions go. Judging takes none of them, so that none is written.
+pub(crate) trait Notes {
+    fn miss(&mut self, missed: impl FnOnce() -> Missed);
+}
+
+/// Takes no notes.
+pub(crate) struct NoNotes;
+
+impl Notes for NoNotes {
+    fn miss(&mut self, _: impl FnOnce() -> Missed) {}
+}
+
+impl Notes for Vec<Missed> {
+    fn miss(&mut self, missed: impl FnOnce() -> Missed) {
+        self.push(missed());
+    }
+}
+
+/// One end of a connection, looked up.
+pub(crate) struct End<'a> {
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) who: Who<'a>,
+}
+
+/// Who an end is.
+pub(crate) enum Who<'a> {
+    /// A pod with a network of its own.
+    Pod {
+        state: &'a PodState,
+        namespace: Option<&'a Namespace>,
+    },
+    /// A node; `pod` when it is known which of the pods on its network it is.
+    Node {
+        name: Arc<str>,
+        pod: Option<&'a PodState>,
+    },
+    World,
+    Unknown,
+}
+
+/// A connection, seen from one side.
+pub(crate) struct Question<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) direction: Direction,
+    pub(crate) source: &'a End<'a>,
+    pub(crate) destination: &'a End<'a>,
+    pub(crate) protocol: Protocol,
+    pub(crate) port: Option<u16>,
+    pub(crate) via_service: bool,
+    pub(crate) profile: Profile,
+}
+
+/// Where in a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) peer: Option<usize>,
+    pub(crate) port: Option<usize>,
+}
+
+impl<'a> Question<'a> {
+    /// Whose policies are asked.
+    pub(crate) fn subject(&self) -> &'a End<'a> {
+        match self.direction {
+            Direction::Ingress => self.destination,
+            Direction::Egress => self.source,
+        }
+    }
+
+    /// The other side.
+    pub(crate) fn peer(&self) -> &'a End<'a> {
+        match self.direction {
+            Direction::Ingress => self.source,
+            Direction::Egress => self.destination,
+        }
+    }
+
+    /// The first place of the rule that matches.
+    pub(crate) fn matching_place(&self, policy: &Policy, rule: &Rule) -> Option<Place> {
+        let port = match &rule.ports {
+            Ports::Any => None,
+            Ports::Of(ports) => Some(
+                ports
+                    .iter()
+                    .position(|port| self.port_fit(port, &mut NoNotes) == Fit::Matches)?,
+            ),
+        };
+        let peer = match &rule.peers {
+            Peers::Any => None,
+            Peers::Of(peers) => Some(
+                peers
+                    .iter()
+                    .position(|peer| self.peer_fit(policy, peer, &mut NoNotes) == Fit::Matches)?,
+            ),
+        };
+        Some(Place { peer, port })
+    }
+
+    /// How the whole rule fits.
+    pub(crate) fn fit(&self, policy: &Policy, rule: &Rule) -> Fit {
+        let ports = match &rule.ports {
+            Ports::Any => Fit::Matches,
+            Ports::Of(ports) => best(ports.iter().map(|port| self.port_fit(port, &mut NoNotes))),
+        };
+        let peers = match &rule.peers {
+            Peers::Any => Fit::Matches,
+            Peers::Of(peers) => best(
+                peers
+                    .iter()
+                    .map(|peer| self.peer_fit(policy, peer, &mut NoNotes)),
+            ),
+        };
+        ports.min(peers)
+    }
+
+    /// Every place of a rule, with what it misses there. A rule whose list holds nothing has no place.
+    pub(crate) fn places(&self, policy: &Policy, rule: &Rule) -> Vec<(Place, Vec<Missed>)> {
+        let noted = |note: &dyn Fn(&mut Vec<Missed>)| {
+            let mut notes = Vec::new();
+            note(&mut notes);
+            notes
+        };
+        let peers: Vec<(Option<usize>, Vec<Missed>)> = match &rule.peers {
+            Peers::Any => vec![(None, Vec::new())],
+            Peers::Of(peers) => (peers.iter().enumerate())
+                .map(|(index, peer)| {
+                    let missed = noted(&|notes| {
+                        self.peer_fit(policy, peer, notes);
+                    });
+                    (Some(index), missed)
+                })
+                .collect(),
+        };
+        let ports: Vec<(Option<usize>, Vec<Missed>)> = match &rule.ports {
+            Ports::Any => vec![(None, Vec::new())],
+            Ports::Of(ports) => (ports.iter().enumerate())
+                .map(|(index, port)| {
+                    let missed = noted(&|notes| {
+                        self.port_fit(port, notes);
+                    });
+                    (Some(index), missed)
+                })
+                .collect(),
+        };
+        let joined = |(peer, from): &(Option<usize>, Vec<Missed>),
+                      (port, on): &(Option<usize>, Vec<Missed>)| {
+            let missed = from.iter().chain(on).cloned().collect();
+            (
+                Place {
+                    peer: *peer,
+                    port: *port,
+                },
+                missed,
+            )
+        };
+        peers
+            .iter()
+            .flat_map(|peer| ports.iter().map(move |port| joined(peer, port)))
+            .collect()
+    }
+
+    /// How one peer fits.
+    pub(crate) fn peer_fit(&self, policy: &Policy, peer: &Peer, notes: &mut impl Notes) -> Fit {
+        match peer {
+            Peer::Pods { namespaces, pods } => self.pods_fit(policy, namespaces, pods, notes),
+            Peer::Block { cidr, except } => self.block_fit(cidr, except, notes),
+        }
+    }
+}
+
+fn best(fits: impl Iterator<Item = Fit>) -> Fit {
+    fits.max().unwrap_or(Fit::Misses)
+}
+
+impl Policy {
+    /// The rules of a direction; none when it does not isolate in it.
+    pub(crate) fn rules(&self, direction: Direction) -> &[Rule] {
+        let rules = match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        };
+        rules.as_deref().unwrap_or_default()
+    }
+}
+
+impl PolicyRef {
+    /// Names a policy.
+    pub(crate) fn of(policy: &Policy) -> Self {
+        Self {
+            key: policy.key.clone(),
+            uid: Arc::clone(&policy.uid),
+            generation: policy.generation,
+        }
+    }
+}

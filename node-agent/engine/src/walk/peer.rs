@@ -1,0 +1,189 @@
+//! Whether a peer of a rule is the other side.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{Fit, Notes, Question, Who};
+use crate::cluster::PodState;
+use crate::evaluate::Profile;
+use crate::model::{Labels, NamespaceMatch, Policy, Selector};
+use crate::verdict::{Missed, MissedWhat, UnknownBecause};
+
+impl Question<'_> {
+    pub(super) fn pods_fit(
+        &self,
+        policy: &Policy,
+        namespaces: &NamespaceMatch,
+        pods: &Selector,
+        notes: &mut impl Notes,
+    ) -> Fit {
+        match &self.peer().who {
+            Who::Pod { state, namespace } => {
+                let labels = namespace.map(|namespace| &namespace.labels);
+                let in_namespace = namespace_fit(policy, namespaces, state, labels, notes);
+                let labelled = labels_fit(pods, &state.pod.labels, MissedWhat::PodLabels, notes);
+                in_namespace.min(labelled)
+            }
+            Who::Node { name, pod } => {
+                let fit = self.host_pods_fit(policy, namespaces, pods, name, *pod);
+                if fit == Fit::Misses {
+                    notes.miss(|| not_a_pod(pods, format!("node {name}")));
+                }
+                fit
+            }
+            Who::World => {
+                notes.miss(|| not_a_pod(pods, self.peer_address()));
+                Fit::Misses
+            }
+            Who::Unknown => Fit::Open(UnknownBecause::Identity),
+        }
+    }
+
+    /// A selector that would match a pod on the node's network is read both ways (R31). The named dataplanes
+    /// see the node.
+    fn host_pods_fit(
+        &self,
+        policy: &Policy,
+        namespaces: &NamespaceMatch,
+        pods: &Selector,
+        node: &str,
+        pod: Option<&PodState>,
+    ) -> Fit {
+        match self.profile {
+            Profile::KubeRouter | Profile::Calico | Profile::Cilium => return Fit::Misses,
+            Profile::Generic => {}
+        }
+        let selected = |state: &PodState| {
+            let namespace = match namespaces {
+                NamespaceMatch::Own => state.pod.key.namespace == policy.key.namespace,
+                NamespaceMatch::Matching(selector) => {
+                    let namespace = self.cluster.namespace(&state.pod.key.namespace);
+                    namespace.is_some_and(|namespace| selector.matches(&namespace.labels))
+                }
+            };
+            namespace && pods.matches(&state.pod.labels)
+        };
+        let any = match pod {
+            Some(pod) => selected(pod),
+            None => self.cluster.host_pods(node).any(selected),
+        };
+        if any {
+            Fit::Open(UnknownBecause::OpenInSpecification)
+        } else {
+            Fit::Misses
+        }
+    }
+
+    pub(super) fn block_fit(&self, cidr: &IpNet, except: &[IpNet], notes: &mut impl Notes) -> Fit {
+        let peer = self.peer();
+        let Some(ip) = peer.ip else {
+            return Fit::Open(UnknownBecause::Identity);
+        };
+        // Cilium asks the identity before the address: blocks never are pods or nodes (R18).
+        let in_cluster = match (self.profile, &peer.who) {
+            (Profile::Cilium, Who::Pod { .. } | Who::Node { .. }) => true,
+            (Profile::Cilium, Who::Unknown) => return Fit::Open(UnknownBecause::Identity),
+            (Profile::Cilium, Who::World)
+            | (Profile::Generic | Profile::KubeRouter | Profile::Calico, _) => false,
+        };
+        if in_cluster {
+            notes
+                .miss(|| block_missed(MissedWhat::Cidr, format!("{cidr} outside the cluster"), ip));
+            return Fit::Misses;
+        }
+        if cidr.addr().is_ipv4() != ip.is_ipv4() {
+            notes.miss(|| block_missed(MissedWhat::Family, cidr.to_string(), ip));
+            return Fit::Misses;
+        }
+        if !cidr.contains(&ip) {
+            notes.miss(|| block_missed(MissedWhat::Cidr, cidr.to_string(), ip));
+            return Fit::Misses;
+        }
+        if let Some(hole) = except.iter().find(|hole| hole.contains(&ip)) {
+            notes.miss(|| block_missed(MissedWhat::Except, format!("{cidr} except {hole}"), ip));
+            return Fit::Misses;
+        }
+        Fit::Matches
+    }
+
+    fn peer_address(&self) -> String {
+        self.peer()
+            .ip
+            .map_or_else(|| "outside the cluster".to_owned(), |ip| ip.to_string())
+    }
+}
+
+fn namespace_fit(
+    policy: &Policy,
+    namespaces: &NamespaceMatch,
+    state: &PodState,
+    labels: Option<&Labels>,
+    notes: &mut impl Notes,
+) -> Fit {
+    let (own, found) = (&policy.key.namespace, &state.pod.key.namespace);
+    match namespaces {
+        NamespaceMatch::Own => {
+            if own != found {
+                notes.miss(|| Missed {
+                    what: MissedWhat::Namespace,
+                    wanted: own.to_string(),
+                    found: found.to_string(),
+                });
+            }
+            Fit::when(own == found)
+        }
+        NamespaceMatch::Matching(selector) => {
+            let none = Labels::new();
+            labels_fit(
+                selector,
+                labels.unwrap_or(&none),
+                MissedWhat::NamespaceLabels,
+                notes,
+            )
+        }
+    }
+}
+
+fn labels_fit(
+    selector: &Selector,
+    labels: &Labels,
+    what: MissedWhat,
+    notes: &mut impl Notes,
+) -> Fit {
+    let mut fit = Fit::Matches;
+    for requirement in selector
+        .requirements
+        .iter()
+        .filter(|requirement| !requirement.matches(labels))
+    {
+        fit = Fit::Misses;
+        notes.miss(|| Missed {
+            what,
+            wanted: requirement.to_string(),
+            found: requirement.found_in(labels),
+        });
+    }
+    fit
+}
+
+fn not_a_pod(pods: &Selector, found: String) -> Missed {
+    let wanted = if pods.requirements.is_empty() {
+        "a pod".to_owned()
+    } else {
+        format!("a pod with {pods}")
+    };
+    Missed {
+        what: MissedWhat::NotAPod,
+        wanted,
+        found,
+    }
+}
+
+fn block_missed(what: MissedWhat, wanted: String, ip: IpAddr) -> Missed {
+    Missed {
+        what,
+        wanted,
+        found: ip.to_string(),
+    }
+}

@@ -1,0 +1,151 @@
+//! Whether a port of a rule is the connection's.
+
+use super::{Fit, Notes, Question, Who};
+use crate::evaluate::Profile;
+use crate::model::{NamedPort, PortMatch, PortSpec, Protocol};
+use crate::verdict::{Missed, MissedWhat, UnknownBecause};
+
+impl Question<'_> {
+    /// How one item of a rule's ports fits. It never fits another protocol (R20).
+    pub(crate) fn port_fit(&self, wanted: &PortMatch, notes: &mut impl Notes) -> Fit {
+        let protocol = wanted.protocol == self.protocol;
+        if !protocol {
+            notes.miss(|| Missed {
+                what: MissedWhat::Protocol,
+                wanted: wanted.protocol.to_string(),
+                found: self.protocol.to_string(),
+            });
+        }
+        let number = match &wanted.port {
+            PortSpec::Any => Fit::Matches,
+            PortSpec::Range { first, last } => self.range_fit(*first, *last, notes),
+            PortSpec::Named(name) => self.named_fit(name, wanted.protocol, notes),
+        };
+        Fit::when(protocol).min(number)
+    }
+
+    fn range_fit(&self, first: u16, last: u16, notes: &mut impl Notes) -> Fit {
+        let Some(port) = self.port else {
+            return self.without_port(notes, || (MissedWhat::Port, range(first, last)));
+        };
+        let inside = (first..=last).contains(&port);
+        if !inside {
+            notes.miss(|| Missed {
+                what: if first == last {
+                    MissedWhat::Port
+                } else {
+                    MissedWhat::EndPort
+                },
+                wanted: range(first, last),
+                found: port.to_string(),
+            });
+        }
+        Fit::when(inside)
+    }
+
+    /// The name counts on the destination of this connection only, with its protocol (R23, R24, R25).
+    fn named_fit(&self, name: &str, protocol: Protocol, notes: &mut impl Notes) -> Fit {
+        let Some(port) = self.port else {
+            return self.without_port(notes, || {
+                (MissedWhat::NamedPort, format!("{name}/{protocol}"))
+            });
+        };
+        let is_it = |candidate: &NamedPort| {
+            candidate.name.as_ref() == name && candidate.protocol == protocol
+        };
+        let (fit, numbers) = match &self.destination.who {
+            Who::Pod { state, .. } => {
+                let numbers: Vec<u16> = state
+                    .pod
+                    .ports
+                    .iter()
+                    .filter(|port| is_it(port))
+                    .map(|port| port.port)
+                    .collect();
+                (Fit::when(numbers.contains(&port)), numbers)
+            }
+            Who::Node { name: node, pod } => {
+                let has = |ports: &[NamedPort]| {
+                    ports
+                        .iter()
+                        .any(|candidate| is_it(candidate) && candidate.port == port)
+                };
+                let open = match (self.profile, pod) {
+                    (Profile::Generic, Some(pod)) => has(&pod.pod.ports),
+                    (Profile::Generic, None) => {
+                        self.cluster.host_pods(node).any(|pod| has(&pod.pod.ports))
+                    }
+                    (Profile::KubeRouter | Profile::Calico | Profile::Cilium, _) => false,
+                };
+                let fit = if open {
+                    Fit::Open(UnknownBecause::OpenInSpecification)
+                } else {
+                    Fit::Misses
+                };
+                (fit, Vec::new())
+            }
+            Who::World => (Fit::Misses, Vec::new()),
+            Who::Unknown => (Fit::Open(UnknownBecause::Identity), Vec::new()),
+        };
+        if fit == Fit::Misses {
+            notes.miss(|| Missed {
+                what: MissedWhat::NamedPort,
+                wanted: named(name, protocol, &numbers),
+                found: port.to_string(),
+            });
+        }
+        fit
+    }
+
+    /// ICMP has no port and matches none; of other protocols the port is just not known.
+    fn without_port(
+        &self,
+        notes: &mut impl Notes,
+        wanted: impl FnOnce() -> (MissedWhat, String),
+    ) -> Fit {
+        match self.protocol {
+            Protocol::Icmp | Protocol::Icmpv6 => {
+                notes.miss(|| {
+                    let (what, wanted) = wanted();
+                    Missed {
+                        what,
+                        wanted,
+                        found: "no port".to_owned(),
+                    }
+                });
+                Fit::Misses
+            }
+            Protocol::Tcp | Protocol::Udp | Protocol::Sctp => {
+                Fit::Open(UnknownBecause::OpenInSpecification)
+            }
+        }
+    }
+}
+
+fn range(first: u16, last: u16) -> String {
+    if first == last {
+        first.to_string()
+    } else {
+        format!("{first}-{last}")
+    }
+}
+
+fn named(name: &str, protocol: Protocol, numbers: &[u16]) -> String {
+    if numbers.is_empty() {
+        return format!("{name}/{protocol}, which the destination does not have");
+    }
+    let numbers: Vec<String> = numbers.iter().map(u16::to_string).collect();
+    format!("{name}/{protocol}, there {}", numbers.join(" or "))
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+            Self::Icmp => "ICMP",
+            Self::Icmpv6 => "ICMPv6",
+        })
+    }
+}
