@@ -1,1 +1,5 @@
-//! In the making.
+//! The shell of netverdict: arguments, files, kernel and output around the engine.
+//!
+//! The rooms `capture`, `cluster` and `report` never name each other; only `agent` joins them.
+
+pub mod cluster;
