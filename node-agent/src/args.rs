@@ -1,0 +1,355 @@
+//! The command line: what can be written. What it means is for [`crate::settings`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use jiff::SignedDuration;
+
+use crate::settings::{
+    Attach, Listen, Log, Nanoseconds, Output, Profile, Settings, Source, Spans, Surroundings,
+    Validation,
+};
+
+/// Where the metrics are found when nothing else is said.
+const METRICS: &str = "127.0.0.1:9469";
+/// The same in a pod, where probes and scrapes come from outside.
+const METRICS_IN_POD: &str = "[::]:9469";
+
+/// Compares what Kubernetes network policies say with what the network does.
+///
+/// It watches every pod's connections and drops with eBPF, works out what the policies say about each, and
+/// writes down where the two differ. It never touches a packet.
+#[derive(Debug, Parser)]
+#[command(name = "netverdict", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What netverdict can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch this node and write a record for each finding.
+    #[command(after_help = AGENT_EXAMPLES)]
+    Agent(Box<AgentArgs>),
+}
+
+const AGENT_EXAMPLES: &str = "\
+Examples:
+  Watch this node; pods and policies come from a folder of manifests:
+    kubectl get ns,nodes,pods,svc,endpointslices,netpol -A -o yaml > cluster/all.yaml
+    sudo netverdict agent --cluster cluster/
+
+  Keep every connection, not only problems, in a file:
+    sudo netverdict agent --cluster cluster/ --log all --output records.jsonl
+
+  Record for a bug report; replay anywhere, without privileges:
+    sudo netverdict agent --cluster cluster/ --record netverdict.rec
+    netverdict agent --replay netverdict.rec
+
+It needs root, or the capabilities BPF, PERFMON and NET_ADMIN, and a kernel with BTF. A line that is exactly
+`ready` on stderr says that it watches. Ctrl-C ends it and leaves nothing behind.
+
+Exit codes: 0 done, 2 bad usage or unreadable input, 3 the machine lacks something.";
+
+/// The flags of `netverdict agent`, as written.
+#[derive(Args, Debug)]
+pub struct AgentArgs {
+    /// File or folder of manifests (.yaml, .yml, .json), as `kubectl get -o yaml` prints them; may be given
+    /// several times. Read again whenever it changes.
+    #[arg(
+        long,
+        value_name = "SOURCE",
+        env = "NETVERDICT_CLUSTER",
+        required_unless_present = "replay"
+    )]
+    cluster: Vec<PathBuf>,
+    /// Name of this node in the cluster [default: the host's name]
+    #[arg(long, value_name = "NAME", env = "NETVERDICT_NODE")]
+    node: Option<String>,
+    /// Watch only interfaces whose name matches one of these [default: every pod's]
+    #[arg(
+        long,
+        value_name = "GLOB,..",
+        env = "NETVERDICT_INTERFACES",
+        value_delimiter = ','
+    )]
+    interfaces: Vec<String>,
+    /// How hooks are attached to interfaces.
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "NETVERDICT_ATTACH",
+        value_enum,
+        default_value = "auto"
+    )]
+    attach: Attach,
+    /// File that records are added to, `-` for stdout.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "NETVERDICT_OUTPUT",
+        default_value = "-"
+    )]
+    output: PathBuf,
+    /// Address for /metrics, /livez and /readyz, or `off` [default: 127.0.0.1:9469, in a pod [::]:9469]
+    #[arg(long, value_name = "ADDR", env = "NETVERDICT_METRICS_LISTEN", value_parser = listen)]
+    metrics_listen: Option<Listen>,
+    /// Write all that is consumed to this file, for `--replay`.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "NETVERDICT_RECORD",
+        conflicts_with = "replay"
+    )]
+    record: Option<PathBuf>,
+    /// Judge what was recorded in this file, with no kernel and no privileges.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "NETVERDICT_REPLAY",
+        conflicts_with = "cluster"
+    )]
+    replay: Option<PathBuf>,
+    /// What is written.
+    #[arg(
+        long,
+        value_name = "WHAT",
+        env = "NETVERDICT_LOG",
+        value_enum,
+        default_value = "problems"
+    )]
+    log: Log,
+    /// How long repeats are folded into one record at first.
+    #[arg(long, value_name = "TIME", env = "NETVERDICT_WINDOW", default_value = "10s", value_parser = duration)]
+    window: Nanoseconds,
+    /// How long a policy, label or namespace must have stood before a claim rests on it.
+    #[arg(long, value_name = "TIME", env = "NETVERDICT_SETTLE", default_value = "5s", value_parser = duration)]
+    settle: Nanoseconds,
+    /// How long a claim that needs confirmation is held.
+    #[arg(long, value_name = "TIME", env = "NETVERDICT_CONFIRM", default_value = "5s", value_parser = duration)]
+    confirm: Nanoseconds,
+    /// How long a new pod's first packets wait for the cluster to name it.
+    #[arg(long, value_name = "TIME", env = "NETVERDICT_GRACE", default_value = "2s", value_parser = duration)]
+    grace: Nanoseconds,
+    /// After how long without word from the cluster nothing is claimed any more.
+    #[arg(long, value_name = "TIME", env = "NETVERDICT_STALE_AFTER", default_value = "60s", value_parser = duration)]
+    stale_after: Nanoseconds,
+    /// Who enforces here: it decides what the NetworkPolicy specification leaves open.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "NETVERDICT_PROFILE",
+        value_enum,
+        default_value = "auto"
+    )]
+    profile: Profile,
+    /// Name of the cluster, for every record.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "NETVERDICT_CLUSTER_NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
+    cluster_name: String,
+    /// End when the API server would refuse an object, instead of skipping it.
+    #[arg(long, env = "NETVERDICT_STRICT", conflicts_with = "no_validation")]
+    strict: bool,
+    /// Evaluate objects that the API server would refuse, as far as they make sense.
+    #[arg(long, env = "NETVERDICT_NO_VALIDATION")]
+    no_validation: bool,
+    /// Size of the ring buffer, for tests.
+    #[arg(long, hide = true, value_parser = ring_bytes)]
+    ring_bytes: Option<u32>,
+    /// Size of the table of attempts, for tests.
+    #[arg(long, hide = true, value_parser = clap::value_parser!(u32).range(1..))]
+    attempts: Option<u32>,
+}
+
+impl AgentArgs {
+    /// Says what the flags mean.
+    #[must_use]
+    pub fn settings(self, surroundings: Surroundings) -> Settings {
+        let Self {
+            cluster,
+            node,
+            interfaces,
+            attach,
+            output,
+            metrics_listen,
+            record,
+            replay,
+            log,
+            window,
+            settle,
+            confirm,
+            grace,
+            stale_after,
+            profile,
+            cluster_name,
+            strict,
+            no_validation,
+            ring_bytes,
+            attempts,
+        } = self;
+        let Surroundings { host_name, in_pod } = surroundings;
+        Settings {
+            source: match replay {
+                Some(file) => Source::Replay(file),
+                None => Source::Live { cluster, record },
+            },
+            validation: match (strict, no_validation) {
+                (true, _) => Validation::Strict,
+                (false, true) => Validation::Off,
+                (false, false) => Validation::Skip,
+            },
+            node: node.unwrap_or(host_name).into(),
+            cluster_name: cluster_name.into(),
+            interfaces,
+            attach,
+            output: if output.as_os_str() == "-" {
+                Output::Stdout
+            } else {
+                Output::File(output)
+            },
+            metrics: metrics_listen.unwrap_or_else(|| usual_listen(in_pod)),
+            log,
+            spans: Spans {
+                window,
+                settle,
+                confirm,
+                grace,
+                stale_after,
+            },
+            profile,
+            ring_bytes,
+            attempts,
+        }
+    }
+}
+
+fn usual_listen(in_pod: bool) -> Listen {
+    let address = if in_pod { METRICS_IN_POD } else { METRICS };
+    address.parse().map_or(Listen::Off, Listen::At)
+}
+
+fn listen(text: &str) -> Result<Listen, String> {
+    if text == "off" {
+        return Ok(Listen::Off);
+    }
+    text.parse()
+        .map(Listen::At)
+        .map_err(|_| "expected ADDRESS:PORT, such as 127.0.0.1:9469, or `off`".to_owned())
+}
+
+fn duration(text: &str) -> Result<Nanoseconds, String> {
+    let duration: SignedDuration = text
+        .parse()
+        .map_err(|_| "expected a time with its unit, such as 10s, 500ms or 1m".to_owned())?;
+    u64::try_from(duration.as_nanos())
+        .map(Nanoseconds)
+        .map_err(|_| "expected a time from 0 to some hundred years".to_owned())
+}
+
+fn ring_bytes(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|bytes: &u32| bytes.is_power_of_two() && *bytes >= 4096)
+        .ok_or_else(|| "expected a power of two, at least 4096".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(flags: &str) -> Result<Settings, clap::Error> {
+        let words = ["netverdict", "agent"]
+            .into_iter()
+            .chain(flags.split_whitespace());
+        let Cli { command } = Cli::try_parse_from(words)?;
+        let Command::Agent(args) = command;
+        Ok(args.settings(Surroundings {
+            host_name: "host".to_owned(),
+            in_pod: false,
+        }))
+    }
+
+    #[test]
+    fn command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_contract() {
+        let settings = settings("--cluster a --cluster b").unwrap();
+        let second = |seconds: u64| Nanoseconds(seconds * 1_000_000_000);
+        let wanted = Settings {
+            source: Source::Live {
+                cluster: vec!["a".into(), "b".into()],
+                record: None,
+            },
+            validation: Validation::Skip,
+            node: "host".into(),
+            cluster_name: "".into(),
+            interfaces: vec![],
+            attach: Attach::Auto,
+            output: Output::Stdout,
+            metrics: Listen::At("127.0.0.1:9469".parse().unwrap()),
+            log: Log::Problems,
+            spans: Spans {
+                window: second(10),
+                settle: second(5),
+                confirm: second(5),
+                grace: second(2),
+                stale_after: second(60),
+            },
+            profile: Profile::Auto,
+            ring_bytes: None,
+            attempts: None,
+        };
+        assert_eq!(settings, wanted);
+    }
+
+    #[test]
+    fn flags_say_what_they_mean() {
+        let settings = settings(
+            "--cluster a --node n --interfaces veth*,cali* --attach tcx --output o --metrics-listen off \
+             --record r --log all --window 1m --settle 0s --profile kube-router --no-validation \
+             --ring-bytes 4096 --attempts 8",
+        )
+        .unwrap();
+        assert_eq!(settings.interfaces, ["veth*", "cali*"]);
+        assert_eq!(settings.output, Output::File("o".into()));
+        assert_eq!(settings.metrics, Listen::Off);
+        assert_eq!(settings.spans.window, Nanoseconds(60_000_000_000));
+        assert_eq!(settings.spans.settle, Nanoseconds(0));
+        assert_eq!(settings.profile, Profile::KubeRouter);
+        assert_eq!(settings.validation, Validation::Off);
+        assert_eq!(
+            (settings.ring_bytes, settings.attempts),
+            (Some(4096), Some(8))
+        );
+    }
+
+    #[test]
+    fn bad_usage_is_refused_with_exit_code_2() {
+        for flags in [
+            "",
+            "--cluster a --replay b",
+            "--replay b --record c",
+            "--cluster a --window 10",
+            "--cluster a --settle -5s",
+            "--cluster a --log some",
+            "--cluster a --metrics-listen 9469",
+            "--cluster a --ring-bytes 5000",
+            "--cluster a --strict --no-validation",
+            "--cluster a --nod x",
+        ] {
+            let error = settings(flags).expect_err(flags);
+            assert_eq!(error.exit_code(), 2, "{flags}");
+        }
+    }
+}
