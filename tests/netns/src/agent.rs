@@ -1,0 +1,272 @@
+//! `netverdict agent` as a child process: started, read, ended.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+use crate::cleanup;
+use crate::ns::Namespace;
+use crate::record::Record;
+
+/// Longest that the agent may take until it is ready.
+const READY_LIMIT: Duration = Duration::from_secs(20);
+/// Longest that it may take to end; the contract.
+pub const STOP_LIMIT: Duration = Duration::from_secs(2);
+/// Policies count as settled, and claims as confirmed, after this time.
+pub const SETTLE: Duration = Duration::from_millis(300);
+
+/// How to start it.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The binary.
+    pub binary: PathBuf,
+    /// Folder of manifests.
+    pub cluster: PathBuf,
+    /// Flags beyond those that every test needs.
+    pub flags: Vec<String>,
+}
+
+impl Setup {
+    /// The flags of every test: everything is written, and no waiting time is longer than it must be.
+    #[must_use]
+    pub fn new(binary: &Path, cluster: &Path) -> Self {
+        Self {
+            binary: binary.to_owned(),
+            cluster: cluster.to_owned(),
+            flags: Vec::new(),
+        }
+    }
+
+    /// One more flag, or a flag and its value.
+    #[must_use]
+    pub fn flag(mut self, words: &[&str]) -> Self {
+        self.flags
+            .extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
+    fn command(&self, namespace: &Namespace) -> Command {
+        let settle = format!("{}ms", SETTLE.as_millis());
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", namespace.name()])
+            .arg(&self.binary)
+            .args(["agent", "--node", "node-1", "--output", "-"])
+            .args(["--log", "all", "--window", "1s", "--settle", &settle])
+            .args(["--confirm", &settle, "--grace", &settle])
+            .args(["--metrics-listen", "127.0.0.1:0", "--cluster"])
+            .arg(&self.cluster)
+            .args(&self.flags);
+        command
+    }
+}
+
+/// A running agent. Dropped, it is ended.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    exit: OwnedFd,
+    lines: Receiver<String>,
+    records: Vec<Record>,
+    stderr: Arc<Mutex<String>>,
+}
+
+/// An agent that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Every record that it wrote.
+    pub records: Vec<Record>,
+    /// Everything that it told its operator.
+    pub stderr: String,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// How long it took to end after SIGTERM.
+    pub took: Duration,
+}
+
+impl Agent {
+    /// Starts it in a node's namespace and waits until it says `ready`.
+    ///
+    /// # Errors
+    /// When it cannot be started or is not ready in time; the message holds what it said on stderr.
+    pub fn start(setup: &Setup, namespace: &Namespace) -> anyhow::Result<Self> {
+        let mut command = setup.command(namespace);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("start `ip netns exec`")?;
+        let pid = pid_of(&child)?;
+        cleanup::remember_process(pid);
+        let exit = pidfd_open(pid, PidfdFlags::empty()).context("open a pidfd")?;
+        let (ready_tx, ready) = channel();
+        let stderr = Arc::new(Mutex::new(String::new()));
+        if let Some(pipe) = child.stderr.take() {
+            let into = Arc::clone(&stderr);
+            std::thread::spawn(move || listen(pipe, &into, &ready_tx));
+        }
+        let (lines_tx, lines) = channel();
+        if let Some(pipe) = child.stdout.take() {
+            std::thread::spawn(move || pass_on(pipe, &lines_tx));
+        }
+        let agent = Self {
+            child,
+            exit,
+            lines,
+            records: Vec::new(),
+            stderr,
+        };
+        match ready.recv_timeout(READY_LIMIT) {
+            Ok(()) => Ok(agent),
+            Err(RecvTimeoutError::Timeout) => bail!(
+                "the agent was not ready after {READY_LIMIT:?}; it said:\n{}",
+                agent.stderr()
+            ),
+            Err(RecvTimeoutError::Disconnected) => bail!(
+                "the agent ended before it was ready; it said:\n{}",
+                agent.stderr()
+            ),
+        }
+    }
+
+    /// What it has told its operator so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        self.stderr
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// What it has written so far, as far as it was waited for.
+    #[must_use]
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The next record; `None` when none came within `limit`, or it ended.
+    ///
+    /// # Errors
+    /// When a record breaks the schema.
+    pub fn next(&mut self, limit: Duration) -> anyhow::Result<Option<&Record>> {
+        let Ok(line) = self.lines.recv_timeout(limit) else {
+            return Ok(None);
+        };
+        self.records.push(Record::read(&line)?);
+        Ok(self.records.last())
+    }
+
+    /// Reads records until `enough` holds; says whether it did within `limit`.
+    ///
+    /// # Errors
+    /// When a record breaks the schema.
+    pub fn wait_until(
+        &mut self,
+        limit: Duration,
+        mut enough: impl FnMut(&[Record]) -> bool,
+    ) -> anyhow::Result<bool> {
+        let end = Instant::now() + limit;
+        while !enough(&self.records) {
+            let left = end.saturating_duration_since(Instant::now());
+            if self.next(left)?.is_none() {
+                return Ok(enough(&self.records));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lets the settle time pass, reading what is written meanwhile: here time itself is the condition.
+    ///
+    /// # Errors
+    /// When a record breaks the schema.
+    pub fn settle(&mut self) -> anyhow::Result<()> {
+        self.wait_until(SETTLE * 2, |_| false).map(drop)
+    }
+
+    /// Ends it with SIGTERM, and holds it to the contract: exit code 0 within two seconds.
+    ///
+    /// # Errors
+    /// When it breaks the contract, or wrote a record that breaks the schema.
+    pub fn stop(mut self) -> anyhow::Result<Finished> {
+        let began = Instant::now();
+        kill_process(pid_of(&self.child)?, Signal::TERM).context("send SIGTERM to the agent")?;
+        if !self.ended_within(STOP_LIMIT)? {
+            bail!(
+                "the agent still ran {STOP_LIMIT:?} after SIGTERM; it said:\n{}",
+                self.stderr()
+            );
+        }
+        let took = began.elapsed();
+        let status = self.child.wait().context("wait for the agent")?;
+        while let Ok(line) = self.lines.recv() {
+            self.records.push(Record::read(&line)?);
+        }
+        if !status.success() {
+            bail!("the agent ended with {status}; it said:\n{}", self.stderr());
+        }
+        Ok(Finished {
+            records: std::mem::take(&mut self.records),
+            stderr: self.stderr(),
+            status,
+            took,
+        })
+    }
+
+    fn ended_within(&self, limit: Duration) -> anyhow::Result<bool> {
+        let mut fds = [PollFd::new(&self.exit, PollFlags::IN)];
+        let limit = Timespec::try_from(limit).context("express a time limit")?;
+        Ok(poll(&mut fds, Some(&limit)).context("wait for the agent")? > 0)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Ok(pid) = pid_of(&self.child) {
+            if matches!(self.child.try_wait(), Ok(None)) {
+                let _ = kill_process(pid, Signal::TERM);
+                if !self.ended_within(STOP_LIMIT).unwrap_or(false) {
+                    drop(self.child.kill());
+                }
+                drop(self.child.wait());
+            }
+            cleanup::forget_process(pid);
+        }
+    }
+}
+
+fn pid_of(child: &Child) -> anyhow::Result<Pid> {
+    i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("the agent has no process number")
+}
+
+/// Keeps what the agent says, and tells once that it said `ready`.
+fn listen(pipe: impl Read, into: &Mutex<String>, ready: &Sender<()>) {
+    for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+        if line == "ready" {
+            // Nobody may be waiting any more.
+            let _ = ready.send(());
+        }
+        let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
+        into.push_str(&line);
+        into.push('\n');
+    }
+}
+
+fn pass_on(pipe: impl Read, lines: &Sender<String>) {
+    for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+        if lines.send(line).is_err() {
+            return;
+        }
+    }
+}
