@@ -51,6 +51,10 @@ impl Expected {
             // There is no silent TCP server: the kernel answers for it.
             (Server::Silent, Protocol::Tcp) => (Saw::Refused, through, &["refused"]),
             (Server::Silent, Protocol::Udp) => (Saw::Nothing, through, &["delivered"]),
+            // What comes from outside may be the peer's refusal, or a rejection on the way.
+            (Server::Closed, _) if denied && !row.to.contains('/') => {
+                (Saw::Refused, "unknown", &["refused", "rejected", "unknown"])
+            }
             (Server::Closed, _) if denied => (Saw::Refused, "unenforced", &["refused"]),
             (Server::Closed, _) => (Saw::Refused, "refused", &["refused"]),
             (Server::Dead, _) if denied => (Saw::Nothing, "unknown", &["unanswered", "unknown"]),
@@ -60,7 +64,11 @@ impl Expected {
             saw,
             assessment,
             outcomes,
-            unknown_because: (assessment == "unknown").then_some("not_seen_stopped"),
+            unknown_because: match (assessment, server) {
+                ("unknown", Server::Closed) => Some("far_side"),
+                ("unknown", _) => Some("not_seen_stopped"),
+                _ => None,
+            },
         }
     }
 }

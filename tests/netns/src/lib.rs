@@ -22,3 +22,4 @@ pub mod run;
 pub mod scenario;
 pub mod traffic;
 pub mod trials;
+pub mod ways;

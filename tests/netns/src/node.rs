@@ -120,24 +120,21 @@ impl Node {
         ])?;
         quiet(&self.namespace)?;
         let world = self.world.name();
-        self.namespace
-            .ip(&format!("link add uplink0 type veth peer name uplink0 netns {world}\n"))?;
-        self.world.ip(
-            "link set lo up\n\
+        self.namespace.ip(&format!(
+            "link add uplink0 type veth peer name uplink0 netns {world}\n"
+        ))?;
+        self.world.ip("link set lo up\n\
              link set uplink0 up\n\
              addr add 192.0.2.1/24 dev uplink0\n\
              addr add 2001:db8:0:1::1/64 dev uplink0 nodad\n\
              route add 10.42.0.0/15 via 192.0.2.10\n\
-             route add fd00:10:42::/48 via 2001:db8:0:1::10\n",
-        )?;
-        self.namespace.ip(
-            "link set lo up\n\
+             route add fd00:10:42::/48 via 2001:db8:0:1::10\n")?;
+        self.namespace.ip("link set lo up\n\
              link set uplink0 up\n\
              addr add 192.0.2.10/24 dev uplink0\n\
              addr add 2001:db8:0:1::10/64 dev uplink0 nodad\n\
              route add default via 192.0.2.1\n\
-             route add default via 2001:db8:0:1::1\n",
-        )
+             route add default via 2001:db8:0:1::1\n")
     }
 
     fn configure_world(&self, external: &[IpAddr]) -> anyhow::Result<()> {
@@ -150,7 +147,12 @@ impl Node {
         quiet(&self.world)?;
         let mut lines = String::new();
         for address in external {
-            writeln!(lines, "addr add {} dev lo{}", host(*address), nodad(*address))?;
+            writeln!(
+                lines,
+                "addr add {} dev lo{}",
+                host(*address),
+                nodad(*address)
+            )?;
         }
         self.world.ip(&lines)
     }
@@ -179,7 +181,8 @@ impl Node {
             quiet(&pod.namespace)?;
             let last_port = (self.first_port + PORTS - 1).to_string();
             let range = format!("{} {last_port}", self.first_port);
-            pod.namespace.sysctl(&[("ipv4/ip_local_port_range", &range)])?;
+            pod.namespace
+                .sysctl(&[("ipv4/ip_local_port_range", &range)])?;
         }
         self.namespace.ip(&links(&added)?)?;
         // It answers at once: the kernel's own default is up to 0.8 s.
@@ -244,7 +247,10 @@ fn quiet(namespace: &Namespace) -> anyhow::Result<()> {
 /// The veths, down, on the node's side.
 fn links(pods: &[Pod]) -> anyhow::Result<String> {
     let mut lines = String::new();
-    for Pod { namespace, link, .. } in pods {
+    for Pod {
+        namespace, link, ..
+    } in pods
+    {
         writeln!(
             lines,
             "link add {link} type veth peer name eth0 netns {}",
@@ -258,7 +264,12 @@ fn links(pods: &[Pod]) -> anyhow::Result<String> {
 fn inside(spec: &PodSpec) -> anyhow::Result<String> {
     let mut lines = String::from("link set lo up\nlink set eth0 up\n");
     for address in &spec.addresses {
-        writeln!(lines, "addr add {} dev eth0{}", host(*address), nodad(*address))?;
+        writeln!(
+            lines,
+            "addr add {} dev eth0{}",
+            host(*address),
+            nodad(*address)
+        )?;
         match address {
             IpAddr::V4(_) => lines.push_str(
                 "route add 169.254.1.1 dev eth0 scope link\n\

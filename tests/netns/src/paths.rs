@@ -47,7 +47,9 @@ pub fn agent() -> anyhow::Result<PathBuf> {
             return Ok(candidate);
         }
     }
-    bail!("no binary `netverdict`: run `cargo build -p node-agent`, or name one with NETVERDICT_BIN")
+    bail!(
+        "no binary `netverdict`: run `cargo build -p node-agent`, or name one with NETVERDICT_BIN"
+    )
 }
 
 /// The published JSON Schema of the records.

@@ -230,7 +230,11 @@ impl Plan {
         let mut places = BTreeSet::new();
         for row in &self.scenario.rows {
             let address = self.scenario.address(&row.to, self.family)?;
-            places.insert((row.to.as_str(), SocketAddr::new(address, row.port), row.protocol));
+            places.insert((
+                row.to.as_str(),
+                SocketAddr::new(address, row.port),
+                row.protocol,
+            ));
         }
         let listens = places
             .into_iter()
@@ -264,11 +268,7 @@ impl Plan {
                 .collect();
             running
                 .into_iter()
-                .map(|thread| {
-                    thread
-                        .join()
-                        .unwrap_or_else(|_| bail!("a client panicked"))
-                })
+                .map(|thread| thread.join().unwrap_or_else(|_| bail!("a client panicked")))
                 .collect()
         })
     }

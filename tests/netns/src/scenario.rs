@@ -129,6 +129,14 @@ impl Scenario {
         Ok(self)
     }
 
+    /// The same cluster with those rows alone.
+    #[must_use]
+    pub fn having(&self, rows: Vec<Row>) -> Self {
+        let mut same = self.clone();
+        same.rows = rows;
+        same
+    }
+
     /// The address of a pod, or an address itself.
     ///
     /// # Errors
@@ -175,7 +183,16 @@ impl Scenario {
 #[must_use]
 pub fn second_address(v4: Ipv4Addr) -> Ipv6Addr {
     let [_, _, third, last] = v4.octets();
-    Ipv6Addr::new(0xfd00, 0x10, 0x42, u16::from(third), 0, 0, 0, u16::from(last))
+    Ipv6Addr::new(
+        0xfd00,
+        0x10,
+        0x42,
+        u16::from(third),
+        0,
+        0,
+        0,
+        u16::from(last),
+    )
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {

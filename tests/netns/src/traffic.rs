@@ -208,11 +208,7 @@ impl Client {
     ///
     /// # Errors
     /// When the socket cannot be opened.
-    pub fn open(
-        namespace: &Namespace,
-        to: SocketAddr,
-        protocol: Protocol,
-    ) -> anyhow::Result<Self> {
+    pub fn open(namespace: &Namespace, to: SocketAddr, protocol: Protocol) -> anyhow::Result<Self> {
         let socket = namespace.enter(|| open(protocol, to.ip()))?;
         Ok(Self {
             socket,
