@@ -31,7 +31,8 @@ pub struct Event {
     pub time_ns: u64,
     /// Running total of this conversation and kind, this one included. 0: not counted.
     pub total: u64,
-    /// The attempt's tuple: its source opened the connection.
+    /// The attempt's tuple: its source opened the connection. DROPPED: the packet's own, which after address
+    /// translation is not the attempt's; then `other` is, and `total` counts under that.
     pub tuple: Tuple,
     /// DROPPED: the conntrack's original tuple. UNREACHABLE, REFUSED by ICMP: `source` is who sent the error.
     /// Otherwise zero.

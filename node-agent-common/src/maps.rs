@@ -36,6 +36,10 @@ pub const UDP_FLOWS_ENTRIES: u32 = 1 << 16;
 pub const UDP_CACHE_SLOTS: u32 = 1 << 12;
 /// Size of [`REASON_CLASSES`] and [`DROPS`]; Linux 6.18 has some 130 reasons.
 pub const REASONS: u32 = 512;
+/// Size of [`NAMESPACES`], entries.
+pub const NAMESPACES_ENTRIES: u32 = 1 << 12;
+/// Size of [`ADDRESSES`], entries.
+pub const ADDRESSES_ENTRIES: u32 = 1 << 13;
 /// Size of [`LOCATIONS`].
 pub const LOCATION_SLOTS: u32 = 16;
 

@@ -1,0 +1,359 @@
+//! Packets that the kernel frees for a reason: which attempt each one belonged to, why and where.
+//!
+//! The tracepoint is machine-wide. A drop is kept only in a namespace that capture named, the node's own or one of
+//! its pods': another node in other namespaces of the same machine may well use the same addresses.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::programs::BtfTracePointContext;
+use node_agent_common::maps::{LOCATION_SLOTS, REASONS, drop_class};
+use node_agent_common::parse::{self, ACK, Body, Family, RST, SYN};
+use node_agent_common::{Attempt, Event, FAMILY_V4, FAMILY_V6, Tuple, kind, protocol};
+
+use crate::kernel::{self, FreedBytes, copied, field};
+use crate::tables::{
+    ATTEMPTS, DROPS, LOCATIONS, REASON_CLASSES, Seen, add_one, add_one_u32, epoch, is_pod,
+    namespace_is_watched, remember, tell,
+};
+use crate::udp;
+
+/// Why and where a packet was freed.
+struct Freed {
+    location: u64,
+    reason: u32,
+    ifindex: u32,
+    netns: u32,
+    class: u8,
+}
+
+/// A freed packet that may be an attempt's first.
+struct Dropped {
+    freed: Freed,
+    /// The packet's own.
+    tuple: Tuple,
+    /// Conntrack's original tuple; zero without one.
+    original: Tuple,
+    /// Monotonic time, nanoseconds.
+    now: u64,
+    /// TCP: sequence number, host order. 0 for UDP.
+    sequence: u32,
+    /// Conntrack's `ctinfo` plus one; 0 without conntrack.
+    ctinfo_plus_one: u8,
+}
+
+/// A packet was freed.
+#[inline(always)]
+pub(crate) fn seen(ctx: &BtfTracePointContext) {
+    let location = ctx.arg::<*const u8>(1) as u64;
+    let reason: u32 = if kernel::HAS_REASON.load() != 0 {
+        ctx.arg(2)
+    } else {
+        0
+    };
+    let class = class(reason, location);
+    if class == drop_class::IGNORED {
+        return;
+    }
+    // SAFETY: the first argument is a `struct sk_buff`.
+    unsafe {
+        let skb: *const u8 = ctx.arg(0);
+        let (ifindex, netns) = place(skb);
+        if !namespace_is_watched(netns) {
+            return;
+        }
+        // Reasons of a subsystem are beyond the table: they share its last slot.
+        if let Some(counter) = DROPS.get_ptr_mut(reason.min(REASONS - 1)) {
+            add_one(counter);
+        }
+        let freed = Freed {
+            location,
+            reason,
+            ifindex,
+            netns,
+            class,
+        };
+        packet(skb, freed);
+    }
+}
+
+/// What a reason stands for; without one, what its location stands for.
+#[inline(always)]
+fn class(reason: u32, location: u64) -> u8 {
+    let subsystem = reason >> 16;
+    if subsystem != 0 {
+        return if subsystem == kernel::OVS_SUBSYSTEM.load() {
+            drop_class::OVS
+        } else {
+            drop_class::OTHER
+        };
+    }
+    let known = REASON_CLASSES.get(reason).copied();
+    match known.unwrap_or(u32::from(drop_class::OTHER)) as u8 {
+        drop_class::UNSPECIFIED => class_of_location(location),
+        class => class,
+    }
+}
+
+#[inline(always)]
+fn class_of_location(location: u64) -> u8 {
+    for slot in 0..LOCATION_SLOTS {
+        match LOCATIONS.get(slot) {
+            Some(range) if range.end != 0 => {
+                if range.start <= location && location < range.end {
+                    return range.class as u8;
+                }
+            }
+            _ => return drop_class::IGNORED,
+        }
+    }
+    drop_class::IGNORED
+}
+
+/// Interface and network namespace of a packet; a packet that a pod's own output drops has no device yet.
+///
+/// # Safety
+///
+/// `skb` must be a `struct sk_buff` that the verifier knows as one.
+#[inline(always)]
+unsafe fn place(skb: *const u8) -> (u32, u32) {
+    // SAFETY: the caller's. A packet in a receive queue keeps other things where its device was: then the load
+    // yields 0, and the socket tells the namespace.
+    unsafe {
+        let (mut ifindex, mut netns) = (0, 0);
+        let dev: *const u8 = field(skb, &kernel::SKB_DEV);
+        if !dev.is_null() {
+            ifindex = field(dev, &kernel::DEV_IFINDEX);
+            netns = kernel::inode(field(dev, &kernel::DEV_NET));
+        }
+        if netns == 0 {
+            let sk: *const u8 = field(skb, &kernel::SKB_SK);
+            if !sk.is_null() {
+                netns = kernel::inode(field(sk, &kernel::SK_NET));
+            }
+        }
+        (ifindex, netns)
+    }
+}
+
+/// Reads a freed packet's headers and finds its attempt.
+///
+/// # Safety
+///
+/// As [`place`].
+#[inline(always)]
+unsafe fn packet(skb: *const u8, freed: Freed) {
+    // SAFETY: the caller's.
+    let (bytes, ethertype, nfct) = unsafe {
+        let head: u64 = field(skb, &kernel::SKB_HEAD);
+        let network = u32::from(field::<u16>(skb, &kernel::SKB_NETWORK_HEADER));
+        let tail: u32 = field(skb, &kernel::SKB_TAIL);
+        let bytes = FreedBytes {
+            start: head + u64::from(network),
+            length: tail.saturating_sub(network),
+        };
+        let nfct: u64 = if kernel::HAS_CONNTRACK.load() != 0 {
+            field(skb, &kernel::SKB_NFCT)
+        } else {
+            0
+        };
+        let ethertype = u16::from_be(field(skb, &kernel::SKB_PROTOCOL));
+        (bytes, ethertype, nfct)
+    };
+    let mut dropped = Dropped {
+        freed,
+        tuple: Tuple::default(),
+        original: Tuple::default(),
+        now: 0,
+        sequence: 0,
+        ctinfo_plus_one: 0,
+    };
+    if !read(&bytes, ethertype, &mut dropped) {
+        return;
+    }
+    track(nfct, &mut dropped);
+    // 3 and more: the packet went in the reply direction, whoever opened the conversation.
+    if dropped.ctinfo_plus_one < 4 {
+        // SAFETY: no precondition.
+        dropped.now = unsafe { bpf_ktime_get_ns() };
+        find(&dropped);
+    }
+}
+
+/// Reads what may be an attempt's first packet; false for any other. What cannot be read is in its reason's counter.
+#[inline(never)]
+fn read(bytes: &FreedBytes, ethertype: u16, dropped: &mut Dropped) -> bool {
+    let Some(family) = Family::of_ethertype(ethertype) else {
+        return false;
+    };
+    let Ok(packet) = parse::packet(bytes, family, 0) else {
+        return false;
+    };
+    dropped.sequence = match packet.body {
+        Body::Tcp(tcp) if tcp.flags & (SYN | ACK | RST) == SYN => tcp.sequence,
+        Body::Udp => 0,
+        Body::Tcp(_) | Body::Error(_) => return false,
+    };
+    dropped.tuple = packet.tuple;
+    true
+}
+
+/// Follows `_nfct` to conntrack's original tuple. A template has none: then the packet speaks for itself.
+#[inline(never)]
+fn track(nfct: u64, dropped: &mut Dropped) {
+    const UNTRACKED: u8 = 7;
+    const AF_INET: u16 = 2;
+    const AF_INET6: u16 = 10;
+    let ctinfo = nfct as u8 & 7;
+    if nfct & !7 == 0 || ctinfo == UNTRACKED {
+        return;
+    }
+    let at = (nfct & !7) + u64::from(kernel::CT_TUPLE.load());
+    let Some(original) = copied::<ConntrackTuple>(at) else {
+        return;
+    };
+    let protocol = dropped.tuple.protocol;
+    let family = match original.family {
+        AF_INET => FAMILY_V4,
+        AF_INET6 => FAMILY_V6,
+        _ => return,
+    };
+    if original.protocol != protocol {
+        return;
+    }
+    dropped.ctinfo_plus_one = ctinfo + 1;
+    dropped.original = Tuple {
+        source: address(original.source, family),
+        destination: address(original.destination, family),
+        source_port_be: original.source_port,
+        destination_port_be: original.destination_port,
+        protocol,
+        family,
+        padding: [0; 2],
+    };
+}
+
+/// `struct nf_conntrack_tuple`, the same since Linux 2.6.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ConntrackTuple {
+    source: [u8; 16],
+    source_port: [u8; 2],
+    family: u16,
+    destination: [u8; 16],
+    destination_port: [u8; 2],
+    protocol: u8,
+    direction: u8,
+}
+
+#[inline(always)]
+fn address(address: [u8; 16], family: u8) -> [u8; 16] {
+    if family == FAMILY_V4 {
+        let [a, b, c, d, ..] = address;
+        node_agent_common::mapped([a, b, c, d])
+    } else {
+        address
+    }
+}
+
+/// Notes the drop in its attempt; an attempt that no interface has seen begins with it.
+#[inline(always)]
+fn find(dropped: &Dropped) {
+    let (tuple, original) = (&dropped.tuple, &dropped.original);
+    if note(tuple, dropped) {
+        return;
+    }
+    let translated = dropped.ctinfo_plus_one != 0 && original != tuple;
+    if translated && note(original, dropped) {
+        return;
+    }
+    if !concerns_a_pod(tuple) && !(translated && concerns_a_pod(original)) {
+        return;
+    }
+    if tuple.protocol == protocol::UDP && follows_another(dropped, translated) {
+        return;
+    }
+    begin(dropped);
+}
+
+#[inline(always)]
+fn concerns_a_pod(tuple: &Tuple) -> bool {
+    is_pod(&tuple.source) || is_pod(&tuple.destination)
+}
+
+/// Tells whether a datagram is no first one: its flow has had its outcome, or it goes back.
+#[inline(never)]
+fn follows_another(dropped: &Dropped, translated: bool) -> bool {
+    let reply_to = dropped.tuple.reversed();
+    udp::is_settled(&dropped.tuple, dropped.now)
+        || udp::is_settled(&reply_to, dropped.now)
+        || translated && udp::is_settled(&dropped.original, dropped.now)
+        || ATTEMPTS.get_ptr(&reply_to).is_some()
+}
+
+/// Notes a drop in the attempt under `key`; false when that is not there, or is another one.
+#[inline(never)]
+fn note(key: &Tuple, dropped: &Dropped) -> bool {
+    let Some(known) = ATTEMPTS.get_ptr_mut(key) else {
+        return false;
+    };
+    // SAFETY: a value of the map.
+    unsafe {
+        if (*known).sequence != dropped.sequence {
+            return false;
+        }
+        add_one_u32(&raw mut (*known).drops);
+        if (*known).dropped == 0 {
+            (*known).dropped = 1;
+            (*known).drop_class = dropped.freed.class;
+            (*known).drop_reason = dropped.freed.reason;
+            (*known).drop_netns = dropped.freed.netns;
+            (*known).drop_location = dropped.freed.location;
+            say(key, &*known, dropped);
+        }
+    }
+    true
+}
+
+/// Starts an attempt with its drop: both count.
+#[inline(never)]
+fn begin(dropped: &Dropped) {
+    let attempt = Attempt {
+        first_ns: dropped.now,
+        drop_location: dropped.freed.location,
+        epoch: epoch(),
+        sequence: dropped.sequence,
+        drop_reason: dropped.freed.reason,
+        drop_netns: dropped.freed.netns,
+        drops: 1,
+        dropped: 1,
+        drop_class: dropped.freed.class,
+        ..Attempt::default()
+    };
+    if !remember(&dropped.tuple, &attempt) {
+        return;
+    }
+    let seen = Seen {
+        now: dropped.now,
+        ifindex: 0,
+        kind: kind::ATTEMPTED,
+    };
+    tell(&seen, &dropped.tuple, &attempt, |_| {});
+    say(&dropped.tuple, &attempt, dropped);
+}
+
+#[inline(always)]
+fn say(key: &Tuple, attempt: &Attempt, dropped: &Dropped) {
+    let seen = Seen {
+        now: dropped.now,
+        ifindex: dropped.freed.ifindex,
+        kind: kind::DROPPED,
+    };
+    tell(&seen, key, attempt, |event: &mut Event| {
+        event.tuple = dropped.tuple;
+        event.other = dropped.original;
+        event.netns = dropped.freed.netns;
+        event.drop_reason = dropped.freed.reason;
+        event.drop_location = dropped.freed.location;
+        event.drop_class = dropped.freed.class;
+        event.ctinfo_plus_one = dropped.ctinfo_plus_one;
+    });
+}

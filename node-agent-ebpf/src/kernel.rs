@@ -1,0 +1,119 @@
+//! Reading the kernel's own structures, at the offsets that capture found in its BTF.
+
+use aya_ebpf::Global;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use core::mem::MaybeUninit;
+use node_agent_common::parse::Bytes;
+
+macro_rules! offsets {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        $($(#[$doc])* #[unsafe(no_mangle)] pub(crate) static $name: Global<u32> = Global::new(0);)*
+    };
+}
+
+offsets! {
+    /// `sk_buff.head`.
+    SKB_HEAD,
+    /// `sk_buff.tail`.
+    SKB_TAIL,
+    /// `sk_buff.network_header`.
+    SKB_NETWORK_HEADER,
+    /// `sk_buff.protocol`.
+    SKB_PROTOCOL,
+    /// `sk_buff.dev`.
+    SKB_DEV,
+    /// `sk_buff.sk`.
+    SKB_SK,
+    /// `sk_buff._nfct`.
+    SKB_NFCT,
+    /// `net_device.ifindex`.
+    DEV_IFINDEX,
+    /// `net_device.nd_net.net`.
+    DEV_NET,
+    /// `net.ns.inum`.
+    NET_INUM,
+    /// `sock.__sk_common.skc_net.net`.
+    SK_NET,
+    /// `sock.__sk_common.skc_family`.
+    SK_FAMILY,
+    /// `sock.__sk_common.skc_num`.
+    SK_NUM,
+    /// `sock.__sk_common.skc_dport`.
+    SK_DPORT,
+    /// `sock.__sk_common.skc_rcv_saddr`.
+    SK_SADDR,
+    /// `sock.__sk_common.skc_daddr`.
+    SK_DADDR,
+    /// `sock.__sk_common.skc_v6_rcv_saddr`.
+    SK_SADDR6,
+    /// `sock.__sk_common.skc_v6_daddr`.
+    SK_DADDR6,
+    /// `nf_conn.tuplehash[0].tuple`.
+    CT_TUPLE,
+    /// 1 when `kfree_skb` has a reason (Linux 5.17).
+    HAS_REASON,
+    /// 1 when the kernel has conntrack.
+    HAS_CONNTRACK,
+    /// 1 when the kernel has IPv6.
+    HAS_IPV6,
+    /// The drop reasons' subsystem of Open vSwitch, 0 without one.
+    OVS_SUBSYSTEM,
+}
+
+/// A direct load from a pointer that the verifier knows the type of.
+///
+/// # Safety
+///
+/// `pointer` must come from a tracepoint's argument or from another such load, and `offset` must be that of a
+/// `T`: the verifier checks both against the kernel's BTF.
+#[inline(always)]
+pub(crate) unsafe fn field<T: Copy>(pointer: *const u8, offset: &Global<u32>) -> T {
+    // SAFETY: the caller's.
+    unsafe { pointer.add(offset.load() as usize).cast::<T>().read() }
+}
+
+/// Copies from a kernel address that the verifier knows nothing of; `None` when it cannot be read.
+#[inline(always)]
+pub(crate) fn copied<T: Copy>(address: u64) -> Option<T> {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper writes the whole value, or fails and zeroes it.
+    unsafe {
+        let size = size_of::<T>() as u32;
+        match bpf_probe_read_kernel(value.as_mut_ptr().cast(), size, address as *const _) {
+            0 => Some(value.assume_init()),
+            _ => None,
+        }
+    }
+}
+
+/// The inode of a network namespace, 0 for none.
+///
+/// # Safety
+///
+/// As [`field`]; `net` points to a `struct net` or is null.
+#[inline(always)]
+pub(crate) unsafe fn inode(net: *const u8) -> u32 {
+    if net.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller's.
+    unsafe { field(net, &NET_INUM) }
+}
+
+/// A freed packet's linear bytes, from its network header on.
+pub(crate) struct FreedBytes {
+    /// Kernel address of the network header.
+    pub(crate) start: u64,
+    /// How many bytes there are.
+    pub(crate) length: u32,
+}
+
+impl Bytes for FreedBytes {
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        if offset.checked_add(N as u32)? > self.length {
+            return None;
+        }
+        copied(self.start + u64::from(offset))
+    }
+}

@@ -1,0 +1,197 @@
+//! What crosses a pod's interface: the fast path that lets nearly everything go at once, and the rest.
+
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
+use aya_ebpf::programs::TcContext;
+use core::mem::MaybeUninit;
+use node_agent_common::maps::stage;
+use node_agent_common::parse::{self, ACK, Body, Bytes, Family, Packet, RST, SYN, Skipped};
+use node_agent_common::protocol;
+
+use crate::tables::lose;
+use crate::{Way, cache, errors, opened, udp};
+
+/// Length of an Ethernet header; capture attaches to interfaces that have one, and to no others.
+const ETHERNET: usize = 14;
+
+/// What the fast path says of a packet.
+enum Glance {
+    /// Nothing in it that tells of an attempt.
+    Leave,
+    /// Perhaps something.
+    Look,
+}
+
+/// Looks at one packet.
+#[inline(always)]
+pub(crate) fn seen(ctx: &TcContext, way: Way) {
+    match glance(ctx) {
+        Glance::Leave => {}
+        Glance::Look => look(ctx.skb.skb, way),
+    }
+}
+
+/// One integer of the packet.
+///
+/// # Safety
+///
+/// `offset` and the integer's size must lie below a bound that was compared with `data_end`.
+#[inline(always)]
+unsafe fn at<T: Copy>(start: usize, offset: usize) -> T {
+    // SAFETY: the caller's; packets are not aligned.
+    unsafe { ((start + offset) as *const T).read_unaligned() }
+}
+
+/// Reads a few bytes by direct access; what is not plainly there is left to [`look`].
+#[inline(always)]
+fn glance(ctx: &TcContext) -> Glance {
+    const V4: u16 = 0x0800_u16.to_be();
+    const V6: u16 = 0x86dd_u16.to_be();
+    let (start, end) = (ctx.data(), ctx.data_end());
+    if start + ETHERNET + 20 + 8 > end {
+        return Glance::Look;
+    }
+    // SAFETY: below the bound.
+    match unsafe { at::<u16>(start, 12) } {
+        V4 => glance_v4(start, end),
+        V6 => glance_v6(start, end),
+        _ => Glance::Leave,
+    }
+}
+
+#[inline(always)]
+fn glance_v4(start: usize, end: usize) -> Glance {
+    const L4: usize = ETHERNET + 20;
+    // SAFETY: below the bound of `glance`, and of the comparison with `end`.
+    unsafe {
+        if at::<u8>(start, ETHERNET) != 0x45 {
+            return Glance::Look;
+        }
+        match at::<u8>(start, ETHERNET + 9) {
+            protocol::TCP if start + L4 + 14 <= end => flags(at(start, L4 + 13)),
+            protocol::UDP => {
+                let addresses = [at::<u32>(start, ETHERNET + 12), at(start, ETHERNET + 16)];
+                known(cache::knows_v4(addresses, at(start, L4)))
+            }
+            protocol::TCP | protocol::ICMP => Glance::Look,
+            _ => Glance::Leave,
+        }
+    }
+}
+
+#[inline(always)]
+fn glance_v6(start: usize, end: usize) -> Glance {
+    const L4: usize = ETHERNET + 40;
+    if start + L4 + 14 > end {
+        return Glance::Look;
+    }
+    // SAFETY: below the bound.
+    unsafe {
+        match at::<u8>(start, ETHERNET + 6) {
+            protocol::TCP => flags(at(start, L4 + 13)),
+            protocol::UDP => known(cache::knows_v6(
+                [
+                    at::<u32>(start, ETHERNET + 8),
+                    at(start, ETHERNET + 12),
+                    at(start, ETHERNET + 16),
+                    at(start, ETHERNET + 20),
+                    at(start, ETHERNET + 24),
+                    at(start, ETHERNET + 28),
+                    at(start, ETHERNET + 32),
+                    at(start, ETHERNET + 36),
+                ],
+                at(start, L4),
+            )),
+            _ => Glance::Look,
+        }
+    }
+}
+
+#[inline(always)]
+fn flags(flags: u8) -> Glance {
+    if flags & (SYN | RST) == 0 {
+        Glance::Leave
+    } else {
+        Glance::Look
+    }
+}
+
+#[inline(always)]
+fn known(known: bool) -> Glance {
+    if known { Glance::Leave } else { Glance::Look }
+}
+
+/// A packet's bytes, in its linear part or not.
+struct SkbBytes(*mut __sk_buff);
+
+impl Bytes for SkbBytes {
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the helper writes `N` bytes, or fails and zeroes them.
+        unsafe {
+            match bpf_skb_load_bytes(self.0.cast(), offset, bytes.as_mut_ptr().cast(), N as u32) {
+                0 => Some(bytes.assume_init()),
+                _ => None,
+            }
+        }
+    }
+}
+
+/// Reads the headers into `packet`; false when there is nothing to look at.
+///
+/// A function of its own: its loads would fill the stack of 512 bytes that a program shares with what it calls.
+#[inline(never)]
+fn read(skb: *mut __sk_buff, packet: &mut MaybeUninit<Packet>) -> bool {
+    let bytes = SkbBytes(skb);
+    // SAFETY: a field of the context.
+    let ethertype = u16::from_be(unsafe { (*skb).protocol } as u16);
+    let Some(family) = Family::of_ethertype(ethertype) else {
+        return false;
+    };
+    let skipped = match bytes.load::<1>(0) {
+        // The group bit: the broadcast address of a subnet shows here only.
+        Some([first]) if first & 1 != 0 => Skipped::NotUnicast,
+        _ => match parse::packet(&bytes, family, ETHERNET as u32) {
+            Ok(read) => {
+                packet.write(read);
+                return true;
+            }
+            Err(skipped) => skipped,
+        },
+    };
+    match skipped {
+        Skipped::Unreadable => lose(stage::UNREADABLE),
+        Skipped::NotUnicast => lose(stage::NOT_UNICAST),
+        Skipped::Uninteresting => {}
+    }
+    false
+}
+
+/// Reads the headers and hands the packet to whom it concerns.
+#[inline(never)]
+fn look(skb: *mut __sk_buff, way: Way) {
+    let mut packet = MaybeUninit::uninit();
+    if !read(skb, &mut packet) {
+        return;
+    }
+    // SAFETY: `read` wrote it; a field of the context.
+    let (packet, ifindex) = unsafe { (packet.assume_init_ref(), (*skb).ifindex) };
+    let tuple = &packet.tuple;
+    match &packet.body {
+        Body::Tcp(tcp) if tcp.flags & RST != 0 => {
+            if tcp.flags & ACK != 0 {
+                opened::reset(tuple, tcp.acknowledgement, ifindex, way);
+            }
+        }
+        Body::Tcp(tcp) if tcp.flags & (SYN | ACK) == SYN => {
+            opened::syn(tuple, tcp.sequence, ifindex, way);
+        }
+        Body::Tcp(tcp) if tcp.flags & SYN != 0 => {
+            opened::answer(tuple, tcp.acknowledgement, ifindex);
+        }
+        Body::Tcp(_) => {}
+        Body::Udp => udp::seen(tuple, ifindex, way),
+        Body::Error(error) => errors::seen(tuple, error, ifindex, way),
+    }
+}

@@ -1,0 +1,250 @@
+//! The maps, and the two things that every program does with them: count, and say.
+
+use core::arch::asm;
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, BPF_RB_NO_WAKEUP};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::macros::btf_map;
+use node_agent_common::maps as sizes;
+use node_agent_common::maps::stage;
+use node_agent_common::{
+    Attempt, Conversation, ConversationKey, Event, LocationRange, Tuple, UdpFlow, kind,
+};
+
+#[btf_map]
+static EVENTS: RingBuf<Event, { sizes::EVENTS_BYTES as usize }> = RingBuf::new();
+#[btf_map]
+pub(crate) static ATTEMPTS: HashMap<Tuple, Attempt, { sizes::ATTEMPTS_ENTRIES as usize }> =
+    HashMap::new();
+#[btf_map]
+static CONVERSATIONS: HashMap<
+    ConversationKey,
+    Conversation,
+    { sizes::CONVERSATIONS_ENTRIES as usize },
+> = HashMap::new();
+#[btf_map]
+pub(crate) static UDP_FLOWS: HashMap<Tuple, UdpFlow, { sizes::UDP_FLOWS_ENTRIES as usize }> =
+    HashMap::new();
+#[btf_map]
+static EPOCH: Array<u32, 1> = Array::new();
+#[btf_map]
+static LOST: PerCpuArray<u64, { stage::COUNT as usize }> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static REASON_CLASSES: Array<u32, { sizes::REASONS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static LOCATIONS: Array<LocationRange, { sizes::LOCATION_SLOTS as usize }> =
+    Array::new();
+#[btf_map]
+static NAMESPACES: HashMap<u32, u32, { sizes::NAMESPACES_ENTRIES as usize }> = HashMap::new();
+#[btf_map]
+static ADDRESSES: HashMap<[u8; 16], u32, { sizes::ADDRESSES_ENTRIES as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static DROPS: PerCpuArray<u64, { sizes::REASONS as usize }> = PerCpuArray::new();
+
+/// `-EEXIST`, as a map update returns it.
+const EXISTS: i32 = -17;
+
+/// Adds one to a counter that other processors add to as well.
+///
+/// # Safety
+///
+/// `counter` must point into a map's value, aligned.
+#[inline(always)]
+pub(crate) unsafe fn add_one(counter: *mut u64) {
+    // SAFETY: the caller's. Written as the instruction itself, because this target has no `fetch_add`, and Linux
+    // 5.10 has no atomic that returns a value.
+    unsafe { asm!("lock *(u64 *)({} + 0) += {}", in(reg) counter, in(reg) 1_u64) };
+}
+
+/// As [`add_one`], for the counters of an attempt.
+///
+/// # Safety
+///
+/// `counter` must point into a map's value, aligned.
+#[inline(always)]
+pub(crate) unsafe fn add_one_u32(counter: *mut u32) {
+    // SAFETY: the caller's; see `add_one`.
+    unsafe { asm!("lock *(u32 *)({} + 0) += {}", in(reg) counter, in(reg) 1_u64) };
+}
+
+/// Counts one at a [`stage`].
+#[inline(always)]
+pub(crate) fn lose(stage: u32) {
+    if let Some(counter) = LOST.get_ptr_mut(stage) {
+        // SAFETY: a value of the map.
+        unsafe { add_one(counter) };
+    }
+}
+
+/// The epoch that user space wrote last.
+#[inline(always)]
+pub(crate) fn epoch() -> u32 {
+    EPOCH.get(0).copied().unwrap_or(0)
+}
+
+/// Tells whether a network namespace is the node's own or one of its pods'.
+#[inline(always)]
+pub(crate) fn namespace_is_watched(netns: u32) -> bool {
+    NAMESPACES.get_ptr(netns).is_some()
+}
+
+/// Tells whether an address is one of this node's pods'.
+#[inline(always)]
+pub(crate) fn is_pod(address: &[u8; 16]) -> bool {
+    ADDRESSES.get_ptr(address).is_some()
+}
+
+/// Tells whether a packet to `address` goes to its owner's own interface, as far as that is known.
+///
+/// A bridge floods what it does not know: such a copy at another pod's interface is no sighting.
+#[inline(always)]
+pub(crate) fn leads_to(address: &[u8; 16], ifindex: u32) -> bool {
+    match ADDRESSES.get_ptr(address) {
+        // SAFETY: a value of the map.
+        Some(known) => match unsafe { *known } {
+            0 => true,
+            known => known == ifindex,
+        },
+        None => true,
+    }
+}
+
+/// What [`count`] found: the running total, and whether it is news.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Counted(u64);
+
+impl Counted {
+    /// In a table without room nothing is known to be old: it is news, without a total.
+    const UNCOUNTED: Self = Self(1);
+
+    #[inline(always)]
+    const fn new(total: u64, news: bool) -> Self {
+        Self(total << 1 | news as u64)
+    }
+    #[inline(always)]
+    const fn total(self) -> u64 {
+        self.0 >> 1
+    }
+    #[inline(always)]
+    const fn news(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
+
+/// Counts one of `kind` in the tuple's conversation; the first of an epoch is news.
+///
+/// A function of its own, so that its key does not lie on the callers' stack of 512 bytes.
+#[inline(never)]
+fn count(tuple: &Tuple, kind: u8, epoch: u32, now: u64) -> Counted {
+    let key = ConversationKey::of(tuple, kind);
+    if let Some(known) = CONVERSATIONS.get_ptr_mut(&key) {
+        return count_known(known, epoch, now);
+    }
+    let first = Conversation {
+        total: 1,
+        last_ns: now,
+        epoch,
+        padding: 0,
+    };
+    match CONVERSATIONS.insert(&key, &first, u64::from(BPF_NOEXIST)) {
+        Ok(()) => return Counted::new(1, true),
+        Err(EXISTS) => {}
+        Err(_) => {
+            lose(stage::CONVERSATIONS);
+            return Counted::UNCOUNTED;
+        }
+    }
+    // Another processor was faster.
+    match CONVERSATIONS.get_ptr_mut(&key) {
+        Some(known) => count_known(known, epoch, now),
+        None => Counted::UNCOUNTED,
+    }
+}
+
+#[inline(always)]
+fn count_known(known: *mut Conversation, epoch: u32, now: u64) -> Counted {
+    // SAFETY: a value of the map. A deleted entry may be given to another key at any time: then one is counted
+    // in the wrong place, which user space cannot tell from a lost one; it only deletes entries idle for minutes.
+    unsafe {
+        add_one(&raw mut (*known).total);
+        (*known).last_ns = now;
+        let news = epoch.wrapping_sub((*known).epoch).cast_signed() > 0;
+        if news {
+            (*known).epoch = epoch;
+        }
+        Counted::new((*known).total, news)
+    }
+}
+
+/// Where and how an event was seen.
+pub(crate) struct Seen {
+    /// Monotonic time, nanoseconds.
+    pub(crate) now: u64,
+    /// Interface, 0 without one.
+    pub(crate) ifindex: u32,
+    /// See [`kind`].
+    pub(crate) kind: u8,
+}
+
+/// Counts an attempt's news, and says it when it is the first of its epoch; `fill` adds what only this kind has.
+#[inline(always)]
+pub(crate) fn tell(seen: &Seen, tuple: &Tuple, attempt: &Attempt, fill: impl FnOnce(&mut Event)) {
+    let counted = count(tuple, seen.kind, attempt.epoch, seen.now);
+    // An attempt that was superseded will be in no sweep: this is all that is ever heard of it.
+    if !counted.news() && seen.kind != kind::SUPERSEDED {
+        return;
+    }
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        lose(stage::RING);
+        return;
+    };
+    // SAFETY: the entry is ours and large enough, and zero is a valid event; all of its fields are written
+    // before it is submitted. Written in place, because it would fill a third of the stack.
+    let event = unsafe {
+        let event = entry.as_mut_ptr();
+        event.write_bytes(0, 1);
+        &mut *event
+    };
+    event.time_ns = seen.now;
+    event.total = counted.total();
+    event.tuple = *tuple;
+    event.attempt = *attempt;
+    event.ifindex = seen.ifindex;
+    event.kind = seen.kind;
+    fill(event);
+    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+}
+
+/// Remembers a new attempt; false when there was no room, or another processor was faster.
+#[inline(always)]
+pub(crate) fn remember(tuple: &Tuple, attempt: &Attempt) -> bool {
+    match ATTEMPTS.insert(tuple, attempt, u64::from(BPF_NOEXIST)) {
+        Ok(()) => true,
+        Err(EXISTS) => false,
+        Err(_) => {
+            lose(stage::ATTEMPTS);
+            false
+        }
+    }
+}
+
+/// Takes an attempt out; true for one caller only, who may count its outcome.
+#[inline(always)]
+pub(crate) fn forget(tuple: &Tuple) -> bool {
+    ATTEMPTS.remove(tuple).is_ok()
+}
+
+/// Remembers that a UDP tuple has had its outcome: its packets are no attempts any more.
+#[inline(always)]
+pub(crate) fn settle_udp(tuple: &Tuple, attempt: &Attempt, now: u64, answered: u32) {
+    let flow = UdpFlow {
+        first_ns: attempt.first_ns,
+        last_ns: now,
+        answered,
+        padding: 0,
+    };
+    if UDP_FLOWS.insert(tuple, &flow, u64::from(BPF_ANY)).is_err() {
+        lose(stage::UDP_FLOWS);
+    }
+}
