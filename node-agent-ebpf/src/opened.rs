@@ -6,9 +6,7 @@ use node_agent_common::maps::stage;
 use node_agent_common::{Attempt, Tuple, kind};
 
 use crate::Way;
-use crate::tables::{
-    ATTEMPTS, Seen, add_one_u32, epoch, forget, leads_to, lose, remember, tell,
-};
+use crate::tables::{ATTEMPTS, Seen, add_one_u32, epoch, forget, leads_to, lose, remember, tell};
 
 /// A SYN: a new attempt, another sighting of one, or the same one again.
 #[inline(never)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Delta, Protocol};
-use crate::record::Record;
+use crate::record::{Connection, Record};
 
 /// A point on the monotonic clock, nanoseconds since its own beginning.
 #[derive(
@@ -290,6 +290,13 @@ pub struct Link {
 pub enum Output {
     /// A record to write.
     Record(Box<Record>),
+    /// Attempts to count: each attempt once, written or not.
+    Counted {
+        /// What they have in common; its own `count` says nothing here.
+        connection: Arc<Connection>,
+        /// How many.
+        count: u64,
+    },
     /// Known conversations must speak again: write this number for the kernel side.
     Epoch(u32),
     /// The addresses of this node's pods changed: all of them, with the interface that leads there.

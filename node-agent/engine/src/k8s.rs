@@ -159,7 +159,8 @@ fn decode_one(object: &Value, options: &Decode) -> Result<Option<Delta>, Vec<Rej
             expose::endpoint_slice(object, options).map(Delta::EndpointSlice)
         }
         ("networking.k8s.io/v1", "NetworkPolicy") => {
-            return policy::decode(object, &name, options).map(|policy| Some(Delta::Policy(policy)));
+            return policy::decode(object, &name, options)
+                .map(|policy| Some(Delta::Policy(policy)));
         }
         (version, "NetworkPolicy") if is_ours(version) => {
             return Err(wrong(

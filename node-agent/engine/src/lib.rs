@@ -5,22 +5,33 @@
 //! never reads a clock, a file or a socket: time is a parameter. It never claims anything from what it does
 //! not know.
 
+mod aggregate;
+mod assessment;
 pub mod cluster;
+pub mod core;
+mod counters;
+mod ends;
 pub mod evaluate;
 pub mod identity;
 pub mod input;
 mod isolation;
+mod judge;
 pub mod k8s;
 mod labels;
 pub mod model;
 mod nearest;
+mod outcome;
 pub mod record;
+mod render;
 mod suggest;
 pub mod verdict;
+mod waiting;
 mod walk;
 
 pub use cluster::{Change, Cluster};
+pub use core::{Core, Log, Options};
 pub use evaluate::{Connection, Party, PartyKind, Profile};
 pub use identity::Identity;
 pub use input::{Input, Moment, Output};
+pub use render::ClockBase;
 pub use verdict::Verdict;

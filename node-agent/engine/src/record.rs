@@ -20,7 +20,7 @@ pub struct Record {
     pub schema: Arc<str>,
     /// Differs for every record of a cluster.
     pub id: String,
-    /// When the exemplar's outcome was seen: RFC 3339, UTC, nanoseconds.
+    /// When this was said: RFC 3339, UTC, nanoseconds.
     pub time: String,
     /// `--cluster-name`; absent without one.
     #[serde(default, skip_serializing_if = "str::is_empty")]

@@ -1,0 +1,259 @@
+//! The first of a kind at once, repeats folded: how many records are written does not grow with traffic.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::Moment;
+use crate::model::{PolicyKey, Protocol};
+use crate::record::{Assessment, Cause, ClientSaw, Connection, Direction, OutcomeKind};
+use crate::verdict::{Decision, Side, UnknownBecause};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// How long after its last record a kind that goes on is written again. The first step is the window.
+const BACK_OFF_NS: [u64; 3] = [60 * SECOND_NS, 600 * SECOND_NS, 3600 * SECOND_NS];
+
+/// A kind that said nothing for so long begins anew.
+const FORGET_NS: u64 = 2 * 3600 * SECOND_NS;
+
+/// Most kinds held at a time.
+const MOST_KINDS: usize = 65_536;
+
+/// What makes two endings the same in a reader's eyes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Kind {
+    source: (IpAddr, Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>),
+    destination: (IpAddr, Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>),
+    port: u16,
+    protocol: Protocol,
+    assessment: Assessment,
+    unknown_because: Option<UnknownBecause>,
+    outcome: OutcomeKind,
+    cause: Option<Cause>,
+    direction: Option<Direction>,
+    start_window: bool,
+    deciding: Vec<PolicyKey>,
+}
+
+impl Kind {
+    pub(crate) fn of(connection: &Connection) -> Self {
+        let end = |end: &crate::record::Endpoint| {
+            (
+                end.ip,
+                end.namespace.clone(),
+                end.name.clone(),
+                end.uid.clone(),
+            )
+        };
+        let outcome = match connection.outcome.outcome {
+            // Of one denial the drop and the rejection are one kind.
+            OutcomeKind::Rejected => OutcomeKind::Dropped,
+            other => other,
+        };
+        Self {
+            source: end(&connection.source),
+            destination: end(&connection.destination),
+            port: connection.destination.port,
+            protocol: connection.protocol,
+            assessment: connection.assessment,
+            unknown_because: connection.unknown_because,
+            outcome,
+            cause: connection.cause,
+            direction: connection.direction,
+            start_window: connection.start_window_s.is_some(),
+            deciding: deciding(connection),
+        }
+    }
+}
+
+/// The policies without which the verdict would be another.
+fn deciding(connection: &Connection) -> Vec<PolicyKey> {
+    let of = |side: &Side| -> Vec<PolicyKey> {
+        match side.verdict {
+            Decision::Denied => side
+                .isolated_by
+                .iter()
+                .map(|policy| policy.key.clone())
+                .collect(),
+            Decision::Allowed => side
+                .allowed_by
+                .iter()
+                .map(|rule| rule.policy.key.clone())
+                .collect(),
+            Decision::Unknown => Vec::new(),
+        }
+    };
+    let mut deciding = of(&connection.verdict.egress);
+    deciding.extend(of(&connection.verdict.ingress));
+    deciding
+}
+
+/// When attempts were, first and last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) first: Moment,
+    pub(crate) last: Moment,
+}
+
+impl Span {
+    pub(crate) fn at(moment: Moment) -> Self {
+        Self {
+            first: moment,
+            last: moment,
+        }
+    }
+
+    pub(crate) fn join(self, other: Self) -> Self {
+        Self {
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        }
+    }
+}
+
+/// What is to be written of a kind.
+pub(crate) struct Due {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) count: u64,
+    pub(crate) span: Span,
+}
+
+#[derive(Debug)]
+struct Folded {
+    connection: Arc<Connection>,
+    count: u64,
+    span: Span,
+    written: Option<Moment>,
+    step: usize,
+}
+
+impl Folded {
+    fn due(&self, window_ns: u64) -> Option<Moment> {
+        let written = self.written?;
+        let wait = match self.step.checked_sub(1) {
+            None => window_ns,
+            Some(step) => BACK_OFF_NS
+                .get(step)
+                .or(BACK_OFF_NS.last())
+                .copied()
+                .unwrap_or(window_ns),
+        };
+        Some(written.plus(wait))
+    }
+}
+
+/// All kinds seen of late.
+#[derive(Debug)]
+pub(crate) struct Aggregate {
+    window_ns: u64,
+    kinds: BTreeMap<Kind, Folded>,
+    /// Kinds with something to write.
+    waiting: BTreeMap<(Moment, Kind), ()>,
+    lost: u64,
+}
+
+impl Aggregate {
+    pub(crate) fn new(window_ns: u64) -> Self {
+        Self {
+            window_ns,
+            kinds: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            lost: 0,
+        }
+    }
+
+    /// Counts attempts of a kind; the latest exemplar stands for it.
+    pub(crate) fn add(&mut self, kind: &Kind, connection: Arc<Connection>, count: u64, span: Span) {
+        if let Some(folded) = self.kinds.get_mut(kind) {
+            folded.connection = connection;
+            Self::count(&mut self.waiting, self.window_ns, kind, folded, count, span);
+            return;
+        }
+        if self.kinds.len() >= MOST_KINDS {
+            self.lost += count;
+            return;
+        }
+        self.waiting.insert((Moment(0), kind.clone()), ());
+        self.kinds.insert(
+            kind.clone(),
+            Folded {
+                connection,
+                count,
+                span,
+                written: None,
+                step: 0,
+            },
+        );
+    }
+
+    /// Counts more attempts of a kind that is known; gives its connection for the metrics.
+    pub(crate) fn more(&mut self, kind: &Kind, count: u64, span: Span) -> Option<Arc<Connection>> {
+        let folded = self.kinds.get_mut(kind)?;
+        Self::count(&mut self.waiting, self.window_ns, kind, folded, count, span);
+        Some(Arc::clone(&folded.connection))
+    }
+
+    /// A kind's client got a late answer from the way.
+    pub(crate) fn client_saw(&mut self, kind: &Kind, saw: ClientSaw) {
+        if let Some(folded) = self.kinds.get_mut(kind) {
+            Arc::make_mut(&mut folded.connection).outcome.client_saw = saw;
+        }
+    }
+
+    fn count(
+        waiting: &mut BTreeMap<(Moment, Kind), ()>,
+        window_ns: u64,
+        kind: &Kind,
+        folded: &mut Folded,
+        count: u64,
+        span: Span,
+    ) {
+        if folded.count == 0 {
+            folded.span = span;
+            let due = folded.due(window_ns).unwrap_or_default();
+            waiting.insert((due, kind.clone()), ());
+        }
+        folded.count += count;
+        folded.span = folded.span.join(span);
+    }
+
+    /// What is due now, or everything at the end.
+    pub(crate) fn take_due(&mut self, now: Moment, everything: bool) -> Vec<Due> {
+        let mut due = Vec::new();
+        while let Some(((moment, kind), ())) = self.waiting.pop_first() {
+            if moment > now && !everything {
+                self.waiting.insert((moment, kind), ());
+                break;
+            }
+            let Some(folded) = self.kinds.get_mut(&kind) else {
+                continue;
+            };
+            if folded.written.is_some() {
+                folded.step += 1;
+            }
+            folded.written = Some(now);
+            due.push(Due {
+                connection: Arc::clone(&folded.connection),
+                count: std::mem::take(&mut folded.count),
+                span: folded.span,
+            });
+        }
+        due
+    }
+
+    /// Forgets kinds that said nothing for long.
+    pub(crate) fn forget(&mut self, now: Moment) {
+        self.kinds.retain(|_, folded| {
+            folded.count > 0
+                || folded
+                    .written
+                    .is_none_or(|written| now.since(written) < FORGET_NS)
+        });
+    }
+
+    /// Attempts that found no room since the last call.
+    pub(crate) fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
+    }
+}

@@ -1,0 +1,109 @@
+//! Verdict against outcome: the table of what may be claimed.
+
+use crate::model::Pod;
+use crate::outcome::Ending;
+use crate::record::{Assessment, Direction, OutcomeKind};
+use crate::verdict::{Decision, Kept, Side, UnknownBecause, Verdict};
+
+/// An assessment, and why nothing is claimed when it is unknown.
+pub(crate) type Assessed = (Assessment, Option<UnknownBecause>);
+
+/// Which ends are pods of this node: the agent judges their sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Local {
+    pub(crate) source: bool,
+    pub(crate) destination: bool,
+}
+
+/// Reads the table.
+pub(crate) fn assess(verdict: &Verdict, ending: &Ending) -> Assessed {
+    if let Some(because) = ending.doubt {
+        return (Assessment::Unknown, Some(because));
+    }
+    match verdict.verdict {
+        Decision::Unknown => {
+            let because = verdict
+                .unknown_because
+                .unwrap_or(UnknownBecause::OpenInSpecification);
+            (Assessment::Unknown, Some(because))
+        }
+        Decision::Allowed => allowed(ending.outcome),
+        Decision::Denied => denied(ending),
+    }
+}
+
+fn allowed(outcome: OutcomeKind) -> Assessed {
+    match outcome {
+        OutcomeKind::Answered | OutcomeKind::Delivered => (Assessment::Allowed, None),
+        OutcomeKind::Refused => (Assessment::Refused, None),
+        OutcomeKind::Rejected | OutcomeKind::Dropped => (Assessment::UnexpectedDrop, None),
+        OutcomeKind::Unanswered => (Assessment::Unanswered, None),
+        OutcomeKind::Unknown => (Assessment::Unknown, Some(UnknownBecause::Lost)),
+    }
+}
+
+fn denied(ending: &Ending) -> Assessed {
+    if let Some(because) = ending.doubt_if_denied {
+        return (Assessment::Unknown, Some(because));
+    }
+    match ending.outcome {
+        OutcomeKind::Answered | OutcomeKind::Delivered | OutcomeKind::Refused => {
+            (Assessment::Unenforced, None)
+        }
+        OutcomeKind::Rejected | OutcomeKind::Dropped => (Assessment::Blocked, None),
+        OutcomeKind::Unanswered => (Assessment::Unknown, Some(UnknownBecause::NotSeenStopped)),
+        OutcomeKind::Unknown => (Assessment::Unknown, Some(UnknownBecause::Lost)),
+    }
+}
+
+/// The first side on the path that denies.
+pub(crate) fn direction(verdict: &Verdict) -> Option<Direction> {
+    match (verdict.egress.verdict, verdict.ingress.verdict) {
+        (Decision::Denied, _) => Some(Direction::Egress),
+        (_, Decision::Denied) => Some(Direction::Ingress),
+        (Decision::Allowed | Decision::Unknown, Decision::Allowed | Decision::Unknown) => None,
+    }
+}
+
+/// Says of each side that denies whether the network kept it.
+pub(crate) fn keep(verdict: &mut Verdict, assessment: Assessment, ending: &Ending, local: Local) {
+    let reached = ending.attempt.destination_link.is_some();
+    let (egress, ingress) = match assessment {
+        Assessment::Unenforced => (passed(local.source), passed(local.destination)),
+        // It was stopped once: by the source's side, unless it got as far as the destination's interface.
+        Assessment::Blocked if reached => (passed(local.source), Kept::Yes),
+        Assessment::Blocked if verdict.egress.verdict == Decision::Denied => {
+            (Kept::Yes, Kept::Unknown)
+        }
+        Assessment::Blocked => (Kept::Unknown, Kept::Yes),
+        Assessment::Allowed
+        | Assessment::UnexpectedDrop
+        | Assessment::Refused
+        | Assessment::Unanswered
+        | Assessment::Unknown => (Kept::Unknown, Kept::Unknown),
+    };
+    let set =
+        |side: &mut Side, kept| side.kept = (side.verdict == Decision::Denied).then_some(kept);
+    set(&mut verdict.egress, egress);
+    set(&mut verdict.ingress, ingress);
+}
+
+fn passed(judged_here: bool) -> Kept {
+    if judged_here { Kept::No } else { Kept::Unknown }
+}
+
+/// Whether a pod is one of this node's.
+pub(crate) fn is_local(pod: Option<&Pod>, node: &str) -> bool {
+    pod.is_some_and(|pod| &*pod.node == node && !pod.host_network)
+}
+
+/// Whether an assessment is one of the findings that are written without being asked for.
+pub(crate) fn is_problem(assessment: Assessment) -> bool {
+    match assessment {
+        Assessment::Blocked | Assessment::Unenforced | Assessment::UnexpectedDrop => true,
+        Assessment::Allowed
+        | Assessment::Refused
+        | Assessment::Unanswered
+        | Assessment::Unknown => false,
+    }
+}

@@ -1,0 +1,308 @@
+//! Joins an ending with what policy says of it, or says what it has to wait for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::Moment;
+use crate::assessment::{Assessed, Local, assess, direction, is_local, keep};
+use crate::cluster::Cluster;
+use crate::core::{Options, drop_follows_until};
+use crate::ends::Ends;
+use crate::input::Link;
+use crate::model::Protocol;
+use crate::outcome::Ending;
+use crate::record::{
+    Assessment, Cause, Connection, Endpoint, Outcome, OutcomeKind, PolicyState, Reporter,
+    ServiceRef,
+};
+use crate::render::{community_id, conversation_id, endpoint, family};
+use crate::verdict::{UnknownBecause, Verdict};
+use crate::waiting::{For, Held};
+
+/// A UDP tuple that is first seen so soon after its interface was may have been there before: conntrack's
+/// timeout of an unanswered one is 30 s, and packets of an answered one come within 120 s only if it is alive.
+const UDP_UNSURE_NS: u64 = 40_000_000_000;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// What became of an ending.
+pub(crate) enum Judgement {
+    /// It is judged.
+    Made(Box<Connection>),
+    /// It has to wait.
+    Wait { until: Moment, waits_for: For },
+}
+
+/// What a judgement rests on.
+pub(crate) struct Judge<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) links: &'a BTreeMap<u32, Link>,
+    /// When the cluster was last heard of.
+    pub(crate) heard: Moment,
+    /// What was lost at or after a moment.
+    pub(crate) lost_at: Option<Moment>,
+    pub(crate) lost_total: u64,
+}
+
+struct Case {
+    ends: Ends,
+    verdict: Verdict,
+    assessed: Assessed,
+    settled: Moment,
+    start_window_s: Option<f64>,
+    cause: Option<Cause>,
+}
+
+impl Judge<'_> {
+    /// Judges an ending, unless it has to wait.
+    pub(crate) fn judge(&self, now: Moment, held: &Held) -> Judgement {
+        let ending = &held.ending;
+        let follows = drop_follows_until(ending);
+        if ending.outcome == OutcomeKind::Rejected && ending.drop.is_none() && now < follows {
+            return Judgement::Wait {
+                until: follows,
+                waits_for: For::Drop,
+            };
+        }
+        let mut case = self.case(ending);
+        let known_by = ending.at.plus(self.options.grace_ns);
+        if case.ends.unsure && now < known_by {
+            return Judgement::Wait {
+                until: known_by,
+                waits_for: For::Identity,
+            };
+        }
+        if needs_confirmation(case.assessed.0) {
+            let due = ending.at.plus(self.options.confirm_ns);
+            let stale = now.since(self.heard) > self.options.stale_after_ns;
+            if !stale && (now < due || self.heard < due) {
+                return Judgement::Wait {
+                    until: due,
+                    waits_for: For::Claim,
+                };
+            }
+            self.hold_up(&mut case, ending, stale);
+        }
+        Judgement::Made(Box::new(self.write(case, ending)))
+    }
+
+    /// Judges an ending that can wait no longer: no claim that needs confirmation is made.
+    pub(crate) fn judge_at_the_end(&self, held: &Held) -> Connection {
+        let mut case = self.case(&held.ending);
+        if needs_confirmation(case.assessed.0) {
+            case.assessed = (Assessment::Unknown, Some(UnknownBecause::Stale));
+        }
+        self.write(case, &held.ending)
+    }
+
+    fn case(&self, ending: &Ending) -> Case {
+        let ends = Ends::of(self.cluster, self.links, ending);
+        let verdict = ends.verdict(self.cluster, self.options.profile);
+        let mut cause = ending.cause;
+        let mut assessed = assess(&verdict, ending);
+        if let Some(because) = self.doubt(&ends, ending) {
+            assessed = (Assessment::Unknown, Some(because));
+        } else if ends.has_no_backend(self.cluster) {
+            cause = Some(Cause::NoEndpoints);
+            assessed = (Assessment::Refused, None);
+        }
+        if assessed == (Assessment::Unknown, Some(UnknownBecause::NotSeenStopped))
+            && ending.outcome == OutcomeKind::Unanswered
+            && ends.leads_to_other_node(self.cluster, &self.options.node)
+        {
+            assessed.1 = Some(UnknownBecause::LeftNode);
+        }
+        let settled = ends.settled_since(self.cluster);
+        Case {
+            ends,
+            verdict,
+            assessed,
+            settled,
+            start_window_s: None,
+            cause,
+        }
+    }
+
+    /// What forbids every claim, whatever policy says.
+    fn doubt(&self, ends: &Ends, ending: &Ending) -> Option<UnknownBecause> {
+        if let Some(link) = ending
+            .attempt
+            .source_link
+            .and_then(|index| self.links.get(&index))
+            && !link.addresses.is_empty()
+            && !link.addresses.contains(&ending.flow.source)
+        {
+            return Some(UnknownBecause::SourceMismatch);
+        }
+        if ends.unsure {
+            return Some(UnknownBecause::Identity);
+        }
+        (ending.flow.protocol == Protocol::Udp && !ending.oriented && self.may_be_old(ending))
+            .then_some(UnknownBecause::Orientation)
+    }
+
+    /// Whether a UDP conversation may have begun before its interface was watched.
+    fn may_be_old(&self, ending: &Ending) -> bool {
+        let first = ending
+            .attempt
+            .source_link
+            .or(ending.attempt.destination_link);
+        match first.and_then(|index| self.links.get(&index)) {
+            Some(link) => {
+                !link.from_birth && ending.attempt.first.since(link.watched_since) < UDP_UNSURE_NS
+            }
+            None => true,
+        }
+    }
+
+    /// A claim must hold under every state of the cluster from the settle time before the attempt on.
+    fn hold_up(&self, case: &mut Case, ending: &Ending, stale: bool) {
+        if stale {
+            case.assessed = (Assessment::Unknown, Some(UnknownBecause::Stale));
+            return;
+        }
+        let begin = ending.attempt.first.minus(self.options.settle_ns);
+        if case.settled <= begin {
+            return;
+        }
+        match case.ends.started(self.cluster) {
+            // Nothing but the pod itself is young: what passes in its first seconds is measured, not in doubt.
+            Some(started)
+                if started == case.settled
+                    && started <= ending.attempt.first
+                    && case.assessed.0 == Assessment::Unenforced =>
+            {
+                let age_ns = ending.attempt.first.since(started);
+                case.start_window_s = Some((age_ns / 1_000_000) as f64 / 1000.0);
+            }
+            Some(_) | None => case.assessed = (Assessment::Unknown, Some(UnknownBecause::InFlux)),
+        }
+    }
+
+    fn write(&self, case: Case, ending: &Ending) -> Connection {
+        let Case {
+            ends,
+            mut verdict,
+            assessed: (assessment, unknown_because),
+            settled,
+            start_window_s,
+            cause,
+        } = case;
+        let flow = ending.flow;
+        let local = Local {
+            source: ending.attempt.source_link.is_some()
+                || is_local(ends.source_pod(self.cluster), &self.options.node),
+            destination: ending.attempt.destination_link.is_some()
+                || is_local(ends.destination_pod(self.cluster), &self.options.node),
+        };
+        let direction = direction(&verdict);
+        keep(&mut verdict, assessment, ending, local);
+        let time = |moment| self.options.clock_base.print(moment);
+        let (source, destination) = self.endpoints(&ends, ending);
+        Connection {
+            assessment,
+            unknown_because,
+            direction,
+            reporter: reporter(local),
+            protocol: flow.protocol,
+            family: family(flow.destination),
+            service: service(&destination),
+            source,
+            destination,
+            verdict,
+            outcome: outcome(ending),
+            cause,
+            drops: if ending.outcome == OutcomeKind::Answered {
+                ending.attempt.drops
+            } else {
+                0
+            },
+            start_window_s,
+            policy_state: PolicyState {
+                as_of: time(self.heard),
+                settled_s: ending.at.since(settled) / SECOND_NS,
+            },
+            conversation_id: conversation_id(&flow),
+            community_id: community_id(&flow),
+            count: 1,
+            first_seen: time(ending.attempt.first),
+            last_seen: time(ending.attempt.first),
+            lost: if self
+                .lost_at
+                .is_some_and(|lost| lost >= ending.attempt.first)
+            {
+                self.lost_total
+            } else {
+                0
+            },
+        }
+    }
+
+    fn endpoints(&self, ends: &Ends, ending: &Ending) -> (Endpoint, Endpoint) {
+        let flow = ending.flow;
+        let source = endpoint(
+            self.cluster,
+            &ends.source,
+            flow.source,
+            flow.source_port,
+            None,
+        );
+        let port = flow.destination_port;
+        let destination = endpoint(
+            self.cluster,
+            &ends.destination,
+            flow.destination,
+            port,
+            Some(flow.protocol),
+        );
+        (source, destination)
+    }
+}
+
+fn needs_confirmation(assessment: Assessment) -> bool {
+    match assessment {
+        Assessment::Unenforced | Assessment::UnexpectedDrop => true,
+        Assessment::Allowed
+        | Assessment::Blocked
+        | Assessment::Refused
+        | Assessment::Unanswered
+        | Assessment::Unknown => false,
+    }
+}
+
+fn reporter(local: Local) -> Reporter {
+    match (local.source, local.destination) {
+        (true, true) => Reporter::Both,
+        (false, true) => Reporter::Destination,
+        (true | false, false) => Reporter::Source,
+    }
+}
+
+fn service(destination: &Endpoint) -> Option<ServiceRef> {
+    if destination.kind != crate::record::EndpointKind::Service {
+        return None;
+    }
+    let key = crate::model::ObjectKey {
+        namespace: destination.namespace.clone()?,
+        name: destination.name.clone()?,
+    };
+    Some(ServiceRef {
+        key,
+        ip: destination.ip,
+        port: destination.port,
+    })
+}
+
+fn outcome(ending: &Ending) -> Outcome {
+    let drop = ending.drop.as_ref();
+    Outcome {
+        outcome: ending.outcome,
+        drop_reason: drop.map(|drop| Arc::clone(&drop.reason)),
+        location: drop
+            .map(|drop| Arc::clone(&drop.location))
+            .filter(|location| !location.is_empty()),
+        client_saw: ending.client_saw,
+        evidence: ending.evidence.clone(),
+    }
+}

@@ -1,0 +1,134 @@
+//! Endings that cannot be judged yet: an address that may become known, a drop that may follow its ICMP
+//! error, a claim that must hold.
+
+use std::collections::BTreeMap;
+
+use crate::Moment;
+use crate::aggregate::Span;
+use crate::counters::CounterKey;
+use crate::input::Flow;
+use crate::outcome::Ending;
+use crate::record::ClientSaw;
+
+/// Most endings held at a time.
+const MOST_WAITING: usize = 65_536;
+
+/// What an ending waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    /// The kernel to tell the drop behind a rejection, a moment later.
+    Drop,
+    /// An address to become known.
+    Identity,
+    /// A claim to hold.
+    Claim,
+}
+
+/// An ending, and the attempts that count with it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) waits_for: For,
+    pub(crate) ending: Ending,
+    pub(crate) count: u64,
+    pub(crate) span: Span,
+    pub(crate) counter: Option<CounterKey>,
+}
+
+/// All endings that wait, in the order in which they fall due.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    next: u64,
+    held: BTreeMap<(Moment, u64), Held>,
+    by_attempt: BTreeMap<(Flow, Moment), (Moment, u64)>,
+    by_number: BTreeMap<u64, Moment>,
+    lost: u64,
+}
+
+impl Waiting {
+    /// Holds an ending until `due`; gives its number.
+    pub(crate) fn hold(&mut self, due: Moment, held: Held) -> Option<u64> {
+        if self.held.len() >= MOST_WAITING {
+            self.lost += held.count;
+            return None;
+        }
+        self.next += 1;
+        let key = (due, self.next);
+        self.by_attempt
+            .insert((held.ending.flow, held.ending.attempt.first), key);
+        self.by_number.insert(self.next, due);
+        self.held.insert(key, held);
+        Some(self.next)
+    }
+
+    /// Counts more attempts with an ending that waits. False when it waits no more.
+    pub(crate) fn more(&mut self, number: u64, count: u64, span: Span) -> bool {
+        let Some(held) = self.get_mut(number) else {
+            return false;
+        };
+        held.count += count;
+        held.span = held.span.join(span);
+        true
+    }
+
+    /// The client of an ending that waits got a late answer from the way.
+    pub(crate) fn client_saw(&mut self, number: u64, saw: ClientSaw) {
+        if let Some(held) = self.get_mut(number) {
+            held.ending.client_saw = saw;
+        }
+    }
+
+    fn get_mut(&mut self, number: u64) -> Option<&mut Held> {
+        let due = self.by_number.get(&number)?;
+        self.held.get_mut(&(*due, number))
+    }
+
+    /// Takes back an attempt's ending, because a better one is known. What counted with it stays, if anything.
+    pub(crate) fn take_back(&mut self, flow: Flow, first: Moment) {
+        let Some(key) = self.by_attempt.get(&(flow, first)).copied() else {
+            return;
+        };
+        if let Some(held) = self.held.get_mut(&key) {
+            held.count -= 1;
+            if held.count == 0 {
+                self.remove(key);
+            }
+        }
+    }
+
+    /// Takes the earliest ending that is due and for which `ready` holds.
+    pub(crate) fn take_due(
+        &mut self,
+        now: Moment,
+        ready: impl Fn(&Held) -> bool,
+    ) -> Option<(u64, Held)> {
+        let due = self
+            .held
+            .range(..=(now, u64::MAX))
+            .find(|(_, held)| ready(held));
+        let key = due.map(|(key, _)| *key)?;
+        let held = self.remove(key)?;
+        Some((key.1, held))
+    }
+
+    /// Whether a claim is due.
+    pub(crate) fn claim_is_due(&self, now: Moment) -> bool {
+        self.held
+            .range(..=(now, u64::MAX))
+            .any(|(_, held)| held.waits_for == For::Claim)
+    }
+
+    fn remove(&mut self, key: (Moment, u64)) -> Option<Held> {
+        let held = self.held.remove(&key)?;
+        self.by_number.remove(&key.1);
+        let attempt = (held.ending.flow, held.ending.attempt.first);
+        if self.by_attempt.get(&attempt) == Some(&key) {
+            self.by_attempt.remove(&attempt);
+        }
+        Some(held)
+    }
+
+    /// Attempts that found no room since the last call.
+    pub(crate) fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
+    }
+}
