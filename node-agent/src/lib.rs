@@ -5,4 +5,5 @@
 pub mod args;
 pub mod cluster;
 pub mod recording;
+pub mod report;
 pub mod settings;

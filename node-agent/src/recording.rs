@@ -22,9 +22,7 @@ pub struct Header<O> {
     pub recording: Arc<str>,
     /// Version of netverdict that wrote it.
     pub version: Arc<str>,
-    /// Wall time minus monotonic time when it began, nanoseconds: makes times of day out of moments.
-    pub clock_base_ns: i64,
-    /// What the core was made with; the node's name is part of it.
+    /// What the core was made with; the node's name and the clock's base are part of it.
     pub options: O,
 }
 
@@ -84,11 +82,10 @@ pub enum Error {
 
 impl<O> Header<O> {
     /// A header of this version.
-    pub fn new(clock_base_ns: i64, options: O) -> Self {
+    pub fn new(options: O) -> Self {
         Self {
             recording: FORMAT.into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            clock_base_ns,
             options,
         }
     }
@@ -276,7 +273,7 @@ mod tests {
 
     fn recorded(folder: &Path) -> PathBuf {
         let path = folder.join("r.jsonl");
-        let header = Header::new(1_700_000_000_000_000_000, vec!["node-1".to_owned()]);
+        let header = Header::new(vec!["node-1".to_owned()]);
         let mut recorder = Recorder::create(&path, &header).unwrap();
         for (now, input) in inputs() {
             recorder.note(now, &input).unwrap();
@@ -296,7 +293,6 @@ mod tests {
         assert_eq!(replayed(&path).unwrap(), inputs());
         let (header, _) = Replay::open::<Vec<String>>(&path).unwrap();
         assert_eq!(header.options, ["node-1"]);
-        assert_eq!(header.clock_base_ns, 1_700_000_000_000_000_000);
     }
 
     #[test]

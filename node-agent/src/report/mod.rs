@@ -1,0 +1,117 @@
+//! What netverdict tells the world: JSON lines, metrics, and whether it is well.
+//!
+//! Everything in a record may come from an attacker (names, labels, kernel text): it goes out only through
+//! the serializer and the metrics encoder, which escape it. This room decides nothing: what is written and
+//! what is counted comes from the engine.
+
+mod lines;
+mod metrics;
+mod schema;
+mod series;
+mod serve;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use node_agent_engine::record::{Body, Connection, Record};
+
+pub use lines::{Lines, Patience};
+pub use metrics::Metrics;
+pub use schema::SCHEMA_TEXT;
+pub use serve::{Health, Server};
+
+/// Why something cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The output file cannot be opened.
+    #[error("cannot open output `{}`: {source}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Whoever read stdout went away.
+    #[error("nobody reads stdout any more")]
+    Closed,
+    /// The thread that writes cannot be started.
+    #[error("cannot start writing: {source}")]
+    Start {
+        /// Why.
+        source: io::Error,
+    },
+    /// The address for the metrics cannot be used.
+    #[error("cannot listen on `{address}` (--metrics-listen): {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The metrics cannot be encoded.
+    #[error("cannot encode the metrics")]
+    Encode {
+        /// Why.
+        #[from]
+        source: std::fmt::Error,
+    },
+}
+
+/// Everything that is told.
+pub struct Report {
+    lines: Lines,
+    metrics: Arc<Metrics>,
+}
+
+impl Report {
+    /// Writes to `lines` and counts in `metrics`.
+    #[must_use]
+    pub fn new(lines: Lines, metrics: Arc<Metrics>) -> Self {
+        Self { lines, metrics }
+    }
+
+    /// Writes a record, and counts what it alone can tell.
+    ///
+    /// # Errors
+    ///
+    /// When nobody reads stdout any more.
+    pub fn record(&mut self, record: &Record) -> Result<(), Error> {
+        match &record.body {
+            // Its attempts are counted as they come, written or not.
+            Body::Connection(_) | Body::PolicyChange(_) => {}
+            Body::Lost(lost) => self.metrics.lost(lost.stage, lost.count),
+        }
+        self.lines.write(record)
+    }
+
+    /// Counts attempts, each once.
+    pub fn counted(&mut self, connection: &Connection, count: u64) {
+        self.metrics.connections(connection, count);
+    }
+
+    /// Hands on what was written since the last time.
+    ///
+    /// # Errors
+    ///
+    /// When nobody reads stdout any more.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.lines.flush()
+    }
+
+    /// Running total of records that could not be written.
+    #[must_use]
+    pub fn lost_total(&self) -> u64 {
+        self.lines.lost_total()
+    }
+
+    /// Writes what is left, for as long as the reader takes it within a second.
+    ///
+    /// # Errors
+    ///
+    /// When nobody reads stdout any more.
+    pub fn finish(self) -> Result<(), Error> {
+        self.lines.finish()
+    }
+}
