@@ -7,8 +7,10 @@ use crate::{FAMILY_V4, FAMILY_V6, Tuple, mapped, protocol};
 
 /// Where the bytes of a packet come from.
 pub trait Bytes {
-    /// Returns `N` bytes at `offset`, `None` when the source has not that many there.
-    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+    /// Writes the `N` bytes at `offset` to `into`; false when the source has not that many there.
+    ///
+    /// They are written in place, because the kernel side has a stack of 512 bytes and pays for each copy.
+    fn load<const N: usize>(&self, offset: u32, into: &mut [u8; N]) -> bool;
 }
 
 /// Which Internet protocol a packet begins with.
@@ -41,47 +43,69 @@ pub const RST: u8 = 0x04;
 pub const ACK: u8 = 0x10;
 
 /// A packet that is worth a look.
+///
+/// Its fields are plain and always written: what an enum leaves undefined the kernel's verifier refuses to read.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// The packet's own tuple; for [`Body::Error`] the tuple of the packet that the error quotes.
+    /// The packet's own tuple; of an error the tuple of the packet that it quotes.
     pub tuple: Tuple,
+    /// Error: who sent it; IPv4 mapped. Otherwise zero.
+    pub sender: [u8; 16],
+    /// TCP: sequence number, host order. Error about TCP: the quoted one, when `sequence_known`.
+    pub sequence: u32,
+    /// TCP: acknowledgement number, host order; means nothing without [`ACK`].
+    pub acknowledgement: u32,
     /// What it carries.
-    pub body: Body,
+    pub content: Content,
+    /// TCP: the flag byte, see [`SYN`], [`RST`] and [`ACK`].
+    pub flags: u8,
+    /// Error: ICMP type.
+    pub icmp_type: u8,
+    /// Error: ICMP code.
+    pub icmp_code: u8,
+    /// `sequence` says something: always for TCP, for an error when it quotes that much.
+    pub sequence_known: bool,
 }
 
 /// What a packet carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Body {
-    /// A TCP segment.
-    Tcp(Tcp),
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Content {
     /// A UDP datagram.
+    #[default]
     Udp,
+    /// A TCP segment.
+    Tcp,
     /// An ICMP error: destination unreachable, in either family.
-    Error(IcmpError),
+    Error,
 }
 
-/// The fields of a TCP header that tell an attempt and its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tcp {
-    /// Sequence number, host order.
-    pub sequence: u32,
-    /// Acknowledgement number, host order; means nothing without [`ACK`].
-    pub acknowledgement: u32,
-    /// The flag byte, see [`SYN`], [`RST`] and [`ACK`].
-    pub flags: u8,
-}
-
-/// An ICMP error and what it quotes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IcmpError {
-    /// Who sent the error; IPv4 mapped.
-    pub from: [u8; 16],
-    /// Sequence number of the quoted TCP segment; `None` for UDP, or when the quotation is too short.
-    pub sequence: Option<u32>,
-    /// ICMP type.
-    pub icmp_type: u8,
-    /// ICMP code.
-    pub icmp_code: u8,
+impl Packet {
+    /// Nothing read yet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self {
+            tuple: Tuple {
+                source: [0; 16],
+                destination: [0; 16],
+                source_port_be: [0; 2],
+                destination_port_be: [0; 2],
+                protocol: 0,
+                family: 0,
+                padding: [0; 2],
+            },
+            sender: [0; 16],
+            sequence: 0,
+            acknowledgement: 0,
+            content: Content::Udp,
+            flags: 0,
+            icmp_type: 0,
+            icmp_code: 0,
+            sequence_known: false,
+        }
+    }
 }
 
 /// Why a packet is not looked at.
@@ -98,97 +122,94 @@ pub enum Skipped {
 /// How many IPv6 extension headers are followed.
 const EXTENSION_HEADERS: u32 = 6;
 
-/// Where the network header leads.
-struct Network {
-    source: [u8; 16],
-    destination: [u8; 16],
-    /// Offset of the transport header.
-    transport: u32,
-    protocol: u8,
-    family: u8,
+/// A header's bytes, where they can be read as words.
+#[repr(C, align(8))]
+struct Header<const N: usize>([u8; N]);
+
+impl<const N: usize> Header<N> {
+    #[inline(always)]
+    fn read(bytes: &impl Bytes, offset: u32) -> Result<Self, Skipped> {
+        let mut header = Self([0; N]);
+        if bytes.load(offset, &mut header.0) {
+            Ok(header)
+        } else {
+            Err(Skipped::Unreadable)
+        }
+    }
 }
 
-/// Reads the packet whose network header is at `offset`.
+/// Reads the packet whose network header is at `offset` into `packet`, which must be [`Packet::empty`] before.
 ///
 /// # Errors
 ///
-/// [`Skipped`] tells why there is nothing to look at.
+/// [`Skipped`] tells why there is nothing to look at; then `packet` means nothing.
 #[inline(always)]
-pub fn packet(bytes: &impl Bytes, family: Family, offset: u32) -> Result<Packet, Skipped> {
-    let network = network(bytes, family, offset)?;
-    if !unicast(&network) {
+pub fn packet(
+    bytes: &impl Bytes,
+    family: Family,
+    offset: u32,
+    packet: &mut Packet,
+) -> Result<(), Skipped> {
+    let transport = match family {
+        Family::V4 => network_v4(bytes, offset, &mut packet.tuple)?,
+        Family::V6 => network_v6(bytes, offset, &mut packet.tuple)?,
+    };
+    if !unicast(&packet.tuple) {
         return Err(Skipped::NotUnicast);
     }
-    match network.protocol {
-        protocol::TCP => tcp(bytes, &network),
-        protocol::UDP => udp(bytes, &network),
-        protocol::ICMP if network.family == FAMILY_V4 => error_v4(bytes, &network),
-        protocol::ICMPV6 if network.family == FAMILY_V6 => error_v6(bytes, &network),
+    match (packet.tuple.protocol, family) {
+        (protocol::TCP, _) => tcp(bytes, transport, packet),
+        (protocol::UDP, _) => udp(bytes, transport, packet),
+        (protocol::ICMP, Family::V4) => error_v4(bytes, transport, packet),
+        (protocol::ICMPV6, Family::V6) => error_v6(bytes, transport, packet),
         _ => Err(Skipped::Uninteresting),
     }
 }
 
+/// Reads addresses and protocol into `tuple`; returns where the transport header begins.
 #[inline(always)]
-fn network(bytes: &impl Bytes, family: Family, offset: u32) -> Result<Network, Skipped> {
-    match family {
-        Family::V4 => network_v4(bytes, offset),
-        Family::V6 => network_v6(bytes, offset),
-    }
-}
-
-#[inline(always)]
-fn network_v4(bytes: &impl Bytes, offset: u32) -> Result<Network, Skipped> {
-    let h: [u8; 20] = bytes.load(offset).ok_or(Skipped::Unreadable)?;
+fn network_v4(bytes: &impl Bytes, offset: u32, tuple: &mut Tuple) -> Result<u32, Skipped> {
+    let Header(h) = Header::<20>::read(bytes, offset)?;
     let words = h[0] & 0x0f;
     let fragment = u16::from_be_bytes([h[6], h[7]]) & 0x1fff;
     if h[0] >> 4 != 4 || words < 5 || fragment != 0 {
         return Err(Skipped::Unreadable);
     }
-    Ok(Network {
-        source: mapped([h[12], h[13], h[14], h[15]]),
-        destination: mapped([h[16], h[17], h[18], h[19]]),
-        transport: offset + u32::from(words) * 4,
-        protocol: h[9],
-        family: FAMILY_V4,
-    })
+    tuple.source = mapped([h[12], h[13], h[14], h[15]]);
+    tuple.destination = mapped([h[16], h[17], h[18], h[19]]);
+    tuple.protocol = h[9];
+    tuple.family = FAMILY_V4;
+    Ok(offset + u32::from(words) * 4)
 }
 
+/// As [`network_v4`].
 #[inline(always)]
-fn network_v6(bytes: &impl Bytes, offset: u32) -> Result<Network, Skipped> {
-    let h: [u8; 8] = bytes.load(offset).ok_or(Skipped::Unreadable)?;
-    if h[0] >> 4 != 6 {
+fn network_v6(bytes: &impl Bytes, offset: u32, tuple: &mut Tuple) -> Result<u32, Skipped> {
+    let Header(h) = Header::<8>::read(bytes, offset)?;
+    if h[0] >> 4 != 6
+        || !bytes.load(offset + 8, &mut tuple.source)
+        || !bytes.load(offset + 24, &mut tuple.destination)
+    {
         return Err(Skipped::Unreadable);
     }
-    let source = bytes.load(offset + 8).ok_or(Skipped::Unreadable)?;
-    let destination = bytes.load(offset + 24).ok_or(Skipped::Unreadable)?;
-    let (protocol, transport) = upper_layer(bytes, h[6], offset + 40)?;
-    Ok(Network {
-        source,
-        destination,
-        transport,
-        protocol,
-        family: FAMILY_V6,
-    })
+    let mut at = offset + 40;
+    tuple.protocol = upper_layer(bytes, h[6], &mut at)?;
+    tuple.family = FAMILY_V6;
+    Ok(at)
 }
 
-/// Follows the extension headers to the transport header: its protocol and offset.
+/// Follows the extension headers from `at` on; returns the transport protocol and leaves `at` there.
 #[inline(always)]
-fn upper_layer(bytes: &impl Bytes, first: u8, offset: u32) -> Result<(u8, u32), Skipped> {
-    const HOP_BY_HOP: u8 = 0;
-    const ROUTING: u8 = 43;
+fn upper_layer(bytes: &impl Bytes, first: u8, at: &mut u32) -> Result<u8, Skipped> {
     const FRAGMENT: u8 = 44;
     const AUTHENTICATION: u8 = 51;
-    const DESTINATION: u8 = 60;
-    let (mut next, mut at) = (first, offset);
+    let mut next = first;
     for _ in 0..EXTENSION_HEADERS {
-        if !matches!(
-            next,
-            HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION
-        ) {
-            return Ok((next, at));
+        if !is_extension(next) {
+            return Ok(next);
         }
-        let h: [u8; 4] = bytes.load(at).ok_or(Skipped::Unreadable)?;
-        at += match next {
+        let Header(h) = Header::<4>::read(bytes, *at)?;
+        *at += match next {
             FRAGMENT if u16::from_be_bytes([h[2], h[3]]) & 0xfff8 != 0 => {
                 return Err(Skipped::Unreadable);
             }
@@ -198,16 +219,23 @@ fn upper_layer(bytes: &impl Bytes, first: u8, offset: u32) -> Result<(u8, u32), 
         };
         next = h[0];
     }
-    match next {
-        HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION => Err(Skipped::Unreadable),
-        _ => Ok((next, at)),
+    if is_extension(next) {
+        Err(Skipped::Unreadable)
+    } else {
+        Ok(next)
     }
 }
 
+/// Hop-by-hop options, routing, fragment, authentication, destination options.
 #[inline(always)]
-fn unicast(network: &Network) -> bool {
-    let (source, destination) = (&network.source, &network.destination);
-    if network.family == FAMILY_V4 {
+const fn is_extension(header: u8) -> bool {
+    matches!(header, 0 | 43 | 44 | 51 | 60)
+}
+
+#[inline(always)]
+fn unicast(tuple: &Tuple) -> bool {
+    let (source, destination) = (&tuple.source, &tuple.destination);
+    if tuple.family == FAMILY_V4 {
         // 224.0.0.0/4 and 240.0.0.0/4, the limited broadcast among them; 0.0.0.0/8 is "this host".
         destination[12] < 224 && destination[12] != 0 && source[12] < 224 && source[12] != 0
     } else {
@@ -216,105 +244,95 @@ fn unicast(network: &Network) -> bool {
 }
 
 #[inline(always)]
-fn tuple(network: &Network, ports: [u8; 4]) -> Tuple {
-    Tuple {
-        source: network.source,
-        destination: network.destination,
-        source_port_be: [ports[0], ports[1]],
-        destination_port_be: [ports[2], ports[3]],
-        protocol: network.protocol,
-        family: network.family,
-        padding: [0; 2],
-    }
+fn set_ports(tuple: &mut Tuple, ports: [u8; 4]) {
+    tuple.source_port_be = [ports[0], ports[1]];
+    tuple.destination_port_be = [ports[2], ports[3]];
 }
 
 #[inline(always)]
-fn tcp(bytes: &impl Bytes, network: &Network) -> Result<Packet, Skipped> {
-    let h: [u8; 14] = bytes.load(network.transport).ok_or(Skipped::Unreadable)?;
-    Ok(Packet {
-        tuple: tuple(network, [h[0], h[1], h[2], h[3]]),
-        body: Body::Tcp(Tcp {
-            sequence: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
-            acknowledgement: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
-            flags: h[13],
-        }),
-    })
+fn tcp(bytes: &impl Bytes, transport: u32, packet: &mut Packet) -> Result<(), Skipped> {
+    let Header(h) = Header::<14>::read(bytes, transport)?;
+    set_ports(&mut packet.tuple, [h[0], h[1], h[2], h[3]]);
+    packet.content = Content::Tcp;
+    packet.sequence = u32::from_be_bytes([h[4], h[5], h[6], h[7]]);
+    packet.sequence_known = true;
+    packet.acknowledgement = u32::from_be_bytes([h[8], h[9], h[10], h[11]]);
+    packet.flags = h[13];
+    Ok(())
 }
 
 #[inline(always)]
-fn udp(bytes: &impl Bytes, network: &Network) -> Result<Packet, Skipped> {
-    let ports: [u8; 4] = bytes.load(network.transport).ok_or(Skipped::Unreadable)?;
-    let pair = (
-        u16::from_be_bytes([ports[0], ports[1]]),
-        u16::from_be_bytes([ports[2], ports[3]]),
-    );
+fn udp(bytes: &impl Bytes, transport: u32, packet: &mut Packet) -> Result<(), Skipped> {
+    let Header(ports) = Header::<4>::read(bytes, transport)?;
+    let source = u16::from_be_bytes([ports[0], ports[1]]);
+    let destination = u16::from_be_bytes([ports[2], ports[3]]);
     // DHCP: client and server ports; a relay talks from the server's port to the server's port.
-    let dhcp = if network.family == FAMILY_V4 {
-        matches!(pair, (67 | 68, 67) | (67, 68))
+    let dhcp = if packet.tuple.family == FAMILY_V4 {
+        matches!((source, destination), (67 | 68, 67) | (67, 68))
     } else {
-        matches!(pair, (546 | 547, 547) | (547, 546))
+        matches!((source, destination), (546 | 547, 547) | (547, 546))
     };
     if dhcp {
         return Err(Skipped::NotUnicast);
     }
-    Ok(Packet {
-        tuple: tuple(network, ports),
-        body: Body::Udp,
-    })
+    set_ports(&mut packet.tuple, ports);
+    packet.content = Content::Udp;
+    Ok(())
 }
 
 #[inline(always)]
-fn error_v4(bytes: &impl Bytes, outer: &Network) -> Result<Packet, Skipped> {
+fn error_v4(bytes: &impl Bytes, transport: u32, packet: &mut Packet) -> Result<(), Skipped> {
     const UNREACHABLE: u8 = 3;
     const FRAGMENTATION_NEEDED: u8 = 4;
-    let h: [u8; 2] = bytes.load(outer.transport).ok_or(Skipped::Unreadable)?;
+    let Header(h) = Header::<2>::read(bytes, transport)?;
     if h[0] != UNREACHABLE || h[1] == FRAGMENTATION_NEEDED {
         return Err(Skipped::Uninteresting);
     }
-    let inner = network_v4(bytes, outer.transport + 8)?;
-    quoted(bytes, outer, &inner, h)
+    packet.sender = packet.tuple.source;
+    let inner = network_v4(bytes, transport + 8, &mut packet.tuple)?;
+    quoted(bytes, inner, h, packet)
 }
 
 #[inline(always)]
-fn error_v6(bytes: &impl Bytes, outer: &Network) -> Result<Packet, Skipped> {
+fn error_v6(bytes: &impl Bytes, transport: u32, packet: &mut Packet) -> Result<(), Skipped> {
     const UNREACHABLE: u8 = 1;
     const ROUTER_SOLICITATION: u8 = 133;
     const REDIRECT: u8 = 137;
-    let h: [u8; 2] = bytes.load(outer.transport).ok_or(Skipped::Unreadable)?;
+    let Header(h) = Header::<2>::read(bytes, transport)?;
     match h[0] {
         UNREACHABLE => {}
         ROUTER_SOLICITATION..=REDIRECT => return Err(Skipped::NotUnicast),
         _ => return Err(Skipped::Uninteresting),
     }
-    let inner = network_v6(bytes, outer.transport + 8)?;
-    quoted(bytes, outer, &inner, h)
+    packet.sender = packet.tuple.source;
+    let inner = network_v6(bytes, transport + 8, &mut packet.tuple)?;
+    quoted(bytes, inner, h, packet)
 }
 
+/// Reads what an error quotes: a router may send no more than 8 bytes of the transport header.
 #[inline(always)]
 fn quoted(
     bytes: &impl Bytes,
-    outer: &Network,
-    inner: &Network,
+    transport: u32,
     [icmp_type, icmp_code]: [u8; 2],
-) -> Result<Packet, Skipped> {
-    if !matches!(inner.protocol, protocol::TCP | protocol::UDP) {
+    packet: &mut Packet,
+) -> Result<(), Skipped> {
+    let protocol = packet.tuple.protocol;
+    if !matches!(protocol, protocol::TCP | protocol::UDP) {
         return Err(Skipped::Uninteresting);
     }
-    let ports: [u8; 4] = bytes.load(inner.transport).ok_or(Skipped::Unreadable)?;
-    let sequence = if inner.protocol == protocol::TCP {
-        bytes.load(inner.transport + 4).map(u32::from_be_bytes)
-    } else {
-        None
-    };
-    Ok(Packet {
-        tuple: tuple(inner, ports),
-        body: Body::Error(IcmpError {
-            from: outer.source,
-            sequence,
-            icmp_type,
-            icmp_code,
-        }),
-    })
+    let Header(ports) = Header::<4>::read(bytes, transport)?;
+    set_ports(&mut packet.tuple, ports);
+    packet.content = Content::Error;
+    packet.icmp_type = icmp_type;
+    packet.icmp_code = icmp_code;
+    if protocol == protocol::TCP
+        && let Ok(Header(sequence)) = Header::<4>::read(bytes, transport + 4)
+    {
+        packet.sequence = u32::from_be_bytes(sequence);
+        packet.sequence_known = true;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

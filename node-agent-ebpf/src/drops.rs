@@ -6,7 +6,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::programs::BtfTracePointContext;
 use node_agent_common::maps::{LOCATION_SLOTS, REASONS, drop_class};
-use node_agent_common::parse::{self, ACK, Body, Family, RST, SYN};
+use node_agent_common::parse::{self, ACK, Content, Family, Packet, RST, SYN};
 use node_agent_common::{Attempt, Event, FAMILY_V4, FAMILY_V6, Tuple, kind, protocol};
 
 use crate::kernel::{self, FreedBytes, copied, field};
@@ -28,14 +28,12 @@ struct Freed {
 /// A freed packet that may be an attempt's first.
 struct Dropped {
     freed: Freed,
-    /// The packet's own.
-    tuple: Tuple,
+    /// TCP: a SYN. UDP: its sequence number is 0.
+    packet: Packet,
     /// Conntrack's original tuple; zero without one.
     original: Tuple,
     /// Monotonic time, nanoseconds.
     now: u64,
-    /// TCP: sequence number, host order. 0 for UDP.
-    sequence: u32,
     /// Conntrack's `ctinfo` plus one; 0 without conntrack.
     ctinfo_plus_one: u8,
 }
@@ -160,10 +158,9 @@ unsafe fn packet(skb: *const u8, freed: Freed) {
     };
     let mut dropped = Dropped {
         freed,
-        tuple: Tuple::default(),
+        packet: Packet::empty(),
         original: Tuple::default(),
         now: 0,
-        sequence: 0,
         ctinfo_plus_one: 0,
     };
     if !read(&bytes, ethertype, &mut dropped) {
@@ -184,16 +181,14 @@ fn read(bytes: &FreedBytes, ethertype: u16, dropped: &mut Dropped) -> bool {
     let Some(family) = Family::of_ethertype(ethertype) else {
         return false;
     };
-    let Ok(packet) = parse::packet(bytes, family, 0) else {
+    if parse::packet(bytes, family, 0, &mut dropped.packet).is_err() {
         return false;
-    };
-    dropped.sequence = match packet.body {
-        Body::Tcp(tcp) if tcp.flags & (SYN | ACK | RST) == SYN => tcp.sequence,
-        Body::Udp => 0,
-        Body::Tcp(_) | Body::Error(_) => return false,
-    };
-    dropped.tuple = packet.tuple;
-    true
+    }
+    match dropped.packet.content {
+        Content::Tcp => dropped.packet.flags & (SYN | ACK | RST) == SYN,
+        Content::Udp => true,
+        Content::Error => false,
+    }
 }
 
 /// Follows `_nfct` to conntrack's original tuple. A template has none: then the packet speaks for itself.
@@ -210,7 +205,7 @@ fn track(nfct: u64, dropped: &mut Dropped) {
     let Some(original) = copied::<ConntrackTuple>(at) else {
         return;
     };
-    let protocol = dropped.tuple.protocol;
+    let protocol = dropped.packet.tuple.protocol;
     let family = match original.family {
         AF_INET => FAMILY_V4,
         AF_INET6 => FAMILY_V6,
@@ -257,7 +252,7 @@ fn address(address: [u8; 16], family: u8) -> [u8; 16] {
 /// Notes the drop in its attempt; an attempt that no interface has seen begins with it.
 #[inline(always)]
 fn find(dropped: &Dropped) {
-    let (tuple, original) = (&dropped.tuple, &dropped.original);
+    let (tuple, original) = (&dropped.packet.tuple, &dropped.original);
     if note(tuple, dropped) {
         return;
     }
@@ -282,8 +277,8 @@ fn concerns_a_pod(tuple: &Tuple) -> bool {
 /// Tells whether a datagram is no first one: its flow has had its outcome, or it goes back.
 #[inline(never)]
 fn follows_another(dropped: &Dropped, translated: bool) -> bool {
-    let reply_to = dropped.tuple.reversed();
-    udp::is_settled(&dropped.tuple, dropped.now)
+    let reply_to = dropped.packet.tuple.reversed();
+    udp::is_settled(&dropped.packet.tuple, dropped.now)
         || udp::is_settled(&reply_to, dropped.now)
         || translated && udp::is_settled(&dropped.original, dropped.now)
         || ATTEMPTS.get_ptr(&reply_to).is_some()
@@ -297,7 +292,7 @@ fn note(key: &Tuple, dropped: &Dropped) -> bool {
     };
     // SAFETY: a value of the map.
     unsafe {
-        if (*known).sequence != dropped.sequence {
+        if (*known).sequence != dropped.packet.sequence {
             return false;
         }
         add_one_u32(&raw mut (*known).drops);
@@ -320,7 +315,7 @@ fn begin(dropped: &Dropped) {
         first_ns: dropped.now,
         drop_location: dropped.freed.location,
         epoch: epoch(),
-        sequence: dropped.sequence,
+        sequence: dropped.packet.sequence,
         drop_reason: dropped.freed.reason,
         drop_netns: dropped.freed.netns,
         drops: 1,
@@ -328,7 +323,7 @@ fn begin(dropped: &Dropped) {
         drop_class: dropped.freed.class,
         ..Attempt::default()
     };
-    if !remember(&dropped.tuple, &attempt) {
+    if !remember(&dropped.packet.tuple, &attempt) {
         return;
     }
     let seen = Seen {
@@ -336,8 +331,8 @@ fn begin(dropped: &Dropped) {
         ifindex: 0,
         kind: kind::ATTEMPTED,
     };
-    tell(&seen, &dropped.tuple, &attempt, |_| {});
-    say(&dropped.tuple, &attempt, dropped);
+    tell(&seen, &dropped.packet.tuple, &attempt, |_| {});
+    say(&dropped.packet.tuple, &attempt, dropped);
 }
 
 #[inline(always)]
@@ -348,7 +343,7 @@ fn say(key: &Tuple, attempt: &Attempt, dropped: &Dropped) {
         kind: kind::DROPPED,
     };
     tell(&seen, key, attempt, |event: &mut Event| {
-        event.tuple = dropped.tuple;
+        event.tuple = dropped.packet.tuple;
         event.other = dropped.original;
         event.netns = dropped.freed.netns;
         event.drop_reason = dropped.freed.reason;

@@ -110,10 +110,14 @@ pub(crate) struct FreedBytes {
 
 impl Bytes for FreedBytes {
     #[inline(always)]
-    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        if offset.checked_add(N as u32)? > self.length {
-            return None;
+    fn load<const N: usize>(&self, offset: u32, into: &mut [u8; N]) -> bool {
+        if offset + N as u32 > self.length {
+            return false;
         }
-        copied(self.start + u64::from(offset))
+        let address = self.start + u64::from(offset);
+        // SAFETY: the helper writes `N` bytes, or fails and zeroes them.
+        unsafe {
+            bpf_probe_read_kernel(into.as_mut_ptr().cast(), N as u32, address as *const _) == 0
+        }
     }
 }

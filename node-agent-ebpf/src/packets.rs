@@ -3,9 +3,8 @@
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::programs::TcContext;
-use core::mem::MaybeUninit;
 use node_agent_common::maps::stage;
-use node_agent_common::parse::{self, ACK, Body, Bytes, Family, Packet, RST, SYN, Skipped};
+use node_agent_common::parse::{self, ACK, Bytes, Content, Family, Packet, RST, SYN, Skipped};
 use node_agent_common::protocol;
 
 use crate::tables::lose;
@@ -126,15 +125,9 @@ struct SkbBytes(*mut __sk_buff);
 
 impl Bytes for SkbBytes {
     #[inline(always)]
-    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+    fn load<const N: usize>(&self, offset: u32, into: &mut [u8; N]) -> bool {
         // SAFETY: the helper writes `N` bytes, or fails and zeroes them.
-        unsafe {
-            match bpf_skb_load_bytes(self.0.cast(), offset, bytes.as_mut_ptr().cast(), N as u32) {
-                0 => Some(bytes.assume_init()),
-                _ => None,
-            }
-        }
+        unsafe { bpf_skb_load_bytes(self.0.cast(), offset, into.as_mut_ptr().cast(), N as u32) == 0 }
     }
 }
 
@@ -142,23 +135,22 @@ impl Bytes for SkbBytes {
 ///
 /// A function of its own: its loads would fill the stack of 512 bytes that a program shares with what it calls.
 #[inline(never)]
-fn read(skb: *mut __sk_buff, packet: &mut MaybeUninit<Packet>) -> bool {
+fn read(skb: *mut __sk_buff, packet: &mut Packet) -> bool {
     let bytes = SkbBytes(skb);
     // SAFETY: a field of the context.
     let ethertype = u16::from_be(unsafe { (*skb).protocol } as u16);
     let Some(family) = Family::of_ethertype(ethertype) else {
         return false;
     };
-    let skipped = match bytes.load::<1>(0) {
-        // The group bit: the broadcast address of a subnet shows here only.
-        Some([first]) if first & 1 != 0 => Skipped::NotUnicast,
-        _ => match parse::packet(&bytes, family, ETHERNET as u32) {
-            Ok(read) => {
-                packet.write(read);
-                return true;
-            }
+    let mut first = [0_u8; 1];
+    // The group bit: the broadcast address of a subnet shows here only.
+    let skipped = if bytes.load(0, &mut first) && first[0] & 1 != 0 {
+        Skipped::NotUnicast
+    } else {
+        match parse::packet(&bytes, family, ETHERNET as u32, packet) {
+            Ok(()) => return true,
             Err(skipped) => skipped,
-        },
+        }
     };
     match skipped {
         Skipped::Unreadable => lose(stage::UNREADABLE),
@@ -171,27 +163,30 @@ fn read(skb: *mut __sk_buff, packet: &mut MaybeUninit<Packet>) -> bool {
 /// Reads the headers and hands the packet to whom it concerns.
 #[inline(never)]
 fn look(skb: *mut __sk_buff, way: Way) {
-    let mut packet = MaybeUninit::uninit();
+    let mut packet = Packet::empty();
     if !read(skb, &mut packet) {
         return;
     }
-    // SAFETY: `read` wrote it; a field of the context.
-    let (packet, ifindex) = unsafe { (packet.assume_init_ref(), (*skb).ifindex) };
-    let tuple = &packet.tuple;
-    match &packet.body {
-        Body::Tcp(tcp) if tcp.flags & RST != 0 => {
-            if tcp.flags & ACK != 0 {
-                opened::reset(tuple, tcp.acknowledgement, ifindex, way);
+    // SAFETY: a field of the context.
+    let ifindex = unsafe { (*skb).ifindex };
+    let Packet { tuple, flags, .. } = &packet;
+    match packet.content {
+        Content::Tcp if flags & RST != 0 => {
+            if flags & ACK != 0 {
+                opened::reset(tuple, packet.acknowledgement, ifindex, way);
             }
         }
-        Body::Tcp(tcp) if tcp.flags & (SYN | ACK) == SYN => {
-            opened::syn(tuple, tcp.sequence, ifindex, way);
+        Content::Tcp if flags & (SYN | ACK) == SYN => {
+            opened::syn(tuple, packet.sequence, ifindex, way);
         }
-        Body::Tcp(tcp) if tcp.flags & SYN != 0 => {
-            opened::answer(tuple, tcp.acknowledgement, ifindex);
+        Content::Tcp if flags & SYN != 0 => opened::answer(tuple, packet.acknowledgement, ifindex),
+        Content::Tcp => {}
+        // Not from within `seen`: their stacks would add up.
+        Content::Udp => {
+            if udp::seen(tuple, ifindex, way) == udp::Part::First {
+                opened::begin(tuple, 0, ifindex, way);
+            }
         }
-        Body::Tcp(_) => {}
-        Body::Udp => udp::seen(tuple, ifindex, way),
-        Body::Error(error) => errors::seen(tuple, error, ifindex, way),
+        Content::Error => errors::seen(&packet, ifindex, way),
     }
 }

@@ -7,24 +7,34 @@ use node_agent_common::{Tuple, UdpFlow, kind};
 use crate::tables::{ATTEMPTS, Seen, UDP_FLOWS, forget, leads_to, settle_udp, tell};
 use crate::{Way, cache, opened};
 
+/// What a datagram is to its conversation.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// It opens one: an attempt begins.
+    First,
+    /// Anything else.
+    Further,
+}
+
 /// A datagram that the cache does not know.
 #[inline(never)]
-pub(crate) fn seen(tuple: &Tuple, ifindex: u32, way: Way) {
+pub(crate) fn seen(tuple: &Tuple, ifindex: u32, way: Way) -> Part {
     // SAFETY: no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
     if flows_on(tuple, tuple, now, Direction::Forward) {
-        return;
+        return Part::Further;
     }
     let reply_to = tuple.reversed();
     if flows_on(&reply_to, tuple, now, Direction::Reply) {
-        return;
+        return Part::Further;
     }
     if let Some(known) = ATTEMPTS.get_ptr_mut(tuple) {
         if way == Way::FromPod || leads_to(&tuple.destination, ifindex) {
             // SAFETY: a value of the map.
             unsafe { opened::again(known, ifindex, way) };
         }
-        return;
+        return Part::Further;
     }
     if let Some(known) = ATTEMPTS.get_ptr_mut(&reply_to) {
         // SAFETY: a value of the map, copied before it is given back.
@@ -38,10 +48,12 @@ pub(crate) fn seen(tuple: &Tuple, ifindex: u32, way: Way) {
             };
             tell(&seen, &reply_to, &attempt, |_| {});
         }
-        return;
+        return Part::Further;
     }
     if way == Way::FromPod || leads_to(&tuple.destination, ifindex) {
-        opened::begin(tuple, 0, ifindex, way);
+        Part::First
+    } else {
+        Part::Further
     }
 }
 

@@ -3,6 +3,7 @@
 //! The rooms `capture`, `cluster` and `report` never name each other; only `agent` joins them.
 
 pub mod args;
+pub mod capture;
 pub mod cluster;
 pub mod recording;
 pub mod report;

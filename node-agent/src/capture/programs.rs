@@ -1,0 +1,340 @@
+//! Loads the kernel programs and attaches them.
+
+use std::fs;
+use std::io;
+
+use aya::maps::{Array, Map, MapData, MapError};
+use aya::programs::tc::{SchedClassifierLinkId, TcAttachOptions};
+use aya::programs::{
+    BtfTracePoint, LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+};
+use aya::{Btf, Ebpf, EbpfLoader};
+use caps::{CapSet, Capability};
+use node_agent_common::{LocationRange, maps};
+
+use super::btf::{self, Types};
+use super::reasons::{LOCATIONS, LOCATIONS_WITHOUT_REASONS, Reasons};
+use super::symbols::Symbols;
+
+/// Where the kernel describes its types.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// The kernel programs, as they were built together with this binary.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETVERDICT_EBPF_OBJECT"));
+
+/// Names of the programs in the object.
+pub(super) const FROM_POD: &str = "netverdict_from_pod";
+pub(super) const TO_POD: &str = "netverdict_to_pod";
+const DROP: &str = "netverdict_drop";
+const SOCKET: &str = "netverdict_socket";
+
+/// Why capture could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A capability is missing.
+    #[error("missing capability {0}: run as root, or grant CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN")]
+    MissingCapability(&'static str),
+    /// The kernel does not describe its types.
+    #[error("cannot read `{BTF}`: this kernel was built without BTF (CONFIG_DEBUG_INFO_BTF)")]
+    NoBtf(#[source] io::Error),
+    /// The kernel's types are not those we know.
+    #[error("this kernel's types are unknown")]
+    Btf(#[from] btf::Error),
+    /// The kernel refused something that Linux 6.6 has.
+    #[error("this kernel cannot {what}: netverdict needs Linux 6.6 or a backport of it")]
+    OldKernel {
+        /// What it refused.
+        what: &'static str,
+        /// Its answer.
+        source: ProgramError,
+    },
+    /// The object could not be loaded.
+    #[error("cannot load the kernel programs")]
+    Load(#[from] aya::EbpfError),
+    /// A program was refused.
+    #[error("cannot load the program `{program}`")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// The kernel's answer; its end has the verifier's words.
+        source: ProgramError,
+    },
+    /// A map could not be used.
+    #[error("cannot use the map `{map}`")]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// The kernel's answer.
+        source: MapError,
+    },
+    /// The object lacks a part: it was built from another version.
+    #[error("the kernel object has no `{0}`")]
+    Part(&'static str),
+    /// Links, routes or addresses could not be read.
+    #[error("cannot {what} by rtnetlink")]
+    Netlink {
+        /// What was tried.
+        what: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// Sizes of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// The ring buffer, bytes: a power of two, a page at least.
+    pub ring_bytes: u32,
+    /// Attempts without an outcome.
+    pub attempts: u32,
+    /// Conversations, one entry for each kind of outcome.
+    pub conversations: u32,
+    /// UDP tuples that have had their outcome.
+    pub udp_flows: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            ring_bytes: maps::EVENTS_BYTES,
+            attempts: maps::ATTEMPTS_ENTRIES,
+            conversations: maps::CONVERSATIONS_ENTRIES,
+            udp_flows: maps::UDP_FLOWS_ENTRIES,
+        }
+    }
+}
+
+/// What was found out about the running kernel.
+pub(super) struct Kernel {
+    globals: Vec<(&'static str, u32)>,
+    pub(super) reasons: Reasons,
+    pub(super) symbols: Symbols,
+    pub(super) locations: Vec<LocationRange>,
+}
+
+impl Kernel {
+    /// Reads the kernel's types and symbols.
+    pub(super) fn read() -> Result<Self, Error> {
+        let types = Types::parse(&fs::read(BTF).map_err(Error::NoBtf)?)?;
+        let reasons = Reasons::read(&types);
+        let has_reason = types.tracepoint_arguments("kfree_skb").unwrap_or(2) >= 3;
+        let more = if has_reason {
+            &[]
+        } else {
+            LOCATIONS_WITHOUT_REASONS
+        };
+        let (symbols, locations) = Symbols::read(LOCATIONS.iter().chain(more));
+        let mut globals = offsets(&types)?;
+        globals.push(("HAS_REASON", u32::from(has_reason)));
+        globals.push(("OVS_SUBSYSTEM", reasons.ovs_subsystem));
+        Ok(Self {
+            globals,
+            reasons,
+            symbols,
+            locations,
+        })
+    }
+}
+
+/// The globals that say where the kernel's fields lie.
+fn offsets(types: &Types) -> Result<Vec<(&'static str, u32)>, Error> {
+    const NEEDED: &[(&str, &str, &str)] = &[
+        ("SKB_HEAD", "sk_buff", "head"),
+        ("SKB_TAIL", "sk_buff", "tail"),
+        ("SKB_NETWORK_HEADER", "sk_buff", "network_header"),
+        ("SKB_PROTOCOL", "sk_buff", "protocol"),
+        ("SKB_DEV", "sk_buff", "dev"),
+        ("SKB_SK", "sk_buff", "sk"),
+        ("DEV_IFINDEX", "net_device", "ifindex"),
+        ("DEV_NET", "net_device", "nd_net.net"),
+        ("NET_INUM", "net", "ns.inum"),
+        ("SK_NET", "sock", "__sk_common.skc_net.net"),
+        ("SK_FAMILY", "sock", "__sk_common.skc_family"),
+        ("SK_NUM", "sock", "__sk_common.skc_num"),
+        ("SK_DPORT", "sock", "__sk_common.skc_dport"),
+        ("SK_SADDR", "sock", "__sk_common.skc_rcv_saddr"),
+        ("SK_DADDR", "sock", "__sk_common.skc_daddr"),
+    ];
+    const IPV6: &[(&str, &str, &str)] = &[
+        ("SK_SADDR6", "sock", "__sk_common.skc_v6_rcv_saddr"),
+        ("SK_DADDR6", "sock", "__sk_common.skc_v6_daddr"),
+    ];
+    let mut globals = Vec::new();
+    for (name, structure, path) in NEEDED {
+        globals.push((*name, types.offset(structure, path)?));
+    }
+    let ipv6: Result<Vec<_>, _> = IPV6
+        .iter()
+        .map(|(name, structure, path)| Ok((*name, types.offset(structure, path)?)))
+        .collect();
+    globals.push(("HAS_IPV6", u32::from(ipv6.is_ok())));
+    globals.extend(ipv6.unwrap_or_else(|_: btf::Error| Vec::new()));
+    // Conntrack may be left out of a kernel, or be a module whose types are elsewhere.
+    let conntrack = types.offset("sk_buff", "_nfct").and_then(|nfct| {
+        let hash = types.offset("nf_conn", "tuplehash")?;
+        let tuple = types.offset("nf_conntrack_tuple_hash", "tuple")?;
+        Ok([("SKB_NFCT", nfct), ("CT_TUPLE", hash + tuple)])
+    });
+    globals.push(("HAS_CONNTRACK", u32::from(conntrack.is_ok())));
+    globals.extend(conntrack.into_iter().flatten());
+    Ok(globals)
+}
+
+/// The loaded programs. Dropping them detaches them all.
+pub(super) struct Programs {
+    ebpf: Ebpf,
+}
+
+/// The places where an interface is watched.
+pub(super) struct Attached {
+    from_pod: SchedClassifierLinkId,
+    to_pod: SchedClassifierLinkId,
+}
+
+impl Programs {
+    /// Creates the maps and loads all programs; attaches those that belong to no interface when `hook` says so.
+    pub(super) fn load(sizes: Sizes, kernel: &Kernel) -> Result<Self, Error> {
+        capable()?;
+        unlock_memory();
+        let Sizes {
+            ring_bytes,
+            attempts,
+            conversations,
+            udp_flows,
+        } = sizes;
+        let mut loader = EbpfLoader::new();
+        for (name, value) in &kernel.globals {
+            loader.override_global(name, value, true);
+        }
+        let ebpf = loader
+            .map_max_entries(maps::EVENTS, ring_bytes)
+            .map_max_entries(maps::ATTEMPTS, attempts)
+            .map_max_entries(maps::CONVERSATIONS, conversations)
+            .map_max_entries(maps::UDP_FLOWS, udp_flows)
+            .load(OBJECT)?;
+        let mut this = Self { ebpf };
+        this.fill(kernel)?;
+        for program in [FROM_POD, TO_POD] {
+            let loaded = this.classifier(program)?.load();
+            loaded.map_err(|source| Error::Program { program, source })?;
+        }
+        Ok(this)
+    }
+
+    fn fill(&mut self, kernel: &Kernel) -> Result<(), Error> {
+        let failed = |map| move |source| Error::Map { map, source };
+        let map = maps::REASON_CLASSES;
+        let mut classes: Array<_, u32> = self.array(map)?;
+        for (reason, class) in (0..).zip(kernel.reasons.classes()) {
+            classes.set(reason, class, 0).map_err(failed(map))?;
+        }
+        let map = maps::LOCATIONS;
+        let mut locations: Array<_, LocationRange> = self.array(map)?;
+        for (slot, range) in (0..).zip(&kernel.locations) {
+            locations.set(slot, range, 0).map_err(failed(map))?;
+        }
+        Ok(())
+    }
+
+    fn array<T: aya::Pod>(&mut self, map: &'static str) -> Result<Array<&mut MapData, T>, Error> {
+        let found = self.ebpf.map_mut(map).ok_or(Error::Part(map))?;
+        Array::try_from(found).map_err(|source| Error::Map { map, source })
+    }
+
+    /// Hooks the programs that belong to no interface.
+    pub(super) fn hook(&mut self) -> Result<(), Error> {
+        let btf = Btf::from_sys_fs().map_err(|source| Error::Load(source.into()))?;
+        for (program, tracepoint) in [(DROP, "kfree_skb"), (SOCKET, "inet_sock_set_state")] {
+            let failed = |source| Error::Program { program, source };
+            let found = self.ebpf.program_mut(program);
+            let found: &mut BtfTracePoint = found
+                .ok_or(Error::Part(program))?
+                .try_into()
+                .map_err(failed)?;
+            found.load(tracepoint, &btf).map_err(failed)?;
+            found.attach().map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a map out, for its user.
+    pub(super) fn take(&mut self, map: &'static str) -> Result<Map, Error> {
+        self.ebpf.take_map(map).ok_or(Error::Part(map))
+    }
+
+    /// Borrows a classifier.
+    pub(super) fn classifier(
+        &mut self,
+        program: &'static str,
+    ) -> Result<&mut SchedClassifier, Error> {
+        let found = self.ebpf.program_mut(program);
+        let found = found.ok_or(Error::Part(program))?;
+        found
+            .try_into()
+            .map_err(|source| Error::Program { program, source })
+    }
+
+    /// Watches an interface: in front of every other program there, so that a foreign verdict hides nothing.
+    pub(super) fn attach(&mut self, interface: &str) -> Result<Attached, Error> {
+        let from_pod = self.attach_one(FROM_POD, interface, TcAttachType::Ingress)?;
+        match self.attach_one(TO_POD, interface, TcAttachType::Egress) {
+            Ok(to_pod) => Ok(Attached { from_pod, to_pod }),
+            Err(error) => {
+                let _ = self.classifier(FROM_POD)?.detach(from_pod);
+                Err(error)
+            }
+        }
+    }
+
+    fn attach_one(
+        &mut self,
+        program: &'static str,
+        interface: &str,
+        direction: TcAttachType,
+    ) -> Result<SchedClassifierLinkId, Error> {
+        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let classifier = self.classifier(program)?;
+        let attached = classifier.attach_with_options(interface, direction, order);
+        attached.map_err(|source| Error::OldKernel {
+            what: "attach with tcx",
+            source,
+        })
+    }
+
+    /// Watches an interface no more. One that is gone took its links along: that is no error.
+    pub(super) fn detach(&mut self, attached: Attached) {
+        let Attached { from_pod, to_pod } = attached;
+        for (program, link) in [(FROM_POD, from_pod), (TO_POD, to_pod)] {
+            if let Ok(classifier) = self.classifier(program) {
+                let _ = classifier.detach(link);
+            }
+        }
+    }
+}
+
+/// Names the first capability that is missing. Those of 5.8 are all in CAP_SYS_ADMIN.
+fn capable() -> Result<(), Error> {
+    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+    let admin = has(Capability::CAP_SYS_ADMIN);
+    for (name, held) in [
+        ("CAP_BPF", admin || has(Capability::CAP_BPF)),
+        ("CAP_PERFMON", admin || has(Capability::CAP_PERFMON)),
+        ("CAP_NET_ADMIN", has(Capability::CAP_NET_ADMIN)),
+    ] {
+        if !held {
+            return Err(Error::MissingCapability(name));
+        }
+    }
+    Ok(())
+}
+
+/// Before Linux 5.11 maps count as locked memory, of which a process may have 64 KiB.
+fn unlock_memory() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    // Where it is refused the kernel is either newer, or will say so itself.
+    let _ = setrlimit(Resource::Memlock, unlimited);
+}

@@ -1,0 +1,133 @@
+//! The kernel's symbols: where the functions lie whose drops count, and which function an address belongs to.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::sync::Arc;
+
+use node_agent_common::LocationRange;
+use node_agent_common::maps::LOCATION_SLOTS;
+
+/// Where the kernel lists its symbols.
+const KALLSYMS: &str = "/proc/kallsyms";
+/// How many addresses are remembered with their names; drops come from a few dozen places.
+const REMEMBERED: usize = 512;
+
+/// Names of addresses, looked up when first asked for.
+pub(super) struct Symbols {
+    names: HashMap<u64, Arc<str>>,
+    unknown: Arc<str>,
+    readable: bool,
+}
+
+impl Symbols {
+    /// Finds the ranges of the functions in `wanted`. Without CAP_SYSLOG the kernel shows no addresses: then
+    /// there are none.
+    pub(super) fn read<'a>(
+        wanted: impl Iterator<Item = &'a (&'a str, u8)>,
+    ) -> (Self, Vec<LocationRange>) {
+        let wanted: HashMap<&str, u8> = wanted.copied().collect();
+        let (mut starts, mut ranges) = (Vec::new(), Vec::new());
+        each_symbol(|start, name| {
+            starts.push(start);
+            if let Some(class) = wanted.get(name) {
+                ranges.push(LocationRange {
+                    start,
+                    end: start + 1,
+                    class: u32::from(*class),
+                    padding: 0,
+                });
+            }
+        });
+        starts.sort_unstable();
+        ranges.truncate(LOCATION_SLOTS as usize);
+        for range in &mut ranges {
+            // The return address lies behind the call, so at the latest where the next function begins.
+            let next = starts.partition_point(|start| *start <= range.start);
+            range.end = starts.get(next).map_or(range.start + 1, |start| start + 1);
+        }
+        let this = Self {
+            names: HashMap::new(),
+            unknown: Arc::from(""),
+            readable: !starts.is_empty(),
+        };
+        (this, ranges)
+    }
+
+    /// Tells whether the kernel shows addresses.
+    pub(super) fn readable(&self) -> bool {
+        self.readable
+    }
+
+    /// The function that an address lies in; empty when that cannot be told.
+    pub(super) fn name(&mut self, address: u64) -> Arc<str> {
+        if address == 0 || !self.readable {
+            return Arc::clone(&self.unknown);
+        }
+        if let Some(name) = self.names.get(&address) {
+            return Arc::clone(name);
+        }
+        let name = find(address).map_or_else(|| Arc::clone(&self.unknown), Arc::from);
+        if self.names.len() >= REMEMBERED {
+            self.names.clear();
+        }
+        self.names.insert(address, Arc::clone(&name));
+        name
+    }
+}
+
+/// Reads the list anew: it has some 200,000 lines, of which only one is needed, and that once.
+fn find(address: u64) -> Option<String> {
+    let (mut best, mut found) = (0, None);
+    each_symbol(|start, name| {
+        // A call at a function's very end returns to where the next one begins.
+        if start < address && start > best {
+            best = start;
+            found = Some(name.to_owned());
+        }
+    });
+    found
+}
+
+/// Calls `f` with each function's address and name.
+fn each_symbol(mut f: impl FnMut(u64, &str)) {
+    let Ok(file) = File::open(KALLSYMS) else {
+        return;
+    };
+    let mut lines = BufReader::with_capacity(1 << 16, file);
+    let mut line = Vec::new();
+    while matches!(lines.read_until(b'\n', &mut line), Ok(1..)) {
+        if let Some((start, name)) = symbol(&line) {
+            f(start, name);
+        }
+        line.clear();
+    }
+}
+
+/// Reads `ffffffff81000000 T name [module]`; `None` for data, and where addresses are hidden.
+fn symbol(line: &[u8]) -> Option<(u64, &str)> {
+    let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let start = u64::from_str_radix(words.next()?, 16).ok()?;
+    let is_text = matches!(words.next()?, "t" | "T" | "w" | "W");
+    let name = words.next()?;
+    (is_text && start != 0).then_some((start, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_functions_only() {
+        for (line, wanted) in [
+            ("ffffffff81000000 T _stext\n", Some((0xffff_ffff_8100_0000, "_stext"))),
+            ("ffffffffc0000010 t ovs_x\t[openvswitch]", Some((0xffff_ffff_c000_0010, "ovs_x"))),
+            ("ffffffff82000000 D data", None),
+            ("0000000000000000 T hidden", None),
+            ("nonsense", None),
+            ("", None),
+        ] {
+            assert_eq!(symbol(line.as_bytes()), wanted, "{line}");
+        }
+    }
+}
