@@ -1,7 +1,6 @@
 //! `netverdict agent` as a child process: started, read, ended.
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -9,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Signal, kill_process};
 
+use crate::child::{ended_within, pid_of};
 use crate::cleanup;
 use crate::ns::Namespace;
 use crate::record::Record;
@@ -73,7 +72,6 @@ impl Setup {
 #[derive(Debug)]
 pub struct Agent {
     child: Child,
-    exit: OwnedFd,
     lines: Receiver<String>,
     records: Vec<Record>,
     stderr: Arc<Mutex<String>>,
@@ -98,21 +96,55 @@ impl Agent {
     /// # Errors
     /// When it cannot be started or is not ready in time; the message holds what it said on stderr.
     pub fn start(setup: &Setup, namespace: &Namespace) -> anyhow::Result<Self> {
-        let mut command = setup.command(namespace);
-        let mut child = command
+        Self::start_when(setup, namespace, |_| Ok(())).map(|(agent, _)| agent)
+    }
+
+    /// The same, with `heard` called after each line that it says until then; gives back all of it.
+    ///
+    /// # Errors
+    /// As [`Agent::start`], and when `heard` fails.
+    pub fn start_when(
+        setup: &Setup,
+        namespace: &Namespace,
+        mut heard: impl FnMut(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<(Self, String)> {
+        let (agent, said) = Self::spawn(setup, namespace)?;
+        let end = Instant::now() + READY_LIMIT;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match said.recv_timeout(left) {
+                Ok(line) if line == "ready" => {
+                    let stderr = agent.stderr();
+                    return Ok((agent, stderr));
+                }
+                Ok(_) => heard(&agent.stderr())?,
+                Err(RecvTimeoutError::Timeout) => bail!(
+                    "the agent was not ready after {READY_LIMIT:?}; it said:\n{}",
+                    agent.stderr()
+                ),
+                Err(RecvTimeoutError::Disconnected) => bail!(
+                    "the agent ended before it was ready; it said:\n{}",
+                    agent.stderr()
+                ),
+            }
+        }
+    }
+
+    /// Starts it; gives back what it says on stderr, line by line.
+    fn spawn(setup: &Setup, namespace: &Namespace) -> anyhow::Result<(Self, Receiver<String>)> {
+        let mut child = setup
+            .command(namespace)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .context("start `ip netns exec`")?;
-        let pid = pid_of(&child)?;
-        cleanup::remember_process(pid);
-        let exit = pidfd_open(pid, PidfdFlags::empty()).context("open a pidfd")?;
-        let (ready_tx, ready) = channel();
+        cleanup::remember_process(pid_of(&child)?);
+        let (said_tx, said) = channel();
         let stderr = Arc::new(Mutex::new(String::new()));
         if let Some(pipe) = child.stderr.take() {
             let into = Arc::clone(&stderr);
-            std::thread::spawn(move || listen(pipe, &into, &ready_tx));
+            std::thread::spawn(move || listen(pipe, &into, &said_tx));
         }
         let (lines_tx, lines) = channel();
         if let Some(pipe) = child.stdout.take() {
@@ -120,22 +152,11 @@ impl Agent {
         }
         let agent = Self {
             child,
-            exit,
             lines,
             records: Vec::new(),
             stderr,
         };
-        match ready.recv_timeout(READY_LIMIT) {
-            Ok(()) => Ok(agent),
-            Err(RecvTimeoutError::Timeout) => bail!(
-                "the agent was not ready after {READY_LIMIT:?}; it said:\n{}",
-                agent.stderr()
-            ),
-            Err(RecvTimeoutError::Disconnected) => bail!(
-                "the agent ended before it was ready; it said:\n{}",
-                agent.stderr()
-            ),
-        }
+        Ok((agent, said))
     }
 
     /// What it has told its operator so far.
@@ -199,7 +220,7 @@ impl Agent {
     pub fn stop(mut self) -> anyhow::Result<Finished> {
         let began = Instant::now();
         kill_process(pid_of(&self.child)?, Signal::TERM).context("send SIGTERM to the agent")?;
-        if !self.ended_within(STOP_LIMIT)? {
+        if !ended_within(&self.child, STOP_LIMIT)? {
             bail!(
                 "the agent still ran {STOP_LIMIT:?} after SIGTERM; it said:\n{}",
                 self.stderr()
@@ -220,12 +241,6 @@ impl Agent {
             took,
         })
     }
-
-    fn ended_within(&self, limit: Duration) -> anyhow::Result<bool> {
-        let mut fds = [PollFd::new(&self.exit, PollFlags::IN)];
-        let limit = Timespec::try_from(limit).context("express a time limit")?;
-        Ok(poll(&mut fds, Some(&limit)).context("wait for the agent")? > 0)
-    }
 }
 
 impl Drop for Agent {
@@ -233,7 +248,7 @@ impl Drop for Agent {
         if let Ok(pid) = pid_of(&self.child) {
             if matches!(self.child.try_wait(), Ok(None)) {
                 let _ = kill_process(pid, Signal::TERM);
-                if !self.ended_within(STOP_LIMIT).unwrap_or(false) {
+                if !ended_within(&self.child, STOP_LIMIT).unwrap_or(false) {
                     drop(self.child.kill());
                 }
                 drop(self.child.wait());
@@ -243,23 +258,15 @@ impl Drop for Agent {
     }
 }
 
-fn pid_of(child: &Child) -> anyhow::Result<Pid> {
-    i32::try_from(child.id())
-        .ok()
-        .and_then(Pid::from_raw)
-        .context("the agent has no process number")
-}
-
-/// Keeps what the agent says, and tells once that it said `ready`.
-fn listen(pipe: impl Read, into: &Mutex<String>, ready: &Sender<()>) {
+/// Keeps what the agent says, and passes it on while somebody waits for it.
+fn listen(pipe: impl Read, into: &Mutex<String>, said: &Sender<String>) {
     for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-        if line == "ready" {
-            // Nobody may be waiting any more.
-            let _ = ready.send(());
+        {
+            let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
+            into.push_str(&line);
+            into.push('\n');
         }
-        let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
-        into.push_str(&line);
-        into.push('\n');
+        let _ = said.send(line);
     }
 }
 

@@ -217,6 +217,17 @@ impl Client {
         })
     }
 
+    /// Sends one datagram and waits for nothing (UDP only).
+    ///
+    /// # Errors
+    /// When it cannot be sent.
+    pub fn send(&self) -> anyhow::Result<()> {
+        self.socket
+            .send_to(b"question", &SockAddr::from(self.to))
+            .map(drop)
+            .with_context(|| format!("send to {}", self.to))
+    }
+
     /// Connects, or sends a datagram and waits for one back, for at most `limit`.
     ///
     /// # Errors
