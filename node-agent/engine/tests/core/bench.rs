@@ -1,0 +1,240 @@
+//! A node with three pods, a policy, and what the kernel side would say of them.
+
+use std::net::IpAddr;
+
+use node_agent_engine::input::{
+    AttemptState, Counted, Drop, DropClass, Event, EventKind, Flow, IcmpError, Link, Rejected, Swept,
+};
+use node_agent_engine::k8s::{self, Decode};
+use node_agent_engine::model::Protocol;
+use node_agent_engine::record::{Body, Connection};
+use node_agent_engine::{ClockBase, Core, Input, Log, Moment, Options, Output, Profile};
+use serde_json::{Value, json};
+
+pub(crate) const MS: u64 = 1_000_000;
+pub(crate) const S: u64 = 1_000 * MS;
+
+pub(crate) const WEB: &str = "10.42.0.11";
+pub(crate) const JOB: &str = "10.42.0.12";
+pub(crate) const DB: &str = "10.42.0.13";
+pub(crate) const AWAY: &str = "10.42.1.20";
+pub(crate) const NODE: &str = "192.0.2.10";
+pub(crate) const OTHER_NODE: &str = "192.0.2.11";
+pub(crate) const WORLD: &str = "203.0.113.80";
+
+/// A core, its clock, and what it wrote.
+pub(crate) struct Bench {
+    pub(crate) core: Core,
+    pub(crate) now: Moment,
+    pub(crate) written: Vec<Connection>,
+    pub(crate) counted: u64,
+    pub(crate) confirms: usize,
+    ports: u16,
+}
+
+fn pod(name: &str, app: &str, ip: &str, node: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": {"app": app}},
+        "spec": {"nodeName": node, "containers": [{"name": "main"}]},
+        "status": {"phase": "Running", "podIP": ip}})
+}
+
+fn node(name: &str, ip: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
+        "status": {"addresses": [{"type": "InternalIP", "address": ip}]}})
+}
+
+/// Only `web` may reach the database.
+pub(crate) fn policy() -> Value {
+    json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "db", "namespace": "shop"},
+        "spec": {"podSelector": {"matchLabels": {"app": "db"}}, "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "web"}}}]}]}})
+}
+
+fn options() -> Options {
+    Options {
+        node: "node-1".into(),
+        cluster_name: "".into(),
+        clock_base: ClockBase(0),
+        window_ns: 10 * S,
+        settle_ns: 5 * S,
+        confirm_ns: 5 * S,
+        grace_ns: 2 * S,
+        stale_after_ns: 60 * S,
+        log: Log::All,
+        profile: Profile::Generic,
+    }
+}
+
+impl Bench {
+    /// Everything was as it is for 100 s.
+    pub(crate) fn settled() -> Self {
+        let mut bench = Self {
+            core: Core::new(options()),
+            now: Moment(S),
+            written: Vec::new(),
+            counted: 0,
+            confirms: 0,
+            ports: 40_000,
+        };
+        for (index, ip) in [(1, WEB), (2, JOB), (3, DB)] {
+            bench.give(Input::Link(Link {
+                index,
+                name: format!("veth{index}").into(),
+                watched_since: Moment(S),
+                from_birth: true,
+                addresses: vec![ip.parse().unwrap()],
+                foreign_program: Some(false),
+            }));
+        }
+        for object in [
+            node("node-1", NODE),
+            node("node-2", OTHER_NODE),
+            pod("web", "web", WEB, "node-1"),
+            pod("job", "job", JOB, "node-1"),
+            pod("db", "db", DB, "node-1"),
+            pod("away", "db", AWAY, "node-2"),
+            policy(),
+        ] {
+            bench.apply(&object);
+        }
+        bench.give(Input::Synced);
+        bench.now = Moment(100 * S);
+        bench.give(Input::Confirmed);
+        bench
+    }
+
+    pub(crate) fn apply(&mut self, object: &Value) {
+        for delta in k8s::decode(object, &Decode::default()).unwrap() {
+            self.give(Input::Delta(Box::new(delta)));
+        }
+    }
+
+    pub(crate) fn give(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.core.handle(self.now, input, &mut out);
+        for output in out {
+            match output {
+                Output::Record(record) => {
+                    if let Body::Connection(connection) = record.body {
+                        self.written.push(*connection);
+                    }
+                }
+                Output::Counted { count, .. } => self.counted += count,
+                Output::Confirm => self.confirms += 1,
+                Output::Epoch(_) | Output::PodAddresses(_) => {}
+            }
+        }
+    }
+
+    /// Lets time pass, a tick each 50 ms, and answers requests for a fresh reading.
+    pub(crate) fn pass(&mut self, ns: u64) {
+        let end = self.now.plus(ns);
+        while self.now < end {
+            self.now = self.now.plus(50 * MS);
+            let asked = self.confirms;
+            self.give(Input::Tick);
+            if self.confirms > asked {
+                self.give(Input::Confirmed);
+            }
+        }
+    }
+
+    /// What was written, and nothing but it.
+    pub(crate) fn only(&self) -> &Connection {
+        assert_eq!(self.written.len(), 1, "{:#?}", self.written);
+        &self.written[0]
+    }
+
+    /// A new TCP attempt now.
+    pub(crate) fn attempt(&mut self, from: &str, to: &str) -> Seen {
+        self.ports += 1;
+        Seen::new(self.now, from, to, self.ports)
+    }
+}
+
+/// What was seen of an attempt.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    pub(crate) flow: Flow,
+    pub(crate) attempt: AttemptState,
+}
+
+fn link_of(ip: &str) -> Option<u32> {
+    [WEB, JOB, DB].iter().position(|known| *known == ip).map(|index| index as u32 + 1)
+}
+
+impl Seen {
+    fn new(now: Moment, from: &str, to: &str, source_port: u16) -> Self {
+        let flow = Flow {
+            source: from.parse().unwrap(),
+            destination: to.parse().unwrap(),
+            source_port,
+            destination_port: 5432,
+            protocol: Protocol::Tcp,
+        };
+        let attempt = AttemptState { first: now, epoch: 1, source_link: link_of(from), ..AttemptState::default() };
+        Self { flow, attempt }
+    }
+
+    /// It was passed out at the destination's interface.
+    pub(crate) fn arrived(mut self) -> Self {
+        self.attempt.destination_link = link_of(&self.flow.destination.to_string());
+        self
+    }
+
+    pub(crate) fn dropped(mut self, class: DropClass, in_pod: bool) -> Self {
+        self.attempt.drop = Some(drop(class, in_pod));
+        self.attempt.drops += 1;
+        self
+    }
+
+    pub(crate) fn rejected(mut self, icmp_type: u8, icmp_code: u8) -> Self {
+        self.attempt.rejected = Some(Rejected::Icmp { icmp_type, icmp_code });
+        self
+    }
+
+    pub(crate) fn event(&self, at: Moment, kind: EventKind, total: u64) -> Input {
+        let drop = self.attempt.drop.clone().filter(|_| kind == EventKind::Dropped);
+        Input::Event(Box::new(Event {
+            at,
+            kind,
+            flow: self.flow,
+            attempt: self.attempt.clone(),
+            total,
+            link: self.attempt.source_link,
+            original: None,
+            reply: false,
+            drop,
+            icmp: None,
+        }))
+    }
+
+    pub(crate) fn icmp(&self, at: Moment, from: &str, icmp_type: u8, icmp_code: u8) -> Input {
+        let Input::Event(mut event) = self.event(at, EventKind::Unreachable, 1) else { unreachable!() };
+        let from: IpAddr = from.parse().unwrap();
+        event.icmp = Some(IcmpError { from, icmp_type, icmp_code });
+        Input::Event(event)
+    }
+
+    pub(crate) fn swept(&self) -> Input {
+        Input::Swept(Box::new(Swept { flow: self.flow, attempt: self.attempt.clone() }))
+    }
+
+    pub(crate) fn total(&self, kind: EventKind, total: u64, last: Moment) -> Input {
+        Input::Counted(Box::new(Counted {
+            source: self.flow.source,
+            destination: self.flow.destination,
+            destination_port: self.flow.destination_port,
+            protocol: self.flow.protocol,
+            kind,
+            total,
+            last,
+        }))
+    }
+}
+
+pub(crate) fn drop(class: DropClass, in_pod: bool) -> Drop {
+    Drop { reason: "NETFILTER_DROP".into(), location: "nft_do_chain".into(), class, netns: 1, in_pod }
+}

@@ -1,0 +1,122 @@
+//! A claim must hold, and nothing is claimed when in doubt.
+
+use node_agent_engine::Input;
+use node_agent_engine::input::{EventKind, Stage};
+use node_agent_engine::model::{Delta, PolicyKey};
+use node_agent_engine::record::Assessment::{Allowed, Unenforced, Unknown};
+use node_agent_engine::verdict::UnknownBecause;
+
+use super::bench::{Bench, DB, JOB, MS, S, WEB, WORLD, policy};
+
+fn policy_gone() -> Input {
+    Input::Delta(Box::new(Delta::PolicyGone(PolicyKey {
+        kind: "NetworkPolicy".into(),
+        namespace: "shop".into(),
+        name: "db".into(),
+    })))
+}
+
+fn answered(bench: &mut Bench) {
+    let seen = bench.attempt(JOB, DB);
+    bench.give(seen.event(bench.now, EventKind::Answered, 1));
+}
+
+#[test]
+fn unenforced_waits_for_the_confirm_time_and_a_fresh_reading() {
+    let mut bench = Bench::settled();
+    answered(&mut bench);
+    bench.pass(4900 * MS);
+    assert!(bench.written.is_empty());
+    bench.pass(300 * MS);
+    assert_eq!(bench.only().assessment, Unenforced);
+    assert_eq!(bench.confirms, 1);
+}
+
+#[test]
+fn unenforced_is_in_flux_when_the_policy_went_before_it_was_confirmed() {
+    let mut bench = Bench::settled();
+    answered(&mut bench);
+    bench.pass(2 * S);
+    bench.give(policy_gone());
+    bench.pass(10 * S);
+    // Once the policy is gone the same attempt reads as allowed, which alarms nobody.
+    assert_eq!(bench.only().assessment, Allowed);
+}
+
+#[test]
+fn unenforced_is_in_flux_when_the_policy_is_young() {
+    let mut bench = Bench::settled();
+    bench.give(policy_gone());
+    bench.pass(20 * S);
+    bench.apply(&policy());
+    bench.pass(S);
+    answered(&mut bench);
+    bench.pass(10 * S);
+    let found = bench.only();
+    assert_eq!((found.assessment, found.unknown_because), (Unknown, Some(UnknownBecause::InFlux)));
+}
+
+#[test]
+fn unenforced_is_in_flux_when_the_policy_went_and_came_again() {
+    let mut bench = Bench::settled();
+    answered(&mut bench);
+    bench.pass(S);
+    bench.give(policy_gone());
+    bench.pass(S);
+    bench.apply(&policy());
+    bench.pass(10 * S);
+    assert_eq!(bench.only().unknown_because, Some(UnknownBecause::InFlux));
+}
+
+#[test]
+fn without_a_fresh_reading_it_is_stale() {
+    let mut bench = Bench::settled();
+    answered(&mut bench);
+    for _ in 0..140 {
+        bench.now = bench.now.plus(500 * MS);
+        bench.give(Input::Tick);
+    }
+    assert_eq!(bench.only().unknown_because, Some(UnknownBecause::Stale));
+}
+
+#[test]
+fn an_absence_in_a_window_with_a_loss_proves_nothing() {
+    let mut bench = Bench::settled();
+    let seen = bench.attempt(WEB, WORLD);
+    bench.pass(S);
+    bench.give(Input::Lost { stage: Stage::Ring, total: 7 });
+    bench.pass(2 * S);
+    bench.give(seen.swept());
+    bench.pass(S);
+    let found = bench.only();
+    assert_eq!((found.unknown_because, found.lost), (Some(UnknownBecause::Lost), 7));
+}
+
+#[test]
+fn a_source_that_is_not_the_interfaces_pod_is_no_evidence() {
+    let mut bench = Bench::settled();
+    let mut seen = bench.attempt(JOB, DB);
+    seen.attempt.source_link = Some(1);
+    bench.give(seen.event(bench.now, EventKind::Answered, 1));
+    bench.pass(10 * S);
+    assert_eq!(bench.only().unknown_because, Some(UnknownBecause::SourceMismatch));
+}
+
+#[test]
+fn what_is_held_at_the_end_is_not_claimed() {
+    let mut bench = Bench::settled();
+    answered(&mut bench);
+    bench.give(Input::Ended);
+    assert_eq!(bench.only().unknown_because, Some(UnknownBecause::Stale));
+}
+
+#[test]
+fn events_from_before_the_first_picture_are_judged_after_it() {
+    let mut bench = Bench::settled();
+    let seen = bench.attempt(WEB, DB);
+    let settled = std::mem::replace(&mut bench, Bench::settled());
+    assert!(settled.written.is_empty());
+    bench.give(seen.event(bench.now, EventKind::Answered, 1));
+    bench.pass(S);
+    assert_eq!(bench.only().assessment, Allowed);
+}
