@@ -66,30 +66,30 @@ pub(super) struct Block {
 
 /// Reads a block. Spellings of old are read as the API server reads them: leading zeros count nothing.
 pub(super) fn block(text: &str) -> Option<Block> {
-    if let Ok(net) = text.parse::<IpNet>() {
-        let canonical = canonical(net.trunc());
-        return Some(Block {
-            net: canonical,
-            legacy: canonical != net.trunc(),
-        });
-    }
     let (ip, prefix) = text.split_once('/')?;
-    let ip = match ip.rsplit_once(':') {
-        Some((v6, v4)) if v4.contains('.') => format!("{v6}:{}", without_zeros(v4)?),
-        Some(_) => ip.to_owned(),
+    if !prefix.bytes().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    let zeros = prefix.len() > 1 && prefix.starts_with('0');
+    // The standard library refuses leading zeros.
+    let (address, legacy) = match ip.parse::<IpAddr>() {
+        Ok(address) => (address, zeros),
+        Err(_) => (with_zeros(ip)?, true),
+    };
+    let net = IpNet::new(address, prefix.parse().ok()?).ok()?.trunc();
+    let canonical = canonical(net);
+    Some(Block {
+        net: canonical,
+        legacy: legacy || canonical != net,
+    })
+}
+
+fn with_zeros(ip: &str) -> Option<IpAddr> {
+    let plain = match ip.rsplit_once(':') {
+        Some((v6, v4)) => format!("{v6}:{}", without_zeros(v4)?),
         None => without_zeros(ip)?,
     };
-    let digits = !prefix.is_empty() && prefix.bytes().all(|c| c.is_ascii_digit());
-    let prefix: u8 = if digits {
-        prefix.parse().ok()?
-    } else {
-        return None;
-    };
-    let net = IpNet::new(ip.parse().ok()?, prefix).ok()?;
-    Some(Block {
-        net: canonical(net.trunc()),
-        legacy: true,
-    })
+    plain.parse().ok()
 }
 
 fn without_zeros(v4: &str) -> Option<String> {

@@ -1,0 +1,15 @@
+//! A test for each rule of what the policies mean, under its number.
+//!
+//! Not shown here, because the engine is told and does not find out: R39 (it judges what the pod's interface
+//! sees; who translated the source is the observer's knowledge). Of R35, R38, R40 and R41 the engine's part is.
+
+mod support;
+
+mod isolation;
+mod packets;
+mod peers;
+mod ports;
+mod selectors;
+mod subjects;
+mod suggestions;
+mod validation;

@@ -1,0 +1,211 @@
+use node_agent_engine::evaluate::Profile;
+use node_agent_engine::model::Delta;
+use node_agent_engine::record;
+use node_agent_engine::verdict::{Reason, UnknownBecause};
+use node_agent_engine::{Change, Moment};
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+fn deny(namespace: &str) -> Value {
+    policy(
+        &format!("{namespace}/deny"),
+        json!({"policyTypes": ["Ingress", "Egress"]}),
+    )
+}
+
+fn service(port: u16) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "y", "name": "web"},
+           "spec": {"clusterIP": "10.43.0.7", "ports": [{"name": "http", "port": port}]}})
+}
+
+fn slice(ready: &[&str], target: u16) -> Value {
+    let endpoints: Vec<Value> = ready.iter().map(|ip| json!({"addresses": [ip]})).collect();
+    json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+           "metadata": {"namespace": "y", "name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+           "endpoints": endpoints, "ports": [{"name": "http", "port": target, "protocol": "TCP"}]})
+}
+
+#[test]
+fn r27_and_r38_a_service_is_judged_by_its_backends_and_their_ports() {
+    let to = |port: u16| {
+        policy(
+            "x/out",
+            json!({"egress": [{"to": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "a"}}}],
+        "ports": [{"port": port}]}], "policyTypes": ["Egress"]}),
+        )
+    };
+    let judged = |rule: Value, ready: &[&str]| {
+        let world = with(&[rule, service(80), slice(ready, 8080)]);
+        let verdict = world.judge("x/a", "10.43.0.7", 80, Tcp);
+        (verdict.verdict, verdict.unknown_because)
+    };
+    let backend = Some(UnknownBecause::Backend);
+    // 10.0.0.4 is y/a, 10.0.0.5 is y/b.
+    assert_eq!(
+        judged(to(8080), &["10.0.0.4"]),
+        (Allowed, None),
+        "the pod's port counts"
+    );
+    assert_eq!(
+        judged(to(80), &["10.0.0.4"]),
+        (Denied, None),
+        "the Service's port does not"
+    );
+    assert_eq!(
+        judged(to(8080), &["10.0.0.4", "10.0.0.5"]),
+        (Unknown, backend),
+        "they differ"
+    );
+    assert_eq!(judged(to(8080), &[]), (Unknown, backend), "there is none");
+    let by_address = policy(
+        "x/out",
+        json!({"egress": [{"to": [{"ipBlock": {"cidr": "10.43.0.0/16"}}]}], "policyTypes": ["Egress"]}),
+    );
+    assert_eq!(
+        judged(by_address, &["10.0.0.4"]),
+        (Denied, None),
+        "the virtual address is never seen"
+    );
+}
+
+#[test]
+fn r35_the_direction_is_who_opens_it() {
+    // A reply judged as a connection of its own would be denied: the observer orients, the engine is told.
+    let world = with(&[
+        policy("x/in", json!({"ingress": [{}]})),
+        policy("y/deny", json!({})),
+    ]);
+    world.check(&[
+        ("y/a", "x/a", 80, Tcp, Allowed),
+        ("x/a", "y/a", 80, Tcp, Denied),
+    ]);
+}
+
+#[test]
+fn r37_icmp_is_open_unless_a_rule_without_ports_allows_it() {
+    let rule = |rule: Value| with(&[policy("x/p", json!({"ingress": [rule]}))]);
+    let all_of = [
+        Profile::Generic,
+        Profile::KubeRouter,
+        Profile::Calico,
+        Profile::Cilium,
+    ];
+    let table = [
+        (rule(json!({"from": [{"podSelector": {}}]})), [Allowed; 4]),
+        (
+            rule(json!({"ports": [{"port": 80}]})),
+            [Unknown, Unknown, Denied, Denied],
+        ),
+        (with(&[deny("x")]), [Unknown, Unknown, Denied, Denied]),
+        (with(&[]), [Allowed; 4]),
+    ];
+    for (world, expected) in &table {
+        for (profile, expected) in all_of.iter().zip(expected) {
+            let ingress = world.judge_as(*profile, "x/b", "x/a", 0, Icmp).ingress;
+            assert_eq!(ingress.verdict, *expected, "{profile:?} {ingress:?}");
+        }
+    }
+    let verdict = table[2].0.judge("x/b", "x/a", 0, Icmp);
+    assert_eq!(
+        verdict.unknown_because,
+        Some(UnknownBecause::OpenInSpecification)
+    );
+}
+
+#[test]
+fn r40_and_r41_it_is_known_since_when_an_answer_holds() {
+    let mut world = with(&[]);
+    let connection = world.connection("x/a", "y/a", 80, Tcp);
+    let apply = |world: &mut World, at: u64, object: &Value| {
+        let delta = &node_agent_engine::k8s::decode(object, &Default::default()).unwrap()[0];
+        world.cluster.apply(delta, Moment(at))
+    };
+    let settled = |world: &World| world.cluster.settled_since(&connection).0;
+    let start = NOW.0;
+    assert_eq!(world.cluster.pod_since(&key("x/a")), Some(NOW));
+    let added = Change::Policy {
+        key: policy_key("y/deny"),
+        change: record::Change::Added,
+    };
+    assert_eq!(apply(&mut world, start + 1, &deny("y")), added);
+    assert_eq!(settled(&world), start + 1);
+    assert_eq!(
+        apply(&mut world, start + 2, &deny("y")),
+        Change::None,
+        "the same again is nothing"
+    );
+    assert_eq!(settled(&world), start + 1);
+    assert_ne!(
+        apply(&mut world, start + 3, &deny("z")),
+        Change::None,
+        "another namespace's policy"
+    );
+    assert_eq!(settled(&world), start + 1, "does not bear on it");
+    assert_eq!(
+        apply(
+            &mut world,
+            start + 4,
+            &namespace("x", json!({"team": "new"}))
+        ),
+        Change::Verdicts
+    );
+    assert_eq!(settled(&world), start + 4);
+    assert_eq!(
+        world
+            .cluster
+            .apply(&Delta::PolicyGone(policy_key("y/deny")), Moment(start + 5)),
+        Change::Policy {
+            key: policy_key("y/deny"),
+            change: record::Change::Removed
+        }
+    );
+    assert_eq!(settled(&world), start + 5);
+}
+
+fn policy_key(name: &str) -> node_agent_engine::model::PolicyKey {
+    let node_agent_engine::model::ObjectKey { namespace, name } = key(name);
+    node_agent_engine::model::PolicyKey {
+        kind: "NetworkPolicy".into(),
+        namespace,
+        name,
+    }
+}
+
+#[test]
+fn r42_loopback_is_the_pod_and_link_local_an_address() {
+    let world = with(&[policy(
+        "x/p",
+        json!({"egress": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.169.254/32"]}}]}], "policyTypes": ["Egress"]}),
+    )]);
+    world.check(&[
+        ("x/a", "127.0.0.1", 80, Tcp, Allowed),
+        ("x/a", "::1", 80, Tcp, Allowed),
+        ("x/a", "169.254.169.254", 80, Tcp, Denied),
+        ("x/a", "169.254.20.10", 53, Udp, Allowed),
+        ("x/a", "224.0.0.251", 5353, Udp, Unknown),
+        ("x/a", "255.255.255.255", 67, Udp, Unknown),
+    ]);
+    assert_eq!(
+        world.judge("x/a", "127.0.0.1", 80, Tcp).egress.reason,
+        Reason::Itself
+    );
+}
+
+#[test]
+fn nothing_is_claimed_about_an_end_that_nobody_knows() {
+    let world = with(&[policy(
+        "x/p",
+        json!({"ingress": [{"ports": [{"port": 80}]}, {"from": [{"podSelector": {}}]}]}),
+    )]);
+    world.check(&[
+        ("?10.9.9.9", "x/a", 80, Tcp, Unknown),
+        ("?10.9.9.9", "x/a", 81, Tcp, Unknown),
+        ("x/a", "?10.9.9.9", 81, Tcp, Unknown),
+    ]);
+    let verdict = world.judge("?10.9.9.9", "x/a", 80, Tcp);
+    assert_eq!(verdict.ingress.verdict, Allowed, "whoever it is");
+    assert_eq!(verdict.unknown_because, Some(UnknownBecause::Identity));
+    let other_side = with(&[deny("x")]).judge("x/a", "?10.9.9.9", 81, Tcp);
+    assert_eq!(other_side.egress.verdict, Unknown, "it may be the own node");
+}
