@@ -1,5 +1,7 @@
 //! What the cluster says depends on what there is, not on the order or the way in which it came about.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::net::IpAddr;
 use std::sync::Arc;
 

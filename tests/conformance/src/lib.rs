@@ -161,7 +161,9 @@ pub struct ValidationCase {
 ///
 /// When the folder of shared data is not there, or a line is no such case.
 pub fn read<T: DeserializeOwned>(corpus: &str) -> Result<Vec<T>> {
-    let path = folder().join(format!("{corpus}.jsonl.xz"));
+    let path = shared()
+        .join("conformance")
+        .join(format!("{corpus}.jsonl.xz"));
     let file = std::fs::File::open(&path).with_context(|| {
         format!("read {}: the conformance corpora are not there; set NETVERDICT_SHARED to the shared folder", path.display())
     })?;
@@ -175,10 +177,11 @@ pub fn read<T: DeserializeOwned>(corpus: &str) -> Result<Vec<T>> {
     text.lines().enumerate().map(case).collect()
 }
 
-fn folder() -> PathBuf {
-    let shared = std::env::var_os("NETVERDICT_SHARED").map_or_else(
+/// The folder of shared data: `NETVERDICT_SHARED`, else beside the project.
+#[must_use]
+pub fn shared() -> PathBuf {
+    std::env::var_os("NETVERDICT_SHARED").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")),
         PathBuf::from,
-    );
-    shared.join("conformance")
+    )
 }

@@ -1,6 +1,8 @@
 //! Every case whose policies are all of networking.k8s.io/v1: no wrong verdict where the specification is
 //! certain. What the engine calls unknown there is wrong too.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
