@@ -65,6 +65,15 @@ enum Owner<'a> {
     Service(&'a ObjectKey),
 }
 
+impl Owner<'_> {
+    fn is_nameless(self) -> bool {
+        match self {
+            Self::Node(name) => name.is_empty(),
+            Self::Pod(..) | Self::Service(_) => false,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Claim {
     claimant: Claimant,
@@ -128,12 +137,14 @@ impl Addresses {
     pub(crate) fn lookup(&self, ip: IpAddr, at: Moment) -> Identity {
         let ip = ip.to_canonical();
         let claims = self.claims.get(&ip).map_or(&[][..], Vec::as_slice);
-        let mut owners = claims
-            .iter()
-            .filter(|claim| claim.holds_at(at))
-            .map(|claim| claim.claimant.owner());
-        if let Some(first) = owners.next() {
-            if owners.any(|other| other != first) {
+        let holding = || {
+            let holding = claims.iter().filter(|claim| claim.holds_at(at));
+            holding.map(|claim| claim.claimant.owner())
+        };
+        // A pod on its node's network that says nothing of its node leaves the word to whoever names it.
+        let named = holding().find(|owner| !owner.is_nameless());
+        if let Some(first) = named.or_else(|| holding().next()) {
+            if holding().any(|other| other != first && !other.is_nameless()) {
                 return Identity::Ambiguous;
             }
             return Self::identity(first);

@@ -42,6 +42,15 @@ impl Notes for NoNotes {
     fn miss(&mut self, _: impl FnOnce() -> Missed) {}
 }
 
+/// Counts them.
+struct Count(usize);
+
+impl Notes for Count {
+    fn miss(&mut self, _: impl FnOnce() -> Missed) {
+        self.0 += 1;
+    }
+}
+
 impl Notes for Vec<Missed> {
     fn miss(&mut self, missed: impl FnOnce() -> Missed) {
         self.push(missed());
@@ -144,50 +153,34 @@ impl<'a> Question<'a> {
         ports.min(peers)
     }
 
-    /// Every place of a rule, with what it misses there. A rule whose list holds nothing has no place.
-    pub(crate) fn places(&self, policy: &Policy, rule: &Rule) -> Vec<(Place, Vec<Missed>)> {
-        let noted = |note: &dyn Fn(&mut Vec<Missed>)| {
-            let mut notes = Vec::new();
-            note(&mut notes);
-            notes
+    /// The place of a rule that misses the fewest conditions, and how many; the first among equals. A rule
+    /// whose list holds nothing has no place.
+    pub(crate) fn nearest_place(&self, policy: &Policy, rule: &Rule) -> Option<(Place, usize)> {
+        let (peer, from) = match &rule.peers {
+            Peers::Any => (None, 0),
+            Peers::Of(peers) => fewest(peers, |peer, count| self.peer_fit(policy, peer, count))?,
         };
-        let peers: Vec<(Option<usize>, Vec<Missed>)> = match &rule.peers {
-            Peers::Any => vec![(None, Vec::new())],
-            Peers::Of(peers) => (peers.iter().enumerate())
-                .map(|(index, peer)| {
-                    let missed = noted(&|notes| {
-                        self.peer_fit(policy, peer, notes);
-                    });
-                    (Some(index), missed)
-                })
-                .collect(),
+        let (port, on) = match &rule.ports {
+            Ports::Any => (None, 0),
+            Ports::Of(ports) => fewest(ports, |port, count| self.port_fit(port, count))?,
         };
-        let ports: Vec<(Option<usize>, Vec<Missed>)> = match &rule.ports {
-            Ports::Any => vec![(None, Vec::new())],
-            Ports::Of(ports) => (ports.iter().enumerate())
-                .map(|(index, port)| {
-                    let missed = noted(&|notes| {
-                        self.port_fit(port, notes);
-                    });
-                    (Some(index), missed)
-                })
-                .collect(),
-        };
-        let joined = |(peer, from): &(Option<usize>, Vec<Missed>),
-                      (port, on): &(Option<usize>, Vec<Missed>)| {
-            let missed = from.iter().chain(on).cloned().collect();
-            (
-                Place {
-                    peer: *peer,
-                    port: *port,
-                },
-                missed,
-            )
-        };
-        peers
-            .iter()
-            .flat_map(|peer| ports.iter().map(move |port| joined(peer, port)))
-            .collect()
+        Some((Place { peer, port }, from + on))
+    }
+
+    /// What the connection misses at a place of a rule.
+    pub(crate) fn missed_at(&self, policy: &Policy, rule: &Rule, place: Place) -> Vec<Missed> {
+        let mut missed = Vec::new();
+        if let (Peers::Of(peers), Some(index)) = (&rule.peers, place.peer)
+            && let Some(peer) = peers.get(index)
+        {
+            self.peer_fit(policy, peer, &mut missed);
+        }
+        if let (Ports::Of(ports), Some(index)) = (&rule.ports, place.port)
+            && let Some(port) = ports.get(index)
+        {
+            self.port_fit(port, &mut missed);
+        }
+        missed
     }
 
     /// How one peer fits.
@@ -197,6 +190,17 @@ impl<'a> Question<'a> {
             Peer::Block { cidr, except } => self.block_fit(cidr, except, notes),
         }
     }
+}
+
+/// The first item that misses the fewest conditions.
+fn fewest<T>(items: &[T], fit: impl Fn(&T, &mut Count) -> Fit) -> Option<(Option<usize>, usize)> {
+    let missed = items.iter().map(|item| {
+        let mut count = Count(0);
+        fit(item, &mut count);
+        count.0
+    });
+    let (index, missed) = missed.enumerate().min_by_key(|(_, missed)| *missed)?;
+    Some((Some(index), missed))
 }
 
 fn best(fits: impl Iterator<Item = Fit>) -> Fit {

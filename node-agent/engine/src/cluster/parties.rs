@@ -15,7 +15,7 @@ impl Cluster {
     pub fn lookup(&self, ip: IpAddr, at: Moment) -> Identity {
         let identity = self.addresses.lookup(ip, at);
         if let Identity::Pod(key) = &identity
-            && let Some(now) = self.live(key)
+            && let Some(now) = self.remembered(key)
             && self
                 .addresses
                 .pod_uid(ip, at)

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
+use super::side::SideAnswer;
 use super::{Connection, Party, PartyKind, Profile, combined};
 use crate::cluster::Cluster;
 use crate::identity::Identity;
 use crate::input::Moment;
 use crate::model::{EndpointSlice, ObjectKey};
-use crate::record::Direction;
 use crate::verdict::{Decision, Reason, Side, UnknownBecause, Verdict};
 
 impl Cluster {
@@ -25,19 +25,17 @@ impl Cluster {
         let Some(first) = verdicts.first() else {
             return no_backend();
         };
-        let agrees = |other: &Verdict| {
-            other.verdict == first.verdict
-                && other.egress.verdict == first.egress.verdict
-                && other.ingress.verdict == first.ingress.verdict
+        let egress = agreed(&verdicts, &first.egress, |verdict| &verdict.egress);
+        let ingress = agreed(&verdicts, &first.ingress, |verdict| &verdict.ingress);
+        let because = |side: &Side| match side.verdict {
+            Decision::Unknown => first.unknown_because.or(Some(UnknownBecause::Backend)),
+            Decision::Allowed | Decision::Denied => None,
         };
-        if verdicts.iter().all(agrees) {
-            return first.clone();
-        }
-        Verdict {
-            verdict: Decision::Unknown,
-            unknown_because: Some(UnknownBecause::Backend),
-            ..first.clone()
-        }
+        let [egress, ingress] = [egress, ingress].map(|side| SideAnswer {
+            unknown_because: because(&side),
+            side,
+        });
+        combined(egress, ingress)
     }
 
     /// The same connection to each ready backend, in the order of slices and addresses.
@@ -105,19 +103,24 @@ impl EndpointSlice {
     }
 }
 
+/// A side as the backends agree on it; where they do not, it is unknown.
+fn agreed(verdicts: &[Verdict], first: &Side, side: impl Fn(&Verdict) -> &Side) -> Side {
+    if verdicts
+        .iter()
+        .all(|verdict| side(verdict).verdict == first.verdict)
+    {
+        return first.clone();
+    }
+    Side {
+        verdict: Decision::Unknown,
+        allowed_by: None,
+        nearest: None,
+        would_allow: None,
+        ..first.clone()
+    }
+}
+
 fn no_backend() -> Verdict {
-    let side = || super::side::SideAnswer {
-        side: Side {
-            verdict: Decision::Unknown,
-            reason: Reason::NotSubject,
-            kept: None,
-            isolated_by: Vec::new(),
-            allowed_by: None,
-            nearest: None,
-            would_allow: None,
-        },
-        unknown_because: Some(UnknownBecause::Backend),
-    };
-    let [egress, ingress] = [Direction::Egress, Direction::Ingress].map(|_| side());
-    combined(egress, ingress)
+    let nobody = || SideAnswer::unknown(Reason::NotSubject, UnknownBecause::Backend);
+    combined(nobody(), nobody())
 }

@@ -38,7 +38,7 @@ impl SideAnswer {
         Self::new(Decision::Allowed, reason)
     }
 
-    fn unknown(reason: Reason, because: UnknownBecause) -> Self {
+    pub(super) fn unknown(reason: Reason, because: UnknownBecause) -> Self {
         Self {
             unknown_because: Some(because),
             ..Self::new(Decision::Unknown, reason)

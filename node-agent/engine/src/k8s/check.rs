@@ -34,6 +34,11 @@ impl<'a> Check<'a> {
 
     /// Notes that a rule is broken.
     pub(super) fn wrong(&mut self, path: &str, rule: &'static str, message: impl Into<String>) {
+        // What could not be read has been said, and is not also of the wrong form.
+        let unreadable = |known: &Rejection| known.rule == UNREADABLE && known.field == path;
+        if self.rejections.iter().any(unreadable) {
+            return;
+        }
         self.rejections.push(Rejection {
             object: self.object.to_owned(),
             field: path.to_owned(),
