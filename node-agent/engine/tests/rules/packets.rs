@@ -209,3 +209,47 @@ fn nothing_is_claimed_about_an_end_that_nobody_knows() {
     let other_side = with(&[deny("x")]).judge("x/a", "?10.9.9.9", 81, Tcp);
     assert_eq!(other_side.egress.verdict, Unknown, "it may be the own node");
 }
+
+#[test]
+fn a_pod_changes_verdicts_by_what_policies_see() {
+    let base = || {
+        pod_with(
+            "x/a",
+            &["10.0.0.1"],
+            json!({"app": "a"}),
+            json!({"nodeName": "n", "containers": [{"ports": [{"name": "web", "containerPort": 80}]}]}),
+        )
+    };
+    let table: [(&str, Value, Change); 7] = [
+        ("/metadata/labels", json!({"app": "b"}), Change::Verdicts),
+        (
+            "/status/podIPs",
+            json!([{"ip": "10.0.0.2"}]),
+            Change::Verdicts,
+        ),
+        (
+            "/spec/containers",
+            json!([{"ports": [{"name": "web", "containerPort": 81}]}]),
+            Change::Verdicts,
+        ),
+        ("/spec/nodeName", json!("m"), Change::Verdicts),
+        ("/metadata/uid", json!("another"), Change::Verdicts),
+        (
+            "/status",
+            json!({"phase": "Failed", "podIP": "10.0.0.1"}),
+            Change::Verdicts,
+        ),
+        (
+            "/spec",
+            json!({"nodeName": "n", "containers": [{"image": "i", "ports": [{"name": "web", "containerPort": 80}]}], "serviceAccountName": "s"}),
+            Change::None,
+        ),
+    ];
+    for (field, value, expected) in table {
+        let mut world = World::of(&[base()]);
+        let mut changed = base();
+        *changed.pointer_mut(field).unwrap() = value;
+        let delta = &node_agent_engine::k8s::decode(&changed, &Default::default()).unwrap()[0];
+        assert_eq!(world.cluster.apply(delta, NOW.plus(1)), expected, "{field}");
+    }
+}
