@@ -37,7 +37,7 @@ struct Frame<I> {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be made or opened.
-    #[error("cannot open recording `{}`: {source}", path.display())]
+    #[error("cannot open recording `{}`", path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -45,7 +45,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The file cannot be written any more.
-    #[error("cannot write recording `{}`: {source}", path.display())]
+    #[error("cannot write recording `{}`", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -53,7 +53,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The file cannot be read any more.
-    #[error("cannot read recording `{}`: {source}", path.display())]
+    #[error("cannot read recording `{}`", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum Error {
         message: String,
     },
     /// A line in the middle makes no sense.
-    #[error("recording `{}` line {line}: {source}", path.display())]
+    #[error("recording `{}` line {line}", path.display())]
     Line {
         /// The file.
         path: PathBuf,

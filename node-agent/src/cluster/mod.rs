@@ -72,7 +72,7 @@ pub enum Empty {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A path given by the user cannot be read.
-    #[error("cannot read `{}`: {source}", path.display())]
+    #[error("cannot read `{}`", path.display())]
     Unreadable {
         /// The path.
         path: PathBuf,
@@ -106,7 +106,7 @@ pub enum Error {
         notice: Box<Notice>,
     },
     /// The files cannot be watched.
-    #[error("cannot watch `{}`: {source}", path.display())]
+    #[error("cannot watch `{}`", path.display())]
     Unwatchable {
         /// The path.
         path: PathBuf,

@@ -10,6 +10,9 @@ mod schema;
 mod series;
 mod serve;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,7 +29,7 @@ pub use serve::{Health, Server};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The output file cannot be opened.
-    #[error("cannot open output `{}`: {source}", path.display())]
+    #[error("cannot open output `{}`", path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -37,13 +40,13 @@ pub enum Error {
     #[error("nobody reads stdout any more")]
     Closed,
     /// The thread that writes cannot be started.
-    #[error("cannot start writing: {source}")]
+    #[error("cannot start writing")]
     Start {
         /// Why.
         source: io::Error,
     },
     /// The address for the metrics cannot be used.
-    #[error("cannot listen on `{address}` (--metrics-listen): {source}")]
+    #[error("cannot listen on `{address}` (--metrics-listen)")]
     Listen {
         /// The address.
         address: SocketAddr,
