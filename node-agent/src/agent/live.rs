@@ -1,0 +1,275 @@
+//! This machine: hooks, files, signals and the clock.
+
+use std::future::pending;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use node_agent_engine::core::Core;
+use node_agent_engine::render::ClockBase;
+use node_agent_engine::{Input, Moment, k8s};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::{Line, Wanted, core_options, lines};
+use crate::capture::{self, Capture};
+use crate::cluster::{Decode, Empty, Files, Notice, Options, Reading, Refusal, Refused, Watch};
+use crate::recording::{Header, Recorder};
+use crate::report::{Health, Metrics, Patience, Report, Server};
+use crate::settings::{Listen, Settings, Validation};
+
+/// How often the kernel's buffers are emptied at the latest.
+const TURN: Duration = Duration::from_millis(50);
+/// How often files are read again although nothing said that they changed: a lost notification must not
+/// leave an old policy standing, and what was read lately is not stale.
+const READING: Duration = Duration::from_secs(10);
+
+/// The machine's side of the line.
+struct Live {
+    line: Line,
+    capture: Capture,
+    files: Files,
+    health: Arc<Health>,
+    is_synced: bool,
+    next_reading: Instant,
+}
+
+/// Runs until a signal comes, or nobody reads any more.
+pub(super) async fn run(
+    settings: &Settings,
+    cluster: &[PathBuf],
+    record: Option<&Path>,
+) -> Result<()> {
+    let mut terminated = Terminated::new()?;
+    let (files, reading) = Files::open(cluster, file_options(settings.validation))?;
+    let mut watch = Watch::start(cluster)?;
+    let lines = lines(settings, Patience::Lose)?;
+    let metrics = Arc::new(Metrics::new());
+    let health = Arc::new(Health::default());
+    let _server = serve(settings.metrics, &metrics, &health).await?;
+
+    let capture = Capture::start(&capture_options(settings))?;
+    health.attached();
+    tracing::info!(found = %capture.found(), "watching");
+
+    let options = core_options(settings, clock_base());
+    let recorder = record
+        .map(|path| Recorder::create(path, &Header::new(options.clone())))
+        .transpose()?;
+    let line = Line::new(Core::new(options), Report::new(lines, metrics), recorder);
+    let mut live = Live {
+        line,
+        capture,
+        files,
+        health,
+        is_synced: false,
+        next_reading: Instant::now(),
+    };
+    let ended = live.run(reading, &mut watch, &mut terminated).await;
+    ended.and(live.end())
+}
+
+impl Live {
+    async fn run(
+        &mut self,
+        first: Reading,
+        watch: &mut Watch,
+        terminated: &mut Terminated,
+    ) -> Result<()> {
+        // Interfaces first: what the cluster says of a pod finds its interface known.
+        self.turn()?;
+        self.deliver(first)?;
+        // Files may have changed between their first reading and the hooks.
+        self.read_cluster()?;
+        let mut turns = interval(TURN);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let is_changed = tokio::select! {
+                () = terminated.wait() => return Ok(()),
+                () = watch.changed() => true,
+                () = self.capture.woken() => false,
+                _ = turns.tick() => false,
+            };
+            if is_changed || Instant::now() >= self.next_reading {
+                self.read_cluster()?;
+            }
+            self.turn()?;
+        }
+    }
+
+    /// Empties the kernel's buffers, lets time pass, and does what the core wants.
+    fn turn(&mut self) -> Result<()> {
+        let now = capture::now();
+        let mut inputs = Vec::new();
+        self.capture.poll(now, &mut |input| inputs.push(input));
+        for input in inputs {
+            self.line.consume(now, input)?;
+        }
+        self.line.consume(now, Input::Tick)?;
+        self.act()?;
+        self.line.flush(now)?;
+        Ok(())
+    }
+
+    fn act(&mut self) -> Result<()> {
+        let Wanted {
+            epoch,
+            pod_addresses,
+            confirmation,
+        } = std::mem::take(&mut self.line.wanted);
+        if let Some(addresses) = pod_addresses {
+            self.capture.set_pod_addresses(&addresses);
+        }
+        // After the addresses: a conversation that speaks again should find them.
+        if let Some(epoch) = epoch {
+            self.capture.set_epoch(epoch);
+        }
+        if confirmation {
+            self.read_cluster()?;
+        }
+        Ok(())
+    }
+
+    fn read_cluster(&mut self) -> Result<()> {
+        self.next_reading = Instant::now() + READING;
+        let reading = self.files.reload();
+        self.deliver(reading)
+    }
+
+    fn deliver(&mut self, reading: Reading) -> Result<()> {
+        let Reading {
+            deltas,
+            notices,
+            complete,
+        } = reading;
+        notices.iter().for_each(tell);
+        let now = capture::now();
+        for delta in deltas {
+            self.line.consume(now, Input::Delta(Box::new(delta)))?;
+        }
+        if !self.is_synced && !self.files.is_empty() {
+            self.is_synced = true;
+            self.line.consume(now, Input::Synced)?;
+            self.health.synced();
+            tracing::info!(objects = self.files.len(), "cluster known");
+            eprintln!("ready");
+        }
+        // A file that stands on an older content confirms nothing.
+        if self.is_synced && complete {
+            self.line.consume(now, Input::Confirmed)?;
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<()> {
+        let now = capture::now();
+        let mut inputs = Vec::new();
+        self.capture.poll(now, &mut |input| inputs.push(input));
+        // Detaches: nothing of ours stays while the last records are written.
+        drop(self.capture);
+        for input in inputs {
+            self.line.consume(now, input)?;
+        }
+        self.line.consume(now, Input::Ended)?;
+        self.line.flush(now)?;
+        self.line.report.finish()?;
+        Ok(())
+    }
+}
+
+/// SIGTERM or SIGINT, whichever comes.
+struct Terminated {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Terminated {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        let came = tokio::select! {
+            came = self.terminate.recv() => came,
+            came = self.interrupt.recv() => came,
+        };
+        if came.is_none() {
+            pending().await
+        }
+    }
+}
+
+async fn serve(
+    listen: Listen,
+    metrics: &Arc<Metrics>,
+    health: &Arc<Health>,
+) -> Result<Option<Server>> {
+    match listen {
+        Listen::Off => Ok(None),
+        Listen::At(address) => {
+            let server = Server::start(address, Arc::clone(metrics), Arc::clone(health)).await?;
+            tracing::info!(address = %server.address(), "serving metrics");
+            Ok(Some(server))
+        }
+    }
+}
+
+fn tell(notice: &Notice) {
+    if notice.is_problem() {
+        tracing::warn!("{notice}");
+    } else {
+        tracing::info!("{notice}");
+    }
+}
+
+fn file_options(validation: Validation) -> Options {
+    let (validation, refused) = match validation {
+        Validation::Skip => (k8s::Validation::Strict, Refused::Skip),
+        Validation::Strict => (k8s::Validation::Strict, Refused::Fail),
+        Validation::Off => (k8s::Validation::Off, Refused::Skip),
+    };
+    let options = k8s::Decode {
+        validation,
+        ..k8s::Decode::default()
+    };
+    let decode: Decode = Box::new(move |object| {
+        k8s::decode(object, &options).map_err(|rejections| {
+            rejections
+                .into_iter()
+                .map(|rejection| Refusal {
+                    object: rejection.object,
+                    field: rejection.field,
+                    rule: rejection.rule.to_owned(),
+                    message: rejection.message,
+                })
+                .collect()
+        })
+    });
+    Options {
+        decode,
+        refused,
+        empty: Empty::Wait,
+    }
+}
+
+fn capture_options(settings: &Settings) -> capture::Options {
+    capture::Options {
+        interfaces: settings.interfaces.clone(),
+        ring_bytes: settings.ring_bytes,
+        attempts: settings.attempts,
+    }
+}
+
+/// Wall time at the monotonic clock's beginning: only for printing.
+fn clock_base() -> ClockBase {
+    let Moment(monotonic) = capture::now();
+    let wall = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let wall = i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX);
+    ClockBase(wall.saturating_sub_unsigned(monotonic))
+}

@@ -1,0 +1,26 @@
+//! A recording instead of a machine: no kernel, no privileges, no clock.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use node_agent_engine::core::{self, Core};
+
+use super::{Line, lines};
+use crate::recording::{Header, Replay};
+use crate::report::{Metrics, Patience, Report};
+use crate::settings::Settings;
+
+/// Judges a recording with the options it was made with, as fast as it can be read.
+pub(super) fn run(settings: &Settings, file: &Path) -> Result<()> {
+    let (header, replay): (Header<core::Options>, Replay) = Replay::open(file)?;
+    let report = Report::new(lines(settings, Patience::Wait)?, Arc::new(Metrics::new()));
+    let mut line = Line::new(Core::new(header.options), report, None);
+    for frame in replay {
+        let (now, input) = frame?;
+        line.consume(now, input)?;
+        line.report.flush()?;
+    }
+    line.report.finish()?;
+    Ok(())
+}
