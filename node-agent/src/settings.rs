@@ -13,8 +13,6 @@ pub enum Attach {
     Auto,
     /// tcx, kernel 6.6 and later.
     Tcx,
-    /// clsact, before that.
-    Clsact,
 }
 
 /// What is written.

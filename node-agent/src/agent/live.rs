@@ -1,6 +1,7 @@
 //! This machine: hooks, files, signals and the clock.
 
 use std::future::pending;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,11 +10,13 @@ use anyhow::{Context as _, Result};
 use node_agent_engine::core::Core;
 use node_agent_engine::render::ClockBase;
 use node_agent_engine::{Input, Moment, k8s};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Line, Wanted, core_options, lines};
-use crate::capture::{self, Capture};
+use crate::capture::{self, Capture, Sizes};
 use crate::cluster::{Decode, Empty, Files, Notice, Options, Reading, Refusal, Refused, Watch};
 use crate::recording::{Header, Recorder};
 use crate::report::{Health, Metrics, Patience, Report, Server};
@@ -49,9 +52,9 @@ pub(super) async fn run(
     let health = Arc::new(Health::default());
     let _server = serve(settings.metrics, &metrics, &health).await?;
 
-    let capture = Capture::start(&capture_options(settings))?;
-    health.attached();
-    tracing::info!(found = %capture.found(), "watching");
+    let capture = Capture::start(capture_options(settings))?;
+    let wake = Wake::new(&capture)?;
+    tracing::info!("{}", capture.found());
 
     let options = core_options(settings, clock_base());
     let recorder = record
@@ -66,7 +69,7 @@ pub(super) async fn run(
         is_synced: false,
         next_reading: Instant::now(),
     };
-    let ended = live.run(reading, &mut watch, &mut terminated).await;
+    let ended = live.run(reading, &mut watch, &wake, &mut terminated).await;
     ended.and(live.end())
 }
 
@@ -75,10 +78,12 @@ impl Live {
         &mut self,
         first: Reading,
         watch: &mut Watch,
+        wake: &Wake,
         terminated: &mut Terminated,
     ) -> Result<()> {
         // Interfaces first: what the cluster says of a pod finds its interface known.
         self.turn()?;
+        self.health.attached();
         self.deliver(first)?;
         // Files may have changed between their first reading and the hooks.
         self.read_cluster()?;
@@ -88,7 +93,7 @@ impl Live {
             let is_changed = tokio::select! {
                 () = terminated.wait() => return Ok(()),
                 () = watch.changed() => true,
-                () = self.capture.woken() => false,
+                () = wake.woken() => false,
                 _ = turns.tick() => false,
             };
             if is_changed || Instant::now() >= self.next_reading {
@@ -123,7 +128,7 @@ impl Live {
         }
         // After the addresses: a conversation that speaks again should find them.
         if let Some(epoch) = epoch {
-            self.capture.set_epoch(epoch);
+            self.capture.set_epoch(epoch)?;
         }
         if confirmation {
             self.read_cluster()?;
@@ -165,7 +170,7 @@ impl Live {
     fn end(mut self) -> Result<()> {
         let now = capture::now();
         let mut inputs = Vec::new();
-        self.capture.poll(now, &mut |input| inputs.push(input));
+        self.capture.finish(now, &mut |input| inputs.push(input));
         // Detaches: nothing of ours stays while the last records are written.
         drop(self.capture);
         for input in inputs {
@@ -199,6 +204,28 @@ impl Terminated {
         };
         if came.is_none() {
             pending().await
+        }
+    }
+}
+
+/// Says when interfaces came or went.
+struct Wake(AsyncFd<OwnedFd>);
+
+impl Wake {
+    fn new(capture: &Capture) -> Result<Self> {
+        // SAFETY: the capture, borrowed for this call, keeps its descriptor open.
+        let theirs = unsafe { BorrowedFd::borrow_raw(capture.as_raw_fd()) };
+        let ours = theirs.try_clone_to_owned().context("wait for interfaces")?;
+        // SAFETY: the descriptor is ours alone, and nobody replaces or closes it while it is registered.
+        let registered = unsafe { AsyncFd::register_with_interest(ours, Interest::READABLE) };
+        Ok(Self(registered.context("wait for interfaces")?))
+    }
+
+    /// The poll that follows reads everything, so what was said until then needs no second waking.
+    async fn woken(&self) {
+        match self.0.readable().await {
+            Ok(mut ready) => ready.clear_ready(),
+            Err(_) => pending().await,
         }
     }
 }
@@ -257,10 +284,14 @@ fn file_options(validation: Validation) -> Options {
 }
 
 fn capture_options(settings: &Settings) -> capture::Options {
+    let usual = Sizes::default();
     capture::Options {
+        sizes: Sizes {
+            ring_bytes: settings.ring_bytes.unwrap_or(usual.ring_bytes),
+            attempts: settings.attempts.unwrap_or(usual.attempts),
+            ..usual
+        },
         interfaces: settings.interfaces.clone(),
-        ring_bytes: settings.ring_bytes,
-        attempts: settings.attempts,
     }
 }
 
