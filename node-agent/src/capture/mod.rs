@@ -1,14 +1,237 @@
-//! in the making
+//! Capture: loads the kernel programs, attaches them where pods are, and turns what they say into [`Input`].
+//!
+//! It knows aya and rtnetlink, and nothing of Kubernetes: who is behind an address, and what an outcome means, is
+//! for others. It changes nothing on the node but its own programs and maps, which go when [`Capture`] does.
+
+mod batch;
 mod btf;
+mod decode;
+mod links;
+mod namespaces;
+mod netlink;
 mod programs;
 mod reasons;
+mod sweep;
 mod symbols;
-pub fn tryout() -> Result<(), programs::Error> {
-    let k = programs::Kernel::read()?;
-    println!("{} reasons {:?}", k.reasons.count(), k.locations);
-    let mut p = programs::Programs::load(programs::Sizes::default(), &k)?;
-    println!("loaded");
-    p.hook()?;
-    println!("hooked");
-    Ok(())
+mod watch;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+use aya::maps::{Array, MapData, RingBuf};
+use node_agent_common::{mapped, maps};
+use node_agent_engine::input::{Input, Moment};
+use rustix::time::{ClockId, clock_gettime};
+
+pub use btf::Error as BtfError;
+pub use programs::{Error, Sizes};
+
+use batch::Table;
+use decode::Decoder;
+use programs::{Kernel, Programs};
+use sweep::Tables;
+use watch::Watch;
+
+/// How often the tables are swept, nanoseconds.
+const SWEEP_NS: u64 = 1_000_000_000;
+
+/// How to capture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Sizes of the tables.
+    pub sizes: Sizes,
+    /// Further interfaces to watch, beside those that lead to another namespace; `*` stands for any characters.
+    pub interfaces: Vec<String>,
+}
+
+/// The running capture. Dropping it detaches everything.
+pub struct Capture {
+    programs: Programs,
+    watch: Watch,
+    decoder: Decoder,
+    ring: RingBuf<MapData>,
+    tables: Tables,
+    epoch: Array<MapData, u32>,
+    namespaces: Table<u32, u32>,
+    named: BTreeMap<u32, u32>,
+    addresses: Table<[u8; 16], u32>,
+    pods: BTreeMap<[u8; 16], u32>,
+    swept: Moment,
+    found: String,
+}
+
+impl Capture {
+    /// Loads the programs and hooks those that belong to no interface. Interfaces are attached to by the first
+    /// [`Capture::poll`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] names what the machine lacks.
+    pub fn start(options: Options) -> Result<Self, Error> {
+        let Options { sizes, interfaces } = options;
+        let kernel = Kernel::read()?;
+        let mut programs = Programs::load(sizes, &kernel)?;
+        let failed = |map| move |source| Error::Map { map, source };
+        let ring = RingBuf::try_from(programs.take(maps::EVENTS)?).map_err(failed(maps::EVENTS))?;
+        let epoch = Array::try_from(programs.take(maps::EPOCH)?).map_err(failed(maps::EPOCH))?;
+        let mut this = Self {
+            tables: Tables::new(&mut programs)?,
+            namespaces: Table::new(maps::NAMESPACES, programs.take(maps::NAMESPACES)?)?,
+            addresses: Table::new(maps::ADDRESSES, programs.take(maps::ADDRESSES)?)?,
+            watch: Watch::open(interfaces)?,
+            found: kernel.found(),
+            decoder: Decoder {
+                reasons: kernel.reasons,
+                symbols: kernel.symbols,
+                own_netns: namespaces::own(),
+            },
+            ring,
+            epoch,
+            named: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            swept: now(),
+            programs,
+        };
+        this.name_namespaces();
+        this.programs.hook()?;
+        Ok(this)
+    }
+
+    /// Hands on what happened: changes of the interfaces, then what the programs said, then what is due.
+    ///
+    /// It never blocks. To be called every 50 ms at least, and when [`Capture::as_raw_fd`] is readable.
+    pub fn poll(&mut self, now: Moment, sink: &mut impl FnMut(Input)) {
+        self.watch.poll(&mut self.programs, self::now, sink);
+        self.name_namespaces();
+        self.drain(sink);
+        if now.since(self.swept) >= SWEEP_NS {
+            self.swept = now;
+            self.watch.check(sink);
+            self.name_namespaces();
+            self.tables.sweep(&mut self.decoder, now, sink);
+        }
+    }
+
+    fn drain(&mut self, sink: &mut impl FnMut(Input)) {
+        while let Some(bytes) = self.ring.next() {
+            match self.decoder.event(&bytes) {
+                Some(event) => sink(Input::Event(Box::new(event))),
+                None => self.tables.malformed(),
+            }
+        }
+    }
+
+    /// Says all that is left before an end: what the programs said, running totals and losses.
+    pub fn finish(&mut self, now: Moment, sink: &mut impl FnMut(Input)) {
+        self.drain(sink);
+        self.tables.sweep(&mut self.decoder, now, sink);
+    }
+
+    /// Tells the kernel side which namespaces are the node's own and its pods'.
+    fn name_namespaces(&mut self) {
+        let mut wanted: BTreeMap<u32, u32> = BTreeMap::new();
+        wanted.extend(self.watch.namespaces().into_iter().map(|inode| (inode, 1)));
+        wanted.insert(self.decoder.own_netns, 1);
+        write(&mut self.namespaces, &mut self.named, wanted);
+    }
+
+    /// Makes known conversations speak again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Map`] when the kernel refuses it.
+    pub fn set_epoch(&mut self, epoch: u32) -> Result<(), Error> {
+        let map = maps::EPOCH;
+        let set = self.epoch.set(0, epoch, 0);
+        set.map_err(|source| Error::Map { map, source })
+    }
+
+    /// Tells the kernel side the addresses of this node's pods, all of them, and which interface leads to each.
+    pub fn set_pod_addresses(&mut self, addresses: &[(IpAddr, Option<u32>)]) {
+        let wanted = addresses.iter().map(|(address, index)| {
+            let address = match address {
+                IpAddr::V4(v4) => mapped(v4.octets()),
+                IpAddr::V6(v6) => v6.octets(),
+            };
+            (address, index.unwrap_or(0))
+        });
+        write(&mut self.addresses, &mut self.pods, wanted.collect());
+    }
+
+    /// What was found out about this kernel, in one line.
+    #[must_use]
+    pub fn found(&self) -> &str {
+        &self.found
+    }
+
+    /// How many interfaces are watched.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.watch.count()
+    }
+
+    /// The kernel's names of its drop reasons, by number.
+    #[must_use]
+    pub fn reason_names(&self) -> &BTreeMap<u32, Arc<str>> {
+        self.decoder.reasons.names()
+    }
+
+    /// Packets dropped in the watched namespaces so far, by the name of the reason.
+    #[must_use]
+    pub fn drops(&self) -> Vec<(Arc<str>, u64)> {
+        let drops = self.tables.drops().into_iter();
+        drops
+            .map(|(reason, total)| (self.decoder.reasons.name(reason), total))
+            .collect()
+    }
+
+    /// Packets set aside so far: those that could not be read, and those that are not unicast.
+    #[must_use]
+    pub fn set_aside(&self) -> (u64, u64) {
+        self.tables.set_aside()
+    }
+}
+
+impl AsRawFd for Capture {
+    /// The socket that becomes readable when interfaces change.
+    fn as_raw_fd(&self) -> RawFd {
+        self.watch.as_raw_fd()
+    }
+}
+
+/// Brings a table in line with what is wanted. What does not fit is left out: it is as if it was not known.
+fn write<K: aya::Pod + Ord>(
+    table: &mut Table<K, u32>,
+    written: &mut BTreeMap<K, u32>,
+    wanted: BTreeMap<K, u32>,
+) {
+    written.retain(|key, _| {
+        let keep = wanted.contains_key(key);
+        if !keep {
+            table.remove(key);
+        }
+        keep
+    });
+    for (key, value) in wanted {
+        if written.get(&key) == Some(&value) {
+            continue;
+        }
+        match table.insert(&key, &value, 0) {
+            Ok(()) => {
+                written.insert(key, value);
+            }
+            Err(error) => tracing::debug!(%error, "left out"),
+        }
+    }
+}
+
+/// The present on the clock that the kernel side uses.
+#[must_use]
+pub fn now() -> Moment {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or(0);
+    Moment(seconds * 1_000_000_000 + nanoseconds)
 }

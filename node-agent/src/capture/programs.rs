@@ -134,6 +134,21 @@ impl Kernel {
             locations,
         })
     }
+
+    /// What was found, in one line.
+    pub(super) fn found(&self) -> String {
+        let has = |name| self.globals.iter().any(|(n, value)| *n == name && *value == 1);
+        let yes = |name| if has(name) { "yes" } else { "no" };
+        let symbols = if self.symbols.readable() { "yes" } else { "no" };
+        format!(
+            "hooks tcx, kfree_skb, inet_sock_set_state; drop reasons {} ({}), conntrack {}, IPv6 {}, symbols {symbols}, locations {}",
+            yes("HAS_REASON"),
+            self.reasons.count(),
+            yes("HAS_CONNTRACK"),
+            yes("HAS_IPV6"),
+            self.locations.len(),
+        )
+    }
 }
 
 /// The globals that say where the kernel's fields lie.

@@ -1,0 +1,209 @@
+//! Bytes of the kernel side to what the core takes in. What makes no sense is counted, never trusted.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use node_agent_common::{
+    Attempt, Conversation, ConversationKey, Event, FAMILY_V4, FAMILY_V6, Tuple, kind,
+    maps::drop_class, protocol,
+};
+use node_agent_engine::input::{
+    AttemptState, Counted, Drop, DropClass, Event as EngineEvent, EventKind, Flow, IcmpError,
+    Moment, Rejected, Swept,
+};
+use node_agent_engine::model::Protocol;
+
+use super::reasons::Reasons;
+use super::symbols::Symbols;
+
+/// What the numbers of the kernel side mean on this machine.
+pub(super) struct Decoder {
+    pub(super) reasons: Reasons,
+    pub(super) symbols: Symbols,
+    /// Inode of the node's own network namespace.
+    pub(super) own_netns: u32,
+}
+
+impl Decoder {
+    /// Reads an entry of the ring buffer.
+    pub(super) fn event(&mut self, bytes: &[u8]) -> Option<EngineEvent> {
+        let event = plain(bytes)?;
+        let kind = event_kind(event.kind)?;
+        let is_icmp = match kind {
+            EventKind::Unreachable => true,
+            EventKind::Refused => event.icmp_type != 0,
+            EventKind::Attempted
+            | EventKind::Answered
+            | EventKind::Reset
+            | EventKind::Dropped
+            | EventKind::Established
+            | EventKind::Superseded => false,
+        };
+        let dropped = kind == EventKind::Dropped;
+        Some(EngineEvent {
+            at: Moment(event.time_ns),
+            kind,
+            flow: flow(&event.tuple)?,
+            attempt: self.attempt(&event.attempt)?,
+            total: event.total,
+            link: nonzero(event.ifindex),
+            original: if dropped && event.ctinfo_plus_one != 0 {
+                Some(flow(&event.other)?)
+            } else {
+                None
+            },
+            // `ctinfo` of 3 and more.
+            reply: dropped && event.ctinfo_plus_one > 3,
+            drop: if dropped {
+                Some(self.drop(
+                    event.drop_reason,
+                    event.drop_location,
+                    event.drop_class,
+                    event.netns,
+                )?)
+            } else {
+                None
+            },
+            icmp: if is_icmp {
+                Some(IcmpError {
+                    from: address(event.other.source, event.other.family)?,
+                    icmp_type: event.icmp_type,
+                    icmp_code: event.icmp_code,
+                })
+            } else {
+                None
+            },
+        })
+    }
+
+    /// Reads an attempt that passed its deadline.
+    pub(super) fn swept(&mut self, tuple: &Tuple, attempt: &Attempt) -> Option<Swept> {
+        Some(Swept {
+            flow: flow(tuple)?,
+            attempt: self.attempt(attempt)?,
+        })
+    }
+
+    fn attempt(&mut self, attempt: &Attempt) -> Option<AttemptState> {
+        Some(AttemptState {
+            first: Moment(attempt.first_ns),
+            epoch: attempt.epoch,
+            source_link: nonzero(attempt.source_ifindex),
+            destination_link: nonzero(attempt.destination_ifindex),
+            drop: if attempt.dropped != 0 {
+                Some(self.drop(
+                    attempt.drop_reason,
+                    attempt.drop_location,
+                    attempt.drop_class,
+                    attempt.drop_netns,
+                )?)
+            } else {
+                None
+            },
+            drops: attempt.drops,
+            retransmissions: attempt.retransmissions,
+            rejected: match (attempt.rejected, attempt.icmp_type, attempt.icmp_code) {
+                (0, _, _) => None,
+                (_, 0, 0) => Some(Rejected::Reset),
+                (_, icmp_type, icmp_code) => Some(Rejected::Icmp {
+                    icmp_type,
+                    icmp_code,
+                }),
+            },
+        })
+    }
+
+    fn drop(&mut self, reason: u32, location: u64, class: u8, netns: u32) -> Option<Drop> {
+        Some(Drop {
+            reason: self.reasons.name(reason),
+            location: self.symbols.name(location),
+            class: class_of(class)?,
+            netns,
+            in_pod: netns != self.own_netns,
+        })
+    }
+}
+
+/// Reads a conversation's running total.
+pub(super) fn counted(key: &ConversationKey, conversation: &Conversation) -> Option<Counted> {
+    Some(Counted {
+        source: address(key.source, key.family)?,
+        destination: address(key.destination, key.family)?,
+        destination_port: u16::from_be_bytes(key.destination_port_be),
+        protocol: protocol_of(key.protocol)?,
+        kind: event_kind(key.kind)?,
+        total: conversation.total,
+        last: Moment(conversation.last_ns),
+    })
+}
+
+fn plain(bytes: &[u8]) -> Option<Event> {
+    if bytes.len() != size_of::<Event>() {
+        return None;
+    }
+    // SAFETY: as long as an `Event`, which is made of integers and byte arrays: every bit pattern is one.
+    Some(unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() })
+}
+
+fn nonzero(index: u32) -> Option<u32> {
+    (index != 0).then_some(index)
+}
+
+fn flow(tuple: &Tuple) -> Option<Flow> {
+    Some(Flow {
+        source: address(tuple.source, tuple.family)?,
+        destination: address(tuple.destination, tuple.family)?,
+        source_port: tuple.source_port(),
+        destination_port: tuple.destination_port(),
+        protocol: protocol_of(tuple.protocol)?,
+    })
+}
+
+fn address(bytes: [u8; 16], family: u8) -> Option<IpAddr> {
+    match family {
+        FAMILY_V4 => {
+            let [.., a, b, c, d] = bytes;
+            Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d)))
+        }
+        FAMILY_V6 => Some(IpAddr::V6(Ipv6Addr::from(bytes))),
+        _ => None,
+    }
+}
+
+fn protocol_of(number: u8) -> Option<Protocol> {
+    match number {
+        protocol::TCP => Some(Protocol::Tcp),
+        protocol::UDP => Some(Protocol::Udp),
+        protocol::SCTP => Some(Protocol::Sctp),
+        _ => None,
+    }
+}
+
+fn event_kind(number: u8) -> Option<EventKind> {
+    match number {
+        kind::ATTEMPTED => Some(EventKind::Attempted),
+        kind::ANSWERED => Some(EventKind::Answered),
+        kind::REFUSED => Some(EventKind::Refused),
+        kind::RESET => Some(EventKind::Reset),
+        kind::UNREACHABLE => Some(EventKind::Unreachable),
+        kind::DROPPED => Some(EventKind::Dropped),
+        kind::ESTABLISHED => Some(EventKind::Established),
+        kind::SUPERSEDED => Some(EventKind::Superseded),
+        _ => None,
+    }
+}
+
+fn class_of(number: u8) -> Option<DropClass> {
+    match number {
+        drop_class::NETFILTER => Some(DropClass::Netfilter),
+        drop_class::TC => Some(DropClass::Tc),
+        drop_class::XDP => Some(DropClass::Xdp),
+        drop_class::CGROUP => Some(DropClass::Cgroup),
+        drop_class::NFQUEUE => Some(DropClass::Nfqueue),
+        drop_class::OVS => Some(DropClass::Ovs),
+        drop_class::ROUTE => Some(DropClass::Route),
+        drop_class::NO_SOCKET => Some(DropClass::NoSocket),
+        drop_class::NEIGHBOUR => Some(DropClass::Neighbour),
+        drop_class::OTHER => Some(DropClass::Other),
+        _ => None,
+    }
+}

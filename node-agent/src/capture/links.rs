@@ -1,0 +1,294 @@
+//! The interfaces that lead to pods: which they are, which addresses lie behind them, and when they come and go.
+//!
+//! Only what the kernel says is kept here; [`super::watch`] attaches to what [`Links::candidates`] names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{
+    InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteType,
+};
+
+/// An interface.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) name: Arc<str>,
+    /// A veth or netkit whose other side is in another namespace, by its number here.
+    pub(super) peer_netns: Option<i32>,
+    /// Made after the first listing.
+    pub(super) while_running: bool,
+    is_pair: bool,
+    is_ethernet: bool,
+    is_loopback: bool,
+    master: Option<u32>,
+    /// The interface that this one runs over: of a tunnel or VLAN.
+    lower: Option<u32>,
+}
+
+/// One default route: family, table, interface, priority.
+type Default = (u8, u32, u32, u32);
+
+/// All that the kernel said of links, routes and addresses.
+#[derive(Default)]
+pub(super) struct Links {
+    known: BTreeMap<u32, Known>,
+    defaults: BTreeSet<self::Default>,
+    behind: BTreeMap<u32, BTreeSet<IpAddr>>,
+    own: BTreeSet<(u32, IpAddr)>,
+    /// Names of further interfaces to watch: `*` stands for any characters.
+    globs: Vec<String>,
+    listed: bool,
+}
+
+impl Links {
+    /// Knows nothing yet.
+    pub(super) fn new(globs: Vec<String>) -> Self {
+        Self {
+            globs,
+            ..Self::default()
+        }
+    }
+
+    /// Begins anew with a complete listing.
+    pub(super) fn list(&mut self, messages: Vec<RouteNetlinkMessage>) {
+        let old = std::mem::take(&mut self.known);
+        self.defaults.clear();
+        self.behind.clear();
+        self.own.clear();
+        for message in messages {
+            self.apply(message);
+        }
+        for (index, known) in &mut self.known {
+            if let Some(old) = old.get(index) {
+                known.while_running = old.while_running;
+            }
+        }
+        self.listed = true;
+    }
+
+    /// Takes one message in.
+    pub(super) fn apply(&mut self, message: RouteNetlinkMessage) {
+        match message {
+            RouteNetlinkMessage::NewLink(link) => self.link(&link),
+            RouteNetlinkMessage::DelLink(link) => {
+                let index = link.header.index;
+                self.known.remove(&index);
+                self.behind.remove(&index);
+                self.own.retain(|(of, _)| *of != index);
+                self.defaults.retain(|(_, _, of, _)| *of != index);
+            }
+            RouteNetlinkMessage::NewRoute(route) => self.route(&route, true),
+            RouteNetlinkMessage::DelRoute(route) => self.route(&route, false),
+            RouteNetlinkMessage::NewAddress(address) => {
+                if let Some(own) = own_address(&address) {
+                    self.own.insert(own);
+                }
+            }
+            RouteNetlinkMessage::DelAddress(address) => {
+                if let Some(own) = own_address(&address) {
+                    self.own.remove(&own);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn link(&mut self, link: &LinkMessage) {
+        let index = link.header.index;
+        let before = self.known.get(&index);
+        let mut known = Known {
+            name: Arc::from(""),
+            peer_netns: None,
+            while_running: before.map_or(self.listed, |before| before.while_running),
+            is_pair: false,
+            is_ethernet: link.header.link_layer_type == LinkLayerType::Ether,
+            is_loopback: link.header.link_layer_type == LinkLayerType::Loopback,
+            master: None,
+            lower: None,
+        };
+        let mut over = None;
+        for attribute in &link.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => known.name = Arc::from(name.as_str()),
+                LinkAttribute::LinkNetNsId(number) => known.peer_netns = Some(*number),
+                LinkAttribute::Controller(master) => known.master = Some(*master),
+                LinkAttribute::Link(lower) => over = Some(*lower),
+                LinkAttribute::LinkInfo(infos) => known.is_pair = infos.iter().any(is_pair),
+                _ => {}
+            }
+        }
+        if known.peer_netns.is_none() && !known.is_pair {
+            known.lower = over.filter(|lower| *lower != 0 && *lower != index);
+        }
+        // A message of a bridge about its port has no more than a part of this.
+        if link.header.interface_family == netlink_packet_route::AddressFamily::Unspec {
+            self.known.insert(index, known);
+        }
+    }
+
+    fn route(&mut self, route: &RouteMessage, is_new: bool) {
+        if route.header.kind != RouteType::Unicast {
+            return;
+        }
+        let (mut destination, mut table, mut priority) = (None, 0, 0);
+        let mut interfaces = Vec::new();
+        for attribute in &route.attributes {
+            match attribute {
+                RouteAttribute::Destination(RouteAddress::Inet(v4)) => {
+                    destination = Some(IpAddr::V4(*v4));
+                }
+                RouteAttribute::Destination(RouteAddress::Inet6(v6)) => {
+                    destination = Some(IpAddr::V6(*v6));
+                }
+                RouteAttribute::Oif(index) => interfaces.push(*index),
+                RouteAttribute::MultiPath(hops) => {
+                    interfaces.extend(hops.iter().map(|hop| hop.interface_index));
+                }
+                RouteAttribute::Table(number) => table = *number,
+                RouteAttribute::Priority(number) => priority = *number,
+                _ => {}
+            }
+        }
+        let family = u8::from(route.header.address_family);
+        let length = route.header.destination_prefix_length;
+        for index in interfaces {
+            match destination {
+                None if length == 0 => {
+                    let default = (family, table, index, priority);
+                    if is_new {
+                        self.defaults.insert(default);
+                    } else {
+                        self.defaults.remove(&default);
+                    }
+                }
+                Some(address) if is_host(address, length) => {
+                    let behind = self.behind.entry(index).or_default();
+                    if is_new {
+                        behind.insert(address);
+                    } else {
+                        behind.remove(&address);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The interfaces to watch.
+    pub(super) fn candidates(&self) -> impl Iterator<Item = (u32, &Known)> {
+        self.known.iter().filter_map(|(index, known)| {
+            let leads_to_pod = known.is_pair && known.peer_netns.is_some();
+            let is_named = || self.globs.iter().any(|glob| matches(glob, &known.name));
+            let is_wanted = known.is_ethernet
+                && !known.is_loopback
+                && (leads_to_pod || is_named())
+                && !self.is_uplink(*index);
+            is_wanted.then_some((*index, known))
+        })
+    }
+
+    /// Tells whether an interface leads out of the node: it carries a default route, a tunnel runs over it, or it
+    /// is in a bridge of which that is true.
+    fn is_uplink(&self, index: u32) -> bool {
+        let leads_out = |index: u32| {
+            self.defaults.iter().any(|(_, _, of, _)| *of == index)
+                || self.known.values().any(|other| other.lower == Some(index))
+        };
+        let master = self.known.get(&index).and_then(|known| known.master);
+        leads_out(index) || master.is_some_and(leads_out)
+    }
+
+    /// What is known of an interface.
+    pub(super) fn get(&self, index: u32) -> Option<&Known> {
+        self.known.get(&index)
+    }
+
+    /// The addresses that lie behind an interface.
+    pub(super) fn behind(&self, index: u32) -> Vec<IpAddr> {
+        let behind = self.behind.get(&index);
+        behind.into_iter().flatten().copied().collect()
+    }
+
+    /// The node's own addresses, without those of the loopback.
+    pub(super) fn own_addresses(&self) -> BTreeSet<IpAddr> {
+        let addresses = self.own.iter().map(|(_, address)| *address);
+        addresses.filter(|address| !address.is_loopback()).collect()
+    }
+}
+
+fn is_pair(info: &LinkInfo) -> bool {
+    match info {
+        LinkInfo::Kind(InfoKind::Veth) => true,
+        LinkInfo::Kind(InfoKind::Other(kind)) => kind == "netkit",
+        LinkInfo::Kind(kind) => kind.to_string() == "netkit",
+        _ => false,
+    }
+}
+
+fn is_host(address: IpAddr, length: u8) -> bool {
+    match address {
+        IpAddr::V4(v4) => length == 32 && !v4.is_link_local(),
+        IpAddr::V6(v6) => length == 128 && !v6.is_unicast_link_local(),
+    }
+}
+
+fn own_address(message: &AddressMessage) -> Option<(u32, IpAddr)> {
+    // Where both are there, `Local` is ours and `Address` the other end's.
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    });
+    Some((message.header.index, local.or(address)?))
+}
+
+/// Compares a name with a pattern in which `*` stands for any characters.
+fn matches(glob: &str, name: &str) -> bool {
+    let mut parts = glob.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else {
+        return false;
+    };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.find(part).and_then(|at| rest.get(at + part.len()..)) {
+            Some(behind) => rest = behind,
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_match_names() {
+        for (glob, name, wanted) in [
+            ("cali*", "cali123", true),
+            ("cali*", "veth0", false),
+            ("*0", "veth0", true),
+            ("v*h*0", "veth10", true),
+            ("eth0", "eth0", true),
+            ("eth0", "eth01", false),
+            ("*", "any", true),
+        ] {
+            assert_eq!(matches(glob, name), wanted, "{glob} {name}");
+        }
+    }
+}

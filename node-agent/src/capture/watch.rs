@@ -1,0 +1,275 @@
+//! Attaches to the interfaces that lead to pods, and says what is known of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use aya::programs::{SchedClassifier, TcAttachType};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::tc::{TcAttribute, TcMessage};
+use netlink_packet_route::AddressFamily;
+use node_agent_engine::input::{Input, Link, Moment};
+
+use super::links::Links;
+use super::namespaces;
+use super::netlink::{Heard, Netlink};
+use super::programs::{Attached, Error, Programs};
+
+/// A watched interface.
+struct Watched {
+    attached: Attached,
+    said: Link,
+    peer_netns: Option<i32>,
+}
+
+/// The interfaces of this node.
+pub(super) struct Watch {
+    netlink: Netlink,
+    links: Links,
+    watched: BTreeMap<u32, Watched>,
+    /// Namespaces behind the watched interfaces, by their number here.
+    namespaces: BTreeMap<i32, u32>,
+    said_addresses: Option<BTreeSet<IpAddr>>,
+    changed: bool,
+}
+
+impl Watch {
+    /// Lists what is there; attaches to nothing yet.
+    pub(super) fn open(globs: Vec<String>) -> Result<Self, Error> {
+        let mut this = Self {
+            netlink: Netlink::open()?,
+            links: Links::new(globs),
+            watched: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            said_addresses: None,
+            changed: true,
+        };
+        this.list()?;
+        Ok(this)
+    }
+
+    /// The socket that becomes readable when something changed.
+    pub(super) fn as_raw_fd(&self) -> RawFd {
+        self.netlink.as_raw_fd()
+    }
+
+    /// How many interfaces are watched.
+    pub(super) fn count(&self) -> usize {
+        self.watched.len()
+    }
+
+    /// The pods' namespaces that are known.
+    pub(super) fn namespaces(&self) -> BTreeSet<u32> {
+        self.namespaces.values().copied().collect()
+    }
+
+    fn list(&mut self) -> Result<(), Error> {
+        let mut messages = Vec::new();
+        let requests = [
+            RouteNetlinkMessage::GetLink(LinkMessage::default()),
+            RouteNetlinkMessage::GetAddress(AddressMessage::default()),
+            RouteNetlinkMessage::GetRoute(routes(AddressFamily::Inet)),
+            RouteNetlinkMessage::GetRoute(routes(AddressFamily::Inet6)),
+        ];
+        for request in requests {
+            let answers = self.netlink.dump(request).map_err(|source| Error::Netlink {
+                what: "list links, addresses and routes",
+                source,
+            })?;
+            messages.extend(answers);
+        }
+        self.links.list(messages);
+        self.changed = true;
+        Ok(())
+    }
+
+    /// Takes in what changed, attaches and detaches.
+    pub(super) fn poll(
+        &mut self,
+        programs: &mut Programs,
+        now: impl Fn() -> Moment,
+        sink: &mut impl FnMut(Input),
+    ) {
+        loop {
+            match self.netlink.hear() {
+                Heard::Messages(messages) => {
+                    self.changed |= !messages.is_empty();
+                    for message in messages {
+                        self.links.apply(message);
+                    }
+                }
+                Heard::Overrun => {
+                    if let Err(error) = self.list() {
+                        tracing::warn!(%error, "links, addresses and routes may be out of date");
+                    }
+                }
+                Heard::Nothing => break,
+            }
+        }
+        if std::mem::take(&mut self.changed) {
+            self.reconcile(programs, &now, sink);
+        }
+    }
+
+    /// Brings what is watched in line with what there is.
+    fn reconcile(
+        &mut self,
+        programs: &mut Programs,
+        now: &impl Fn() -> Moment,
+        sink: &mut impl FnMut(Input),
+    ) {
+        let wanted: BTreeMap<u32, Arc<str>> = self
+            .links
+            .candidates()
+            .map(|(index, known)| (index, Arc::clone(&known.name)))
+            .collect();
+        let gone: Vec<u32> = self.watched.keys().copied().collect();
+        for index in gone.into_iter().filter(|index| !wanted.contains_key(index)) {
+            if let Some(watched) = self.watched.remove(&index) {
+                programs.detach(watched.attached);
+                sink(Input::LinkGone(index));
+            }
+        }
+        for (index, name) in wanted {
+            if self.watched.contains_key(&index) {
+                continue;
+            }
+            // An interface is attached to by name: it must still be the one that was meant.
+            if rustix_index(&name) != Some(index) {
+                continue;
+            }
+            match programs.attach(&name) {
+                Ok(attached) => self.begin(index, name, attached, now()),
+                Err(error) => tracing::warn!(%name, %error, "interface is not watched"),
+            }
+        }
+        self.find_namespaces();
+        self.say(sink);
+    }
+
+    fn begin(&mut self, index: u32, name: Arc<str>, attached: Attached, now: Moment) {
+        let known = self.links.get(index);
+        let while_running = known.is_some_and(|known| known.while_running);
+        let peer_netns = known.and_then(|known| known.peer_netns);
+        // No packet had come from the pod after we were attached: then none can have been missed, and none can
+        // have been sent to it that it could have received.
+        let from_birth = while_running && self.received(index) == Some(0);
+        let said = Link {
+            index,
+            name,
+            watched_since: now,
+            from_birth,
+            addresses: Vec::new(),
+            // Made different from what will be found, so that it is said.
+            foreign_program: None,
+        };
+        let watched = Watched {
+            attached,
+            said,
+            peer_netns,
+        };
+        self.watched.insert(index, watched);
+    }
+
+    /// How many packets an interface has received.
+    fn received(&mut self, index: u32) -> Option<u64> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        let answers = self.netlink.get(RouteNetlinkMessage::GetLink(message)).ok()?;
+        let attributes = answers.into_iter().find_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(link) => Some(link.attributes),
+            _ => None,
+        })?;
+        attributes.into_iter().find_map(|attribute| match attribute {
+            LinkAttribute::Stats64(stats) => Some(stats.rx_packets),
+            _ => None,
+        })
+    }
+
+    fn find_namespaces(&mut self) {
+        let numbers: BTreeSet<i32> = self.watched.values().filter_map(|w| w.peer_netns).collect();
+        self.namespaces.retain(|number, _| numbers.contains(number));
+        let missing = numbers.iter().filter(|n| !self.namespaces.contains_key(n));
+        let missing: Vec<i32> = missing.copied().collect();
+        if !missing.is_empty() {
+            let found = namespaces::inodes(&mut self.netlink, &missing);
+            self.namespaces.extend(found);
+        }
+    }
+
+    /// Looks again for what no notification tells: foreign programs, and namespaces not found before.
+    pub(super) fn check(&mut self, sink: &mut impl FnMut(Input)) {
+        self.find_namespaces();
+        self.say(sink);
+    }
+
+    /// Says what is new of the watched interfaces and of the node.
+    fn say(&mut self, sink: &mut impl FnMut(Input)) {
+        let filtered = self.filtered();
+        for (index, watched) in &mut self.watched {
+            let addresses = self.links.behind(*index);
+            let foreign_program = foreign_program(&watched.said.name, filtered.as_ref(), *index);
+            let said = &mut watched.said;
+            let is_new = said.foreign_program.is_none() && said.addresses.is_empty();
+            if is_new || said.addresses != addresses || said.foreign_program != foreign_program {
+                said.addresses = addresses;
+                said.foreign_program = foreign_program;
+                sink(Input::Link(said.clone()));
+            }
+        }
+        let own = self.links.own_addresses();
+        if self.said_addresses.as_ref() != Some(&own) {
+            sink(Input::NodeAddresses(own.iter().copied().collect()));
+            self.said_addresses = Some(own);
+        }
+    }
+
+    /// The interfaces with a qdisc that classifiers hang on; `None` when that cannot be read.
+    fn filtered(&mut self) -> Option<BTreeSet<i32>> {
+        let request = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
+        let answers = self.netlink.dump(request).ok()?;
+        let filtered = answers.into_iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewQueueDiscipline(qdisc) => {
+                let is_hook = qdisc.attributes.iter().any(|attribute| {
+                    matches!(attribute, TcAttribute::Kind(kind) if kind == "clsact" || kind == "ingress")
+                });
+                is_hook.then_some(qdisc.header.index)
+            }
+            _ => None,
+        });
+        Some(filtered.collect())
+    }
+}
+
+/// Tells whether another program may stand behind ours on an interface.
+fn foreign_program(name: &str, filtered: Option<&BTreeSet<i32>>, index: u32) -> Option<bool> {
+    if filtered?.contains(&i32::try_from(index).ok()?) {
+        return Some(true);
+    }
+    for direction in [TcAttachType::Ingress, TcAttachType::Egress] {
+        let (_, programs) = SchedClassifier::query_tcx(name, direction).ok()?;
+        if programs.len() > 1 {
+            return Some(true);
+        }
+    }
+    Some(false)
+}
+
+fn rustix_index(name: &str) -> Option<u32> {
+    let name = std::ffi::CString::new(name).ok()?;
+    // SAFETY: a string that ends with a zero byte.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => None,
+        index => Some(index),
+    }
+}
+
+fn routes(family: AddressFamily) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
+    message
+}
