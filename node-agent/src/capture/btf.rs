@@ -37,7 +37,7 @@ mod kind {
 }
 
 /// All types of a kernel.
-pub struct Types {
+pub(super) struct Types {
     types: Vec<u8>,
     strings: Vec<u8>,
     /// Where each type begins; number 0 is `void`.
@@ -63,7 +63,7 @@ impl Types {
     /// # Errors
     ///
     /// [`Error::Malformed`] says what is wrong with it.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Error> {
         const MAGIC: u16 = 0xeb9f;
         let magic = bytes.first_chunk().map(|m| u16::from_ne_bytes(*m));
         if magic != Some(MAGIC) {
@@ -146,7 +146,7 @@ impl Types {
     /// # Errors
     ///
     /// [`Error::Missing`] names the structure and the field.
-    pub fn offset(&self, structure: &str, path: &str) -> Result<u32, Error> {
+    pub(super) fn offset(&self, structure: &str, path: &str) -> Result<u32, Error> {
         let missing = || Error::Missing(format!("{structure}.{path}"));
         let mut head = self.find(kind::STRUCT, structure).ok_or_else(missing)?;
         let mut bytes = 0;
@@ -202,7 +202,7 @@ impl Types {
 
     /// The enumerators of an enumeration, by number; none when the kernel has no such enumeration.
     #[must_use]
-    pub fn enumerators(&self, name: &str) -> BTreeMap<u32, String> {
+    pub(super) fn enumerators(&self, name: &str) -> BTreeMap<u32, String> {
         let Some(head) = self.find(kind::ENUM, name) else {
             return BTreeMap::new();
         };
@@ -218,7 +218,7 @@ impl Types {
 
     /// How many arguments a tracepoint's programs get; `None` when there is no such tracepoint.
     #[must_use]
-    pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
+    pub(super) fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
         let typedef = self.find(kind::TYPEDEF, &format!("btf_trace_{name}"))?;
         let prototype = self.head(self.head(typedef.of)?.of)?;
         // The first parameter is the tracepoint's own data.

@@ -4,6 +4,8 @@
 //! for others. It changes nothing on the node but its own programs and maps, which go when [`Capture`] does.
 
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 mod btf;
 mod decode;
 mod links;

@@ -23,6 +23,7 @@ const BTF: &str = "/sys/kernel/btf/vmlinux";
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETVERDICT_EBPF_OBJECT"));
 
 /// Names of the programs in the object.
+pub(super) const NOTHING: &str = "netverdict_nothing";
 pub(super) const FROM_POD: &str = "netverdict_from_pod";
 pub(super) const TO_POD: &str = "netverdict_to_pod";
 const DROP: &str = "netverdict_drop";
@@ -207,7 +208,7 @@ pub(super) struct Attached {
 }
 
 impl Programs {
-    /// Creates the maps and loads all programs; attaches those that belong to no interface when `hook` says so.
+    /// Creates the maps and loads the programs for interfaces.
     pub(super) fn load(sizes: Sizes, kernel: &Kernel) -> Result<Self, Error> {
         capable()?;
         unlock_memory();

@@ -23,6 +23,7 @@ use super::programs::{Attached, Error, Programs};
 struct Watched {
     attached: Attached,
     said: Link,
+    is_said: bool,
     peer_netns: Option<i32>,
 }
 
@@ -139,7 +140,7 @@ impl Watch {
                 continue;
             }
             // An interface is attached to by name: it must still be the one that was meant.
-            if rustix_index(&name) != Some(index) {
+            if index_of(&name) != Some(index) {
                 continue;
             }
             match programs.attach(&name) {
@@ -164,12 +165,12 @@ impl Watch {
             watched_since: now,
             from_birth,
             addresses: Vec::new(),
-            // Made different from what will be found, so that it is said.
             foreign_program: None,
         };
         let watched = Watched {
             attached,
             said,
+            is_said: false,
             peer_netns,
         };
         self.watched.insert(index, watched);
@@ -213,8 +214,8 @@ impl Watch {
         for (index, watched) in &mut self.watched {
             let addresses = self.links.behind(*index);
             let foreign_program = foreign_program(&watched.said.name, filtered.as_ref(), *index);
+            let is_new = !std::mem::replace(&mut watched.is_said, true);
             let said = &mut watched.said;
-            let is_new = said.foreign_program.is_none() && said.addresses.is_empty();
             if is_new || said.addresses != addresses || said.foreign_program != foreign_program {
                 said.addresses = addresses;
                 said.foreign_program = foreign_program;
@@ -259,7 +260,7 @@ fn foreign_program(name: &str, filtered: Option<&BTreeSet<i32>>, index: u32) -> 
     Some(false)
 }
 
-fn rustix_index(name: &str) -> Option<u32> {
+fn index_of(name: &str) -> Option<u32> {
     let name = std::ffi::CString::new(name).ok()?;
     // SAFETY: a string that ends with a zero byte.
     match unsafe { libc::if_nametoindex(name.as_ptr()) } {
