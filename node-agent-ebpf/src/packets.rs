@@ -13,6 +13,10 @@ use crate::{Way, cache, errors, opened, udp};
 /// Length of an Ethernet header; capture attaches to interfaces that have one, and to no others.
 const ETHERNET: usize = 14;
 
+/// `PACKET_BROADCAST` and `PACKET_MULTICAST` of `__sk_buff.pkt_type`.
+const BROADCAST: u32 = 1;
+const MULTICAST: u32 = 2;
+
 /// What the fast path says of a packet.
 enum Glance {
     /// Nothing in it that tells of an attempt.
@@ -131,26 +135,60 @@ impl Bytes for SkbBytes {
     }
 }
 
+/// A packet's linear part, read in place.
+struct Linear {
+    start: usize,
+    end: usize,
+}
+
+impl Bytes for Linear {
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32, into: &mut [u8; N]) -> bool {
+        // No header lies further in; said so that the verifier knows it too.
+        const FURTHEST: u32 = 0x3fff;
+        let from = self.start + (offset & FURTHEST) as usize;
+        if offset > FURTHEST || from + N > self.end {
+            return false;
+        }
+        // SAFETY: between the packet's start and its end.
+        *into = unsafe { (from as *const [u8; N]).read_unaligned() };
+        true
+    }
+}
+
+/// Reads the headers where they lie, and copies them only when they are not in the linear part: a helper's copy of a
+/// few bytes costs as much as a look into a table.
+#[inline(always)]
+fn parsed(skb: *mut __sk_buff, family: Family, packet: &mut Packet) -> Result<(), Skipped> {
+    // SAFETY: fields of the context.
+    let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    match parse::packet(&Linear { start, end }, family, ETHERNET as u32, packet) {
+        Err(Skipped::Unreadable) => {
+            parse::packet(&SkbBytes(skb), family, ETHERNET as u32, packet)
+        }
+        parsed => parsed,
+    }
+}
+
 /// Reads the headers into `packet`; false when there is nothing to look at.
 ///
 /// A function of its own: its loads would fill the stack of 512 bytes that a program shares with what it calls.
 #[inline(never)]
 fn read(skb: *mut __sk_buff, packet: &mut Packet) -> bool {
-    let bytes = SkbBytes(skb);
     // SAFETY: a field of the context.
     let ethertype = u16::from_be(unsafe { (*skb).protocol } as u16);
     let Some(family) = Family::of_ethertype(ethertype) else {
         return false;
     };
-    let mut first = [0_u8; 1];
-    // The group bit: the broadcast address of a subnet shows here only.
-    let skipped = if bytes.load(0, &mut first) && first[0] & 1 != 0 {
-        Skipped::NotUnicast
-    } else {
-        match parse::packet(&bytes, family, ETHERNET as u32, packet) {
-            Ok(()) => return true,
-            Err(skipped) => skipped,
-        }
+    // The broadcast address of a subnet shows in the frame only.
+    // SAFETY: a field of the context.
+    if matches!(unsafe { (*skb).pkt_type }, BROADCAST | MULTICAST) {
+        lose(stage::NOT_UNICAST);
+        return false;
+    }
+    let skipped = match parsed(skb, family, packet) {
+        Ok(()) => return true,
+        Err(skipped) => skipped,
     };
     match skipped {
         Skipped::Unreadable => lose(stage::UNREADABLE),
