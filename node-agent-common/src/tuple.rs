@@ -77,7 +77,6 @@ impl Tuple {
 #[inline(always)]
 #[must_use]
 pub const fn mapped(v4: [u8; 4]) -> [u8; 16] {
-    [
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3],
-    ]
+    // As one number, so that the kernel side writes two words and not sixteen bytes.
+    ((u32::from_le_bytes(v4) as u128) << 96 | 0xffff << 80).to_le_bytes()
 }

@@ -70,7 +70,10 @@ pub(crate) fn netverdict_nothing(_ctx: TcContext) -> i32 {
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     // Not reachable: the verifier refuses an endless loop, so a program with a path to here does not load.
-    #[expect(clippy::empty_loop, reason = "the only diverging form without a helper")]
+    #[expect(
+        clippy::empty_loop,
+        reason = "the only diverging form without a helper"
+    )]
     loop {}
 }
 

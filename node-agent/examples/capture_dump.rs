@@ -28,6 +28,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         });
         std::thread::sleep(Duration::from_millis(20));
     }
-    println!("drops {:?} set aside {:?}", capture.drops(), capture.set_aside());
+    println!(
+        "drops {:?} set aside {:?}",
+        capture.drops(),
+        capture.set_aside()
+    );
     Ok(())
 }

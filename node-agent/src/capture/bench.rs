@@ -115,7 +115,11 @@ pub fn bench() -> Result<Vec<Figure>, Error> {
         is_reply,
     };
     // Opened, answered, and once more for the cache.
-    for packet in [udp([999, 53], false), udp([53, 999], true), udp([999, 53], false)] {
+    for packet in [
+        udp([999, 53], false),
+        udp([53, 999], true),
+        udp([999, 53], false),
+    ] {
         bench.run(FROM_POD, &packet.bytes(), 1)?;
     }
     let figures = vec![

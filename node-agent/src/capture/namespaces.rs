@@ -55,7 +55,9 @@ pub(super) fn inodes(netlink: &mut Netlink, wanted: &[i32]) -> BTreeMap<i32, u32
 }
 
 fn named() -> impl Iterator<Item = PathBuf> {
-    let entries = FOLDERS.iter().filter_map(|folder| fs::read_dir(folder).ok());
+    let entries = FOLDERS
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok());
     entries.flatten().filter_map(|e| Some(e.ok()?.path()))
 }
 
@@ -78,8 +80,10 @@ fn number(netlink: &mut Netlink, file: &File) -> Option<i32> {
         RouteNetlinkMessage::NewNsId(message) => Some(message.attributes),
         _ => None,
     })?;
-    attributes.into_iter().find_map(|attribute| match attribute {
-        NsidAttribute::Id(number) if number >= 0 => Some(number),
-        _ => None,
-    })
+    attributes
+        .into_iter()
+        .find_map(|attribute| match attribute {
+            NsidAttribute::Id(number) if number >= 0 => Some(number),
+            _ => None,
+        })
 }

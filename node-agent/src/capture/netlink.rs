@@ -83,12 +83,18 @@ impl Netlink {
     }
 
     /// Asks for all objects of a kind.
-    pub(super) fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+    pub(super) fn dump(
+        &mut self,
+        message: RouteNetlinkMessage,
+    ) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.ask(message, NLM_F_REQUEST | NLM_F_DUMP)
     }
 
     /// Asks for one object.
-    pub(super) fn get(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+    pub(super) fn get(
+        &mut self,
+        message: RouteNetlinkMessage,
+    ) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.ask(message, NLM_F_REQUEST)
     }
 

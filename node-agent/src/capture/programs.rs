@@ -5,9 +5,7 @@ use std::io;
 
 use aya::maps::{Array, Map, MapData, MapError};
 use aya::programs::tc::{SchedClassifierLinkId, TcAttachOptions};
-use aya::programs::{
-    BtfTracePoint, LinkOrder, ProgramError, SchedClassifier, TcAttachType,
-};
+use aya::programs::{BtfTracePoint, LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use aya::{Btf, Ebpf, EbpfLoader};
 use caps::{CapSet, Capability};
 use node_agent_common::{LocationRange, maps};
@@ -138,7 +136,11 @@ impl Kernel {
 
     /// What was found, in one line.
     pub(super) fn found(&self) -> String {
-        let has = |name| self.globals.iter().any(|(n, value)| *n == name && *value == 1);
+        let has = |name| {
+            self.globals
+                .iter()
+                .any(|(n, value)| *n == name && *value == 1)
+        };
         let yes = |name| if has(name) { "yes" } else { "no" };
         let symbols = if self.symbols.readable() { "yes" } else { "no" };
         format!(

@@ -73,12 +73,7 @@ impl Tables {
         self.say_losses(sink);
     }
 
-    fn sweep_attempts(
-        &mut self,
-        decoder: &mut Decoder,
-        now: Moment,
-        sink: &mut impl FnMut(Input),
-    ) {
+    fn sweep_attempts(&mut self, decoder: &mut Decoder, now: Moment, sink: &mut impl FnMut(Input)) {
         for (tuple, attempt) in self.attempts.entries() {
             if now.since(Moment(attempt.first_ns)) < DEADLINE_NS {
                 continue;

@@ -120,8 +120,14 @@ mod tests {
     #[test]
     fn reads_functions_only() {
         for (line, wanted) in [
-            ("ffffffff81000000 T _stext\n", Some((0xffff_ffff_8100_0000, "_stext"))),
-            ("ffffffffc0000010 t ovs_x\t[openvswitch]", Some((0xffff_ffff_c000_0010, "ovs_x"))),
+            (
+                "ffffffff81000000 T _stext\n",
+                Some((0xffff_ffff_8100_0000, "_stext")),
+            ),
+            (
+                "ffffffffc0000010 t ovs_x\t[openvswitch]",
+                Some((0xffff_ffff_c000_0010, "ovs_x")),
+            ),
             ("ffffffff82000000 D data", None),
             ("0000000000000000 T hidden", None),
             ("nonsense", None),

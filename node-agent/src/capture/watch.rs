@@ -6,12 +6,12 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use aya::programs::{SchedClassifier, TcAttachType};
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::tc::{TcAttribute, TcMessage};
-use netlink_packet_route::AddressFamily;
 use node_agent_engine::input::{Input, Link, Moment};
 
 use super::links::Links;
@@ -77,10 +77,13 @@ impl Watch {
             RouteNetlinkMessage::GetRoute(routes(AddressFamily::Inet6)),
         ];
         for request in requests {
-            let answers = self.netlink.dump(request).map_err(|source| Error::Netlink {
-                what: "list links, addresses and routes",
-                source,
-            })?;
+            let answers = self
+                .netlink
+                .dump(request)
+                .map_err(|source| Error::Netlink {
+                    what: "list links, addresses and routes",
+                    source,
+                })?;
             messages.extend(answers);
         }
         self.links.list(messages);
@@ -180,15 +183,20 @@ impl Watch {
     fn received(&mut self, index: u32) -> Option<u64> {
         let mut message = LinkMessage::default();
         message.header.index = index;
-        let answers = self.netlink.get(RouteNetlinkMessage::GetLink(message)).ok()?;
+        let answers = self
+            .netlink
+            .get(RouteNetlinkMessage::GetLink(message))
+            .ok()?;
         let attributes = answers.into_iter().find_map(|answer| match answer {
             RouteNetlinkMessage::NewLink(link) => Some(link.attributes),
             _ => None,
         })?;
-        attributes.into_iter().find_map(|attribute| match attribute {
-            LinkAttribute::Stats64(stats) => Some(stats.rx_packets),
-            _ => None,
-        })
+        attributes
+            .into_iter()
+            .find_map(|attribute| match attribute {
+                LinkAttribute::Stats64(stats) => Some(stats.rx_packets),
+                _ => None,
+            })
     }
 
     fn find_namespaces(&mut self) {
