@@ -82,26 +82,24 @@ impl KernelBuild {
     pub(crate) fn command(&self) -> Command {
         let mut command = match self.compiler {
             Compiler::Packaged => {
-                let mut command =
-                    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-                command.arg("build");
+                Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            }
+            Compiler::Nightly => Command::new("rustup"),
+        };
+        for name in NOT_INHERITED {
+            command.env_remove(name);
+        }
+        match self.compiler {
+            Compiler::Packaged => {
                 command
+                    .arg("build")
                     .env("RUSTC", PACKAGED_RUSTC)
                     .env("RUSTC_BOOTSTRAP", "1");
-                command
             }
             Compiler::Nightly => {
-                let mut command = Command::new("rustup");
                 command.args(["run", "nightly", "cargo", "build", "-Zbuild-std=core"]);
                 command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
-                command
             }
-        };
-        for name in NOT_INHERITED
-            .iter()
-            .filter(|name| self.compiler == Compiler::Nightly || **name != "RUSTC")
-        {
-            command.env_remove(name);
         }
         command.args([
             "--locked",
@@ -210,9 +208,19 @@ fn sysroot(mut rustc: Command) -> Option<PathBuf> {
     stdout_of(rustc.args(["--print", "sysroot"])).map(|printed| PathBuf::from(printed.trim()))
 }
 
+/// Tells whether a package of this version is of use: of the compilers, not every one is.
+pub(crate) fn is_new_enough(package: &str, version: &str) -> bool {
+    !package.starts_with("rustc")
+        || major_minor(version).is_some_and(|release| release >= OLDEST_PACKAGED)
+}
+
 /// Reads major and minor from `rustc 1.96.0 (…)`.
 fn release(printed: &str) -> Option<(u32, u32)> {
-    let mut numbers = printed.split_whitespace().nth(1)?.split('.');
+    major_minor(printed.split_whitespace().nth(1)?)
+}
+
+fn major_minor(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split('.');
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
@@ -243,6 +251,8 @@ mod tests {
             Some((1, 96))
         );
         assert_eq!(release("rustc"), None);
+        assert!(is_new_enough("rustc-web", "1.96.0+dfsg1-1~deb12u2"));
+        assert!(!is_new_enough("rustc-web", "1.85.0+dfsg3-1~deb12u3"));
         assert_eq!(
             llvm_of("rustc 1.97.0-nightly\nhost: x\nLLVM version: 22.1.4\n"),
             Some(22)

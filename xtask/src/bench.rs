@@ -1,0 +1,168 @@
+//! `cargo xtask bench`: what netverdict costs, as a table and as a file.
+
+use std::fs;
+use std::process::Stdio;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use comfy_table::Table;
+use serde::{Deserialize, Serialize};
+
+use crate::Found;
+use crate::setup::{self, Purpose};
+use crate::shell::{self, House, Lacking};
+
+/// What to measure.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The benches to run; all when none is named
+    #[arg(value_enum)]
+    benches: Vec<Bench>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Bench {
+    /// What the kernel programs cost a packet, against an empty one (root)
+    Kernel,
+}
+
+/// The file that a bench leaves.
+#[derive(Debug, Deserialize, Serialize)]
+struct Report {
+    figures: Vec<Figure>,
+}
+
+/// One measured figure.
+#[derive(Debug, Deserialize, Serialize)]
+struct Figure {
+    name: String,
+    min: f64,
+    median: f64,
+    max: f64,
+    unit: String,
+    /// The promise, where there is one: the median is held against it.
+    bound: Option<f64>,
+    held: Option<bool>,
+}
+
+/// Runs the benches; a promise that is not held is something found.
+pub(crate) fn run(house: &House, arguments: &Arguments) -> anyhow::Result<Found> {
+    let benches = if arguments.benches.is_empty() {
+        Bench::value_variants()
+    } else {
+        &arguments.benches
+    };
+    let mut found = Found::Nothing;
+    for bench in benches {
+        let report = match bench {
+            Bench::Kernel => kernel(house)?,
+        };
+        let name = bench
+            .to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default();
+        leave(house, &name, &report)?;
+        anstream::println!("{}", table(&report));
+        if report
+            .figures
+            .iter()
+            .any(|figure| figure.held == Some(false))
+        {
+            found = Found::Something;
+        }
+    }
+    Ok(found)
+}
+
+fn kernel(house: &House) -> anyhow::Result<Report> {
+    if !shell::is_root() {
+        return Err(
+            Lacking("the kernel bench loads kernel programs: run it as root".to_owned()).into(),
+        );
+    }
+    setup::ensure(&[Purpose::Build])?;
+    let mut command = house.cargo();
+    command.args([
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "node-agent",
+        "--example",
+        "bench_kernel",
+    ]);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .context("start the kernel bench")?;
+    if !output.status.success() {
+        bail!("the kernel bench ended with {}, see above", output.status);
+    }
+    serde_json::from_slice(&output.stdout).context("read the kernel bench's figures")
+}
+
+fn leave(house: &House, name: &str, report: &Report) -> anyhow::Result<()> {
+    let folder = house.target.join("bench");
+    let file = folder.join(format!("{name}.json"));
+    let text = serde_json::to_string_pretty(report).context("write figures")?;
+    fs::create_dir_all(&folder).with_context(|| format!("make folder `{}`", folder.display()))?;
+    fs::write(&file, text + "\n").with_context(|| format!("write `{}`", file.display()))?;
+    anstream::eprintln!("bench: figures are in {}", file.display());
+    Ok(())
+}
+
+fn table(report: &Report) -> Table {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["figure", "median", "min", "max", "unit", "bound", "held"]);
+    for Figure {
+        name,
+        min,
+        median,
+        max,
+        unit,
+        bound,
+        held,
+    } in &report.figures
+    {
+        let held = match held {
+            Some(true) => "yes",
+            Some(false) => "NO",
+            None => "",
+        };
+        let number = |value: &f64| format!("{value:.1}");
+        let bound = bound.as_ref().map(number).unwrap_or_default();
+        table.add_row([
+            name.clone(),
+            number(median),
+            number(min),
+            number(max),
+            unit.clone(),
+            bound,
+            held.to_owned(),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_read_as_the_contract_names_them() {
+        let text = r#"{"figures":[
+            {"name":"ack","min":0.5,"median":1,"max":3,"unit":"ns","bound":3,"held":true},
+            {"name":"empty","min":20,"median":21,"max":25,"unit":"ns","bound":null,"held":null}]}"#;
+        let report: Report = serde_json::from_str(text).unwrap();
+        let printed = table(&report).to_string();
+        assert!(
+            printed
+                .lines()
+                .nth(1)
+                .is_some_and(|line| line.contains("1.0") && line.contains("yes")),
+            "{printed}"
+        );
+        assert_eq!(report.figures.len(), 2);
+    }
+}

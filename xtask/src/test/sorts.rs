@@ -1,0 +1,130 @@
+//! How each sort of tests is run on this machine.
+
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+
+use super::tally::{self, Tally};
+use super::{Extent, Sort};
+use crate::build::{self, Profile};
+use crate::setup::Purpose;
+use crate::shell::{self, House};
+use crate::tidy;
+
+/// Gives what this machine must be set up for to run these sorts.
+pub(super) fn purposes(sorts: &[Sort]) -> Vec<Purpose> {
+    let mut purposes = Vec::new();
+    for sort in sorts {
+        match sort {
+            Sort::Tidy | Sort::Conformance => {}
+            Sort::Unit => purposes.push(Purpose::Build),
+            Sort::Netns if shell::is_root() => purposes.extend(Purpose::ALL),
+            Sort::Netns => {}
+        }
+    }
+    purposes.dedup();
+    purposes
+}
+
+/// Runs one sort, its output being ours.
+pub(super) fn run(house: &House, sort: Sort, extent: Extent) -> anyhow::Result<Tally> {
+    match sort {
+        Sort::Tidy => tidy(house),
+        Sort::Unit => unit(house, extent),
+        Sort::Conformance => cargo_test(house, &["conformance"], extent),
+        Sort::Netns => netns(house, extent),
+    }
+}
+
+fn tidy(house: &House) -> anyhow::Result<Tally> {
+    let outcome = tidy::check(house)?;
+    for violation in &outcome.violations {
+        anstream::println!("{violation}");
+    }
+    Ok(Tally {
+        passed: outcome.held,
+        failed: outcome.broken,
+        ..Tally::default()
+    })
+}
+
+fn unit(house: &House, extent: Extent) -> anyhow::Result<Tally> {
+    cargo_test(
+        house,
+        &[
+            "node-agent",
+            "node-agent-engine",
+            "node-agent-common",
+            "xtask",
+        ],
+        extent,
+    )
+}
+
+fn netns(house: &House, extent: Extent) -> anyhow::Result<Tally> {
+    if !shell::is_root() {
+        let why = "needs root for network namespaces and kernel programs".to_owned();
+        anstream::eprintln!("netns: {why}");
+        return Ok(if shell::is_ci() {
+            Tally::failed_because(why)
+        } else {
+            Tally::skipped_because(why)
+        });
+    }
+    // The same build as the demo's, so that it is there only once.
+    let agent = build::agent(house, Profile::Release)?;
+    counted(test_call(house, &["netns"], extent).env("NETVERDICT_BIN", agent))
+}
+
+fn cargo_test(house: &House, packages: &[&str], extent: Extent) -> anyhow::Result<Tally> {
+    counted(&mut test_call(house, packages, extent))
+}
+
+fn test_call(house: &House, packages: &[&str], extent: Extent) -> Command {
+    let mut command = house.cargo();
+    command.args(["test", "--no-fail-fast"]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    match extent {
+        Extent::Usual => {}
+        Extent::Long => {
+            command
+                .env("NETVERDICT_LONG", "1")
+                .env("PROPTEST_CASES", "20000");
+        }
+    }
+    command
+}
+
+/// Runs `cargo test`, showing what it prints and adding up its closing lines.
+fn counted(command: &mut Command) -> anyhow::Result<Tally> {
+    let shown = shell::shown(command);
+    let may_colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    command.args(["--", "--color", if may_colour { "always" } else { "never" }]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start `{shown}`"))?;
+    let mut total = Tally::default();
+    let printed = child.stdout.take().map(BufReader::new);
+    for line in printed.into_iter().flat_map(|printed| printed.split(b'\n')) {
+        let line = line.with_context(|| format!("read what `{shown}` prints"))?;
+        let mut out = anstream::stdout();
+        // A reader that went away must not end the tests: the exit code still counts.
+        let _ = out.write_all(&line).and_then(|()| out.write_all(b"\n"));
+        if let Some(result) = tally::read_result(&String::from_utf8_lossy(&line)) {
+            total = total.plus(&result);
+        }
+    }
+    let status = child
+        .wait()
+        .with_context(|| format!("wait for `{shown}`"))?;
+    if !status.success() && total.failed == 0 {
+        total = total.plus(&Tally::failed_because(format!(
+            "`{shown}` ended with {status}"
+        )));
+    }
+    Ok(total)
+}
