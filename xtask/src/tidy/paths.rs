@@ -11,12 +11,6 @@ pub(crate) struct Named<'a> {
     pub(crate) is_macro: bool,
 }
 
-impl Named<'_> {
-    /// Tells whether the path starts with these segments.
-    pub(crate) fn starts_with(&self, segments: &[&str]) -> bool {
-        self.segments.starts_with(segments)
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token<'a> {
