@@ -79,13 +79,5 @@ fn compile() -> Result<PathBuf, String> {
         with_log: env::var_os("CARGO_FEATURE_KERNEL_LOG").is_some(),
         more_flags: Vec::new(),
     };
-    let status = build
-        .command()
-        .status()
-        .map_err(|error| format!("cannot start cargo: {error}"))?;
-    if status.success() {
-        Ok(build.object())
-    } else {
-        Err("the kernel programs do not compile, see above".to_owned())
-    }
+    build.run()
 }

@@ -63,7 +63,11 @@ fn kernel_warnings(house: &House) -> anyhow::Result<bool> {
         with_log: true,
         more_flags: vec!["-Dwarnings".to_owned()],
     };
-    shell::succeeds(&mut build.command())
+    let compiled = build.run();
+    if let Err(message) = &compiled {
+        anstream::eprintln!("lint: {message}");
+    }
+    Ok(compiled.is_ok())
 }
 
 /// Adds a part of the toolchain that a minimal installation lacks, or says how to.

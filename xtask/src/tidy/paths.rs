@@ -11,7 +11,6 @@ pub(crate) struct Named<'a> {
     pub(crate) is_macro: bool,
 }
 
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token<'a> {
     Word(&'a str),
