@@ -81,6 +81,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut told = story::Told::new(&arguments.output)?;
     let outcome = story::tell(&stage, &mut agent, &mut told)?;
     println!("{}", summary::table(&outcome));
+    println!("{}", summary::counts(&outcome).bold());
     let elapsed = began.elapsed().as_secs_f64();
     println!(
         "{} records in {} ({elapsed:.1} s)",

@@ -10,7 +10,7 @@ use crate::words;
 /// One line for each connection: what policy says, what the client saw, what netverdict makes of it.
 pub(crate) fn table(outcome: &Outcome) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_NO_BORDERS).set_header([
+    table.load_style(presets::UTF8_BORDERS_ONLY).set_header([
         "from",
         "to",
         "port",
@@ -42,4 +42,32 @@ pub(crate) fn table(outcome: &Outcome) -> String {
         ]);
     }
     table.to_string()
+}
+
+/// How many of each, the two kinds that want attention last.
+pub(crate) fn counts(outcome: &Outcome) -> String {
+    const ORDER: [&str; 7] = [
+        "allowed",
+        "blocked",
+        "refused",
+        "unanswered",
+        "unknown",
+        "unenforced",
+        "unexpected_drop",
+    ];
+    let of = |assessment: &str| {
+        outcome
+            .played
+            .iter()
+            .filter_map(|played| played.record.as_ref())
+            .filter(|record| record.assessment() == assessment)
+            .count()
+    };
+    let counted: Vec<String> = ORDER
+        .into_iter()
+        .map(|assessment| (of(assessment), words::plain(assessment)))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    counted.join(", ")
 }

@@ -8,6 +8,8 @@ use serde_json::Value;
 
 /// Width of the word at the front.
 const FRONT: usize = 17;
+/// Longest line of prose.
+const WIDTH: usize = 110;
 
 /// The record in a few lines, coloured; `None` for records that tell a viewer nothing.
 pub(crate) fn of(record: &Record) -> Option<String> {
@@ -21,7 +23,7 @@ pub(crate) fn of(record: &Record) -> Option<String> {
         // Nothing is ever refused by a string.
         let _ = write!(text, "\n{:FRONT$}{words}", "");
     };
-    for words in told(record) {
+    for words in told(record).iter().flat_map(|text| wrapped(text)) {
         line(words);
     }
     for words in fix(record) {
@@ -46,6 +48,22 @@ fn style(assessment: &str) -> Style {
         "unexpected_drop" => Style::new().red().bold(),
         _ => Style::new().yellow().bold(),
     }
+}
+
+/// The text in lines that fit beside the word at the front.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + 1 + word.len() <= WIDTH - FRONT => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// From whom, to whom, which port.
@@ -74,41 +92,59 @@ fn end(record: &Record, side: &str) -> String {
 
 /// What happened, and why.
 fn told(record: &Record) -> Vec<String> {
-    match record.assessment() {
-        "allowed" => vec![format!("{}, as it should. {}", went(record), allowed_by(record))],
-        "refused" => vec!["It reached the pod, and nothing listens there. Policy allows it: not a policy problem.".to_owned()],
+    let text = |pointer: &str| record.text(pointer);
+    let lines = match record.assessment() {
+        "allowed" => vec![format!("{}. {}", went(record), allowed_by(record))],
+        "refused" => {
+            vec!["It arrived, and nothing listens there. No policy stands in its way.".to_owned()]
+        }
         "blocked" => vec![
-            format!("Stopped ({}), as policy wants. {}", saw(record), isolated(record)),
+            format!(
+                "Stopped, as policy wants; {}. {}",
+                saw(record),
+                isolated(record)
+            ),
             nearest(record),
         ],
         "unenforced" => vec![
-            format!("{}, although policy forbids it. {}", went(record), isolated(record)),
+            format!(
+                "{}, although policy forbids it. {}",
+                went(record),
+                isolated(record)
+            ),
             nearest(record),
         ],
         "unexpected_drop" => vec![
             format!("Dropped, although policy allows it. {}", allowed_by(record)),
-            format!("The kernel says {} in {}.", record.text("/outcome/drop_reason").unwrap_or("nothing"), record.text("/outcome/where").unwrap_or("an unknown place")),
+            format!(
+                "The kernel's reason is {}, in {}.",
+                text("/outcome/drop_reason").unwrap_or("not known"),
+                text("/outcome/where").unwrap_or("a place not known")
+            ),
         ],
-        "unanswered" => vec!["Nobody answered. Policy allows it: not a policy problem.".to_owned()],
-        _ => vec![format!("Nothing is claimed: {}.", record.text("/unknown_because").unwrap_or("no reason given"))],
-    }
-    .into_iter()
-    .filter(|line| !line.is_empty())
-    .collect()
+        "unanswered" => vec!["Nobody answered. No policy stands in its way.".to_owned()],
+        _ => vec![format!(
+            "Nothing is claimed: {}.",
+            text("/unknown_because").unwrap_or("no reason given")
+        )],
+    };
+    lines.into_iter().filter(|line| !line.is_empty()).collect()
 }
 
 fn went(record: &Record) -> &'static str {
     match record.outcome() {
-        "answered" => "It got an answer",
-        "refused" => "It reached the pod",
-        _ => "It was delivered",
+        "answered" => "Answered",
+        "refused" => "It arrived",
+        _ => "It arrived",
     }
 }
 
 fn saw(record: &Record) -> &'static str {
     match record.text("/outcome/client_saw") {
-        Some("port_unreachable" | "prohibited" | "unreachable" | "reset") => "the client was told",
-        _ => "the client still waits",
+        Some("port_unreachable" | "prohibited" | "unreachable" | "reset") => {
+            "the client was told so"
+        }
+        _ => "the client waits in vain",
     }
 }
 
@@ -116,14 +152,7 @@ fn saw(record: &Record) -> &'static str {
 fn side(record: &Record) -> Option<(&'static str, &Value)> {
     let direction = record.text("/direction")?;
     let side = record.value.pointer(&format!("/verdict/{direction}"))?;
-    Some((
-        if direction == "egress" {
-            "out of"
-        } else {
-            "into"
-        },
-        side,
-    ))
+    Some((if direction == "egress" { "out" } else { "in" }, side))
 }
 
 fn policy(value: &Value) -> String {
@@ -152,18 +181,11 @@ fn allowed_by(record: &Record) -> String {
     }
 }
 
+/// Why nothing lets it pass.
 fn isolated(record: &Record) -> String {
     let Some((way, side)) = side(record) else {
         return String::new();
     };
-    let whom = end(
-        record,
-        if way == "into" {
-            "destination"
-        } else {
-            "source"
-        },
-    );
     let by: Vec<String> = side
         .get("isolated_by")
         .and_then(Value::as_array)
@@ -171,10 +193,10 @@ fn isolated(record: &Record) -> String {
         .flatten()
         .map(policy)
         .collect();
-    format!(
-        "No rule lets it {way} {whom}, isolated by {}.",
-        by.join(", ")
-    )
+    match by.as_slice() {
+        [only] => format!("{only} does not let it {way}."),
+        _ => format!("No rule of {} policies lets it {way}.", by.len()),
+    }
 }
 
 /// The rule that came nearest and what it missed.
@@ -190,22 +212,22 @@ fn nearest(record: &Record) -> String {
         .map(missed)
         .collect();
     let name = nearest.get("policy").map_or_else(String::new, policy);
-    format!("The nearest rule, in {name}, {}.", missed.join(", and "))
+    format!("Nearest: {name} {}.", missed.join(", and "))
 }
 
 fn missed(value: &Value) -> String {
     let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or("?");
     let (wanted, found) = (text("wanted"), text("found"));
     match text("what") {
-        "pod_labels" => format!("wants a pod with {wanted} and found {found}"),
-        "namespace_labels" => format!("wants a namespace with {wanted} and found {found}"),
+        "pod_labels" => format!("wants a pod with {wanted}, this one has {found}"),
+        "namespace_labels" => format!("wants a namespace with {wanted}, this one has {found}"),
         "namespace" => format!("looks only into namespace {wanted}, not {found}"),
-        "not_a_pod" => format!("wants a pod and found {found}"),
-        "except" => format!("excepts {wanted}, and {found} lies there"),
-        "cidr" => format!("wants an address in {wanted}, and {found} is not"),
-        "family" => format!("wants {wanted}, and this is {found}"),
-        "protocol" => format!("wants {wanted}, and this is {found}"),
-        "port" | "end_port" | "named_port" => format!("wants port {wanted}, and this is {found}"),
+        "not_a_pod" => format!("wants a pod, this is {found}"),
+        "except" => format!("excepts {wanted}, where {found} lies"),
+        "cidr" => format!("wants an address in {wanted}, this is {found}"),
+        "family" => format!("wants {wanted}, this is {found}"),
+        "protocol" => format!("wants {wanted}, this is {found}"),
+        "port" | "end_port" | "named_port" => format!("wants port {wanted}, this is {found}"),
         other => format!("misses {other}: wants {wanted}, found {found}"),
     }
 }
@@ -225,15 +247,15 @@ fn fix(record: &Record) -> Vec<String> {
             let name = rule
                 .and_then(|rule| rule.get("policy"))
                 .map_or_else(String::new, policy);
-            let mut lines = vec![format!("Should it be allowed? Add to {field} of {name}:")];
+            let mut lines = vec![format!("To allow it, add to {field} of {name}:")];
             lines.extend(added.lines().map(|line| format!("  {line}")));
             lines
         }
         "unenforced" => vec![
-            "Fix: the firewall of this node lacks a rule for that pod. Ask the CNI.".to_owned(),
+            "To fix: this node has no firewall rule that stops it. Look at what the CNI loaded for that pod.".to_owned(),
         ],
         "unexpected_drop" => vec![
-            "Fix: a rule on this node drops it that no policy asks for: nft list ruleset."
+            "To fix: find the rule that no policy asks for, with `nft list ruleset` on the node."
                 .to_owned(),
         ],
         _ => Vec::new(),

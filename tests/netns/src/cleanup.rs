@@ -76,19 +76,18 @@ pub fn leave_all() {
 }
 
 /// Ends every remembered process and removes every remembered namespace.
+///
+/// Whoever wants to undo something meanwhile, on another thread, waits until this is done: the process must not end
+/// before.
 pub fn undo_all() {
-    let (namespaces, processes) = {
-        let mut made = made();
-        (
-            std::mem::take(&mut made.namespaces),
-            std::mem::take(&mut made.processes),
-        )
-    };
-    for pid in processes.into_iter().filter_map(Pid::from_raw) {
-        // It may have ended by itself.
-        let _ = kill_process(pid, Signal::TERM);
+    let mut made = made();
+    for pid in std::mem::take(&mut made.processes) {
+        if let Some(pid) = Pid::from_raw(pid) {
+            // It may have ended by itself.
+            let _ = kill_process(pid, Signal::TERM);
+        }
     }
-    for name in namespaces {
+    for name in std::mem::take(&mut made.namespaces) {
         remove_namespace(&name);
     }
 }

@@ -118,7 +118,13 @@ impl Node {
             // The host side answers for 169.254.1.1.
             ("ipv4/conf/default/proxy_arp", "1"),
         ])?;
+        self.world.sysctl(&[
+            ("ipv4/ip_forward", "0"),
+            ("ipv4/conf/all/rp_filter", "0"),
+            ("ipv4/conf/default/rp_filter", "0"),
+        ])?;
         quiet(&self.namespace)?;
+        quiet(&self.world)?;
         let world = self.world.name();
         self.namespace.ip(&format!(
             "link add uplink0 type veth peer name uplink0 netns {world}\n"
@@ -127,24 +133,19 @@ impl Node {
              link set uplink0 up\n\
              addr add 192.0.2.1/24 dev uplink0\n\
              addr add 2001:db8:0:1::1/64 dev uplink0 nodad\n\
+             addr add fe80::1/64 dev uplink0 nodad\n\
              route add 10.42.0.0/15 via 192.0.2.10\n\
              route add fd00:10:42::/48 via 2001:db8:0:1::10\n")?;
         self.namespace.ip("link set lo up\n\
              link set uplink0 up\n\
              addr add 192.0.2.10/24 dev uplink0\n\
              addr add 2001:db8:0:1::10/64 dev uplink0 nodad\n\
+             addr add fe80::10/64 dev uplink0 nodad\n\
              route add default via 192.0.2.1\n\
              route add default via 2001:db8:0:1::1\n")
     }
 
     fn configure_world(&self, external: &[IpAddr]) -> anyhow::Result<()> {
-        self.world.sysctl(&[
-            ("ipv4/ip_forward", "0"),
-            ("ipv4/conf/all/rp_filter", "0"),
-            ("ipv4/conf/default/rp_filter", "0"),
-            ("ipv4/conf/uplink0/rp_filter", "0"),
-        ])?;
-        quiet(&self.world)?;
         let mut lines = String::new();
         for address in external {
             writeln!(

@@ -8,7 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 
 use anyhow::{Context, anyhow, bail};
-use jsonschema::Validator;
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
 use crate::paths;
@@ -51,7 +52,7 @@ impl Record {
             serde_json::from_str(line).with_context(|| format!("no JSON line: `{line}`"))?;
         let wrong: Vec<String> = schema()?
             .iter_errors(&value)
-            .map(|error| format!("{} at `{}`", error, error.instance_path()))
+            .flat_map(|error| reasons(&error))
             .collect();
         if !wrong.is_empty() {
             bail!("the schema forbids a record: {}\n{line}", wrong.join("; "));
@@ -113,6 +114,22 @@ impl Record {
             },
         })
     }
+}
+
+/// Says what is wrong where; of several forms that a value may have, the one that it comes nearest to.
+fn reasons(error: &ValidationError<'_>) -> Vec<String> {
+    use ValidationErrorKind::{AnyOf, Constant, OneOfNotValid};
+    let forms = match error.kind() {
+        AnyOf { context } | OneOfNotValid { context } => context,
+        _ => return vec![format!("{} at `{}`", error.masked(), error.instance_path())],
+    };
+    // A form with another constant, as another `type`, is farther away than any number of other faults.
+    let distance = |form: &&Vec<ValidationError<'_>>| {
+        let is_constant = |error: &&ValidationError<'_>| matches!(error.kind(), Constant { .. });
+        (form.iter().filter(is_constant).count(), form.len())
+    };
+    let nearest = forms.iter().min_by_key(distance);
+    nearest.into_iter().flatten().flat_map(reasons).collect()
 }
 
 /// The published schema, read once.

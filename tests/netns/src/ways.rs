@@ -73,7 +73,7 @@ fn own_rows(name: &str) -> anyhow::Result<String> {
     std::fs::read_to_string(&file).with_context(|| format!("read `{}`", file.display()))
 }
 
-/// The rows whose both ends have an address of that family: pods have both, the world's are IPv4.
+/// The rows whose both ends have an address of that family: pods have both, the world's have one.
 fn only(scenario: &Scenario, family: Family) -> Scenario {
     let mut kept = scenario.clone();
     kept.rows
