@@ -13,8 +13,12 @@ const NODES_AT_ONCE: usize = 6;
 /// Tests that wait for a node do not take a processor.
 const THREADS: usize = 64;
 
-/// Runs all tests of a binary and ends the process with their result.
-pub fn conclude(trials: Vec<Trial>) -> ! {
+/// Runs all tests of a binary and ends the process with their result; what kept them from being listed is a failure.
+pub fn conclude(trials: anyhow::Result<Vec<Trial>>) -> ! {
+    let trials = trials.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        std::process::exit(1);
+    });
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
     if !arguments.list

@@ -11,7 +11,7 @@ use netns::traffic::Saw;
 use netns::trials;
 
 fn main() {
-    trials::conclude(vec![
+    trials::conclude(Ok(vec![
         trials::test(
             "a pod that comes later is watched from its birth",
             later_pod,
@@ -32,7 +32,7 @@ fn main() {
         trials::test("blocked turns to allowed", turns_allowed),
         trials::test("a broken file keeps its last good state", broken_file),
         trials::test("a second agent takes over", second_agent),
-    ]);
+    ]))
 }
 
 fn later_pod() -> anyhow::Result<()> {

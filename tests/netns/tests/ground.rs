@@ -2,6 +2,6 @@
 
 use netns::{trials, ways};
 
-fn main() -> anyhow::Result<()> {
-    trials::conclude(ways::all(None)?)
+fn main() {
+    trials::conclude(ways::all(None))
 }

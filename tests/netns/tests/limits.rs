@@ -22,7 +22,7 @@ const FIRST_PORT: u16 = 10_000;
 const LIMIT: Duration = Duration::from_secs(12);
 
 fn main() {
-    trials::conclude(vec![
+    trials::conclude(Ok(vec![
         trials::test("a ring buffer that is too small", || {
             burst(&["--ring-bytes", "4096"], "ring", Server::Silent)
         }),
@@ -36,7 +36,7 @@ fn main() {
             "a table of attempts that is too small, with answers",
             || burst(&["--attempts", "16"], "attempts", Server::Answering),
         ),
-    ]);
+    ]))
 }
 
 /// Opens many conversations within a moment, all of them allowed, all of them delivered.

@@ -17,10 +17,10 @@ use netns::trials;
 const NOBODY: u32 = 65534;
 
 fn main() {
-    trials::conclude(vec![
+    trials::conclude(Ok(vec![
         trials::test("a recording replays to the same records", replay),
         trials::test("a cut recording replays up to the cut", cut_replay),
-    ]);
+    ]))
 }
 
 /// All rows once, half of them enforced, with a recording.
