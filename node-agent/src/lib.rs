@@ -2,6 +2,7 @@
 //!
 //! The rooms `capture`, `cluster` and `report` never name each other; only `agent` joins them.
 
+pub mod agent;
 pub mod args;
 pub mod capture;
 pub mod cluster;

@@ -1,2 +1,36 @@
-//! In the making.
-fn main() {}
+//! The binary: arguments in, exit code out.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use netverdict::agent;
+use netverdict::args::{Cli, Command};
+use netverdict::settings::Surroundings;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let Cli { command } = Cli::parse();
+    log_to_stderr();
+    let ended = match command {
+        Command::Agent(args) => agent::run(args.settings(Surroundings::look())),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(agent::exit_code(&error))
+        }
+    }
+}
+
+/// What operators read; `RUST_LOG` narrows or widens it.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let has_colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(has_colour)
+        .init();
+}
