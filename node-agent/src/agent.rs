@@ -8,7 +8,7 @@ mod replay;
 
 use anyhow::{Context as _, Result};
 use node_agent_engine::core::{self, Core};
-use node_agent_engine::render::ClockBase;
+use node_agent_engine::ClockBase;
 use node_agent_engine::{Input, Moment, Output, Profile};
 
 use crate::capture;
