@@ -7,7 +7,7 @@ mod plan;
 mod probe;
 
 use std::env;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::Context;
 use clap::Args;
@@ -151,8 +151,10 @@ fn build_linker() -> anyhow::Result<()> {
     shell::run(command.env("LLVM_PREFIX", recipe::LLVM_PREFIX))
 }
 
+/// Calls apt-get without its story of every package: what is installed has been said, errors still show.
 fn apt() -> Command {
     let mut command = Command::new("apt-get");
+    command.stdout(Stdio::null());
     command
         .env("DEBIAN_FRONTEND", "noninteractive")
         .arg("--quiet=2")
