@@ -7,9 +7,8 @@ mod live;
 mod replay;
 
 use anyhow::{Context as _, Result};
-use node_agent_engine::core::{self, Core};
-use node_agent_engine::ClockBase;
-use node_agent_engine::{Input, Moment, Output, Profile};
+use node_agent_engine::{self as engine, ClockBase, Core, Input, Moment, Output, Profile};
+use tracing::warn;
 
 use crate::capture;
 use crate::recording::{self, Recorder};
@@ -98,6 +97,13 @@ impl Line {
                 Output::Counted { connection, count } => self.report.counted(&connection, count),
                 Output::Epoch(epoch) => self.wanted.epoch = Some(epoch),
                 Output::PodAddresses(addresses) => self.wanted.pod_addresses = Some(addresses),
+                Output::SharedAddress { ip, pods } => {
+                    let names: Vec<_> = pods
+                        .iter()
+                        .map(|pod| format!("{}/{}", pod.namespace, pod.name))
+                        .collect();
+                    warn!(address = %ip, pods = names.join(", "), "address of several pods: nothing is claimed of it");
+                }
                 Output::Confirm => self.wanted.confirmation = true,
             }
         }
@@ -134,7 +140,7 @@ fn lines(settings: &Settings, patience: Patience) -> Result<Lines, report::Error
     }
 }
 
-fn core_options(settings: &Settings, clock_base: ClockBase) -> core::Options {
+fn core_options(settings: &Settings, clock_base: ClockBase) -> engine::Options {
     let settings::Spans {
         window,
         settle,
@@ -142,7 +148,7 @@ fn core_options(settings: &Settings, clock_base: ClockBase) -> core::Options {
         grace,
         stale_after,
     } = settings.spans;
-    core::Options {
+    engine::Options {
         node: settings.node.clone(),
         cluster_name: settings.cluster_name.clone(),
         clock_base,
@@ -152,9 +158,9 @@ fn core_options(settings: &Settings, clock_base: ClockBase) -> core::Options {
         grace_ns: grace.0,
         stale_after_ns: stale_after.0,
         log: match settings.log {
-            settings::Log::Problems => core::Log::Problems,
-            settings::Log::Denied => core::Log::Denied,
-            settings::Log::All => core::Log::All,
+            settings::Log::Problems => engine::Log::Problems,
+            settings::Log::Denied => engine::Log::Denied,
+            settings::Log::All => engine::Log::All,
         },
         profile: match settings.profile {
             settings::Profile::Auto | settings::Profile::Generic => Profile::Generic,

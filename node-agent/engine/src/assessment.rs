@@ -1,6 +1,5 @@
 //! Verdict against outcome: the table of what may be claimed.
 
-use crate::model::Pod;
 use crate::outcome::Ending;
 use crate::record::{Assessment, Direction, OutcomeKind};
 use crate::verdict::{Decision, Kept, Side, UnknownBecause, Verdict};
@@ -90,11 +89,6 @@ pub(crate) fn keep(verdict: &mut Verdict, assessment: Assessment, ending: &Endin
 
 fn passed(judged_here: bool) -> Kept {
     if judged_here { Kept::No } else { Kept::Unknown }
-}
-
-/// Whether a pod is one of this node's.
-pub(crate) fn is_local(pod: Option<&Pod>, node: &str) -> bool {
-    pod.is_some_and(|pod| &*pod.node == node && !pod.host_network)
 }
 
 /// Whether an assessment is one of the findings that are written without being asked for.

@@ -1,7 +1,7 @@
 //! The cluster as it is now, with as much of its past as late events need.
 //!
 //! It is changed by [`Cluster::apply`] only, and what it says of live objects depends on the current state and
-//! not on the order in which it arrived. It leaves judging to [`crate::evaluate`].
+//! not on the order in which it arrived. It leaves judging to `evaluate`.
 
 mod apply;
 mod parties;

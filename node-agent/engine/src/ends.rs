@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::Moment;
 use crate::cluster::Cluster;
-use crate::evaluate::{Connection, Profile};
+use crate::connection::{Connection, Profile};
 use crate::identity::Identity;
 use crate::input::Link;
 use crate::model::{ObjectKey, Pod};

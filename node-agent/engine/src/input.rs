@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Delta, Protocol};
+pub use crate::model::Stage;
+use crate::model::{Delta, ObjectKey, Protocol};
 use crate::record::{Connection, Record};
 
 /// A point on the monotonic clock, nanoseconds since its own beginning.
@@ -68,26 +69,6 @@ pub enum Input {
     Tick,
     /// The stream ends: what is held is judged as it stands, what is folded is written.
     Ended,
-}
-
-/// Where something of ours was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// The ring buffer was full.
-    Ring,
-    /// The table of attempts was full.
-    Attempts,
-    /// The table of conversations was full.
-    Conversations,
-    /// The table of UDP flows was full.
-    UdpFlows,
-    /// Bytes from the kernel that made no sense.
-    Decode,
-    /// A table of the core was full.
-    Core,
-    /// Records that could not be written.
-    Output,
 }
 
 /// The packets of one 5-tuple, oriented: its source opened it.
@@ -301,6 +282,13 @@ pub enum Output {
     Epoch(u32),
     /// The addresses of this node's pods changed: all of them, with the interface that leads there.
     PodAddresses(Vec<(IpAddr, Option<u32>)>),
+    /// Several live pods claim one address: nothing is claimed of it.
+    SharedAddress {
+        /// The address.
+        ip: IpAddr,
+        /// Who claims it.
+        pods: Vec<ObjectKey>,
+    },
     /// A claim waits for a fresh reading of the cluster: deliver what changed, then [`Input::Confirmed`].
     Confirm,
 }

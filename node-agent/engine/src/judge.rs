@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::Moment;
-use crate::assessment::{Assessed, Local, assess, direction, is_local, keep};
+use crate::assessment::{Assessed, Local, assess, direction, keep};
 use crate::cluster::Cluster;
-use crate::core::{Options, drop_follows_until};
 use crate::ends::Ends;
 use crate::input::Link;
 use crate::model::Protocol;
+use crate::options::Options;
 use crate::outcome::Ending;
 use crate::record::{
     Assessment, Cause, Connection, Endpoint, Outcome, OutcomeKind, PolicyState, Reporter,
@@ -22,6 +22,10 @@ use crate::waiting::{For, Held};
 /// A UDP tuple that is first seen so soon after its interface was may have been there before: conntrack's
 /// timeout of an unanswered one is 30 s, and packets of an answered one come within 120 s only if it is alive.
 const UDP_UNSURE_NS: u64 = 40_000_000_000;
+
+/// How long the drop behind a rejection may take to be told: both are written within one system call of the
+/// kernel, and read within one drain of the ring buffer, every 50 ms.
+const DROP_FOLLOWS_NS: u64 = 100_000_000;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -58,8 +62,8 @@ impl Judge<'_> {
     /// Judges an ending, unless it has to wait.
     pub(crate) fn judge(&self, now: Moment, held: &Held) -> Judgement {
         let ending = &held.ending;
-        let follows = drop_follows_until(ending);
-        if ending.outcome == OutcomeKind::Rejected && ending.drop.is_none() && now < follows {
+        let follows = ending.at.plus(DROP_FOLLOWS_NS);
+        if ending.drop_may_follow && ending.drop.is_none() && now < follows {
             return Judgement::Wait {
                 until: follows,
                 waits_for: For::Drop,
@@ -192,9 +196,13 @@ impl Judge<'_> {
         let flow = ending.flow;
         let local = Local {
             source: ending.attempt.source_link.is_some()
-                || is_local(ends.source_pod(self.cluster), &self.options.node),
+                || ends
+                    .source_pod(self.cluster)
+                    .is_some_and(|pod| pod.is_local_to(&self.options.node)),
             destination: ending.attempt.destination_link.is_some()
-                || is_local(ends.destination_pod(self.cluster), &self.options.node),
+                || ends
+                    .destination_pod(self.cluster)
+                    .is_some_and(|pod| pod.is_local_to(&self.options.node)),
         };
         let direction = direction(&verdict);
         keep(&mut verdict, assessment, ending, local);

@@ -86,6 +86,14 @@ pub struct Pod {
     pub workload: Workload,
 }
 
+impl Pod {
+    /// Whether it is one of that node's, with a network of its own.
+    #[must_use]
+    pub fn is_local_to(&self, node: &str) -> bool {
+        &*self.node == node && !self.host_network
+    }
+}
+
 /// A namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
@@ -314,4 +322,24 @@ pub enum Delta {
     Policy(Policy),
     /// A policy is gone.
     PolicyGone(PolicyKey),
+}
+
+/// Where something of ours was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The ring buffer was full.
+    Ring,
+    /// The table of attempts was full.
+    Attempts,
+    /// The table of conversations was full.
+    Conversations,
+    /// The table of UDP flows was full.
+    UdpFlows,
+    /// Bytes from the kernel that made no sense.
+    Decode,
+    /// A table of the core was full.
+    Core,
+    /// Records that could not be written.
+    Output,
 }

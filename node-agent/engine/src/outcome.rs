@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::Moment;
-use crate::assessment::is_local;
 use crate::cluster::Cluster;
 use crate::identity::Identity;
 use crate::input::{
@@ -28,6 +27,8 @@ pub(crate) struct Ending {
     pub(crate) cause: Option<Cause>,
     /// Conntrack says who opened it.
     pub(crate) oriented: bool,
+    /// A drop of this attempt may be told a moment later: a rejection is sent before its packet is freed.
+    pub(crate) drop_may_follow: bool,
     /// What stands in place of every claim, whatever policy says.
     pub(crate) doubt: Option<UnknownBecause>,
     /// What stands in place of a claim when policy denies it.
@@ -87,6 +88,7 @@ impl Surroundings<'_> {
         if ending.was_stopped() {
             return Said::ClientSaw(ClientSaw::Reset);
         }
+        ending.drop_may_follow = true;
         if self.owner_is_here(ending.flow.destination, ending.attempt.first) {
             return Said::end(
                 ending,
@@ -115,6 +117,7 @@ impl Surroundings<'_> {
         if saw == ClientSaw::Unreachable {
             return Said::Nothing;
         }
+        ending.drop_may_follow = true;
         ending.evidence.push(Evidence::IcmpAtSource);
         if self.is_node(icmp.from, ending.at) {
             return Said::end(ending, OutcomeKind::Rejected, saw, Evidence::IcmpFromNode);
@@ -235,7 +238,10 @@ impl Surroundings<'_> {
             .values()
             .any(|link| link.addresses.contains(&address))
             || match self.cluster.lookup(address, at) {
-                Identity::Pod(key) => is_local(self.cluster.pod(&key), self.node),
+                Identity::Pod(key) => self
+                    .cluster
+                    .pod(&key)
+                    .is_some_and(|pod| pod.is_local_to(self.node)),
                 Identity::Node(_)
                 | Identity::Service(_)
                 | Identity::World
@@ -302,6 +308,7 @@ impl Ending {
             evidence,
             cause: None,
             oriented: false,
+            drop_may_follow: false,
             doubt: None,
             doubt_if_denied: None,
         }

@@ -325,7 +325,7 @@ pub struct PolicyState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lost {
     /// Where.
-    pub stage: crate::input::Stage,
+    pub stage: crate::model::Stage,
     /// How many since the last such record.
     pub count: u64,
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::cluster::{Cluster, PodState};
-use crate::evaluate::Profile;
+use crate::connection::Profile;
 use crate::model::{Namespace, Peer, Peers, Policy, Ports, Protocol, Rule};
 use crate::record::Direction;
 use crate::verdict::{Missed, PolicyRef, UnknownBecause};

@@ -1,14 +1,14 @@
 //! What the cluster says depends on what there is, not on the order or the way in which it came about.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use node_agent_engine::evaluate::{Connection, Profile};
 use node_agent_engine::k8s::{Decode, decode};
 use node_agent_engine::model::{Delta, ObjectKey, PolicyKey, Protocol};
 use node_agent_engine::{Change, Cluster, Moment, Verdict};
+use node_agent_engine::{Connection, Profile};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};

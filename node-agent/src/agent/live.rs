@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
-use node_agent_engine::core::Core;
 use node_agent_engine::ClockBase;
+use node_agent_engine::core::Core;
 use node_agent_engine::{Input, Moment, k8s};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;

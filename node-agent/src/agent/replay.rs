@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use node_agent_engine::core::{self, Core};
+use node_agent_engine::{Core, Options};
 
 use super::{Line, lines};
 use crate::recording::{Header, Replay};
@@ -13,7 +13,7 @@ use crate::settings::Settings;
 
 /// Judges a recording with the options it was made with, as fast as it can be read.
 pub(super) fn run(settings: &Settings, file: &Path) -> Result<()> {
-    let (header, replay): (Header<core::Options>, Replay) = Replay::open(file)?;
+    let (header, replay): (Header<Options>, Replay) = Replay::open(file)?;
     let report = Report::new(lines(settings, Patience::Wait)?, Arc::new(Metrics::new()));
     let mut line = Line::new(Core::new(header.options), report, None);
     for frame in replay {

@@ -79,7 +79,10 @@ impl Lines {
         Self::to(file, patience)
     }
 
-    pub(super) fn to<W: Write + Send + 'static>(writer: W, patience: Patience) -> Result<Self, Error> {
+    pub(super) fn to<W: Write + Send + 'static>(
+        writer: W,
+        patience: Patience,
+    ) -> Result<Self, Error> {
         let (to_writer, batches) = mpsc::sync_channel(BATCHES);
         let (done, finished) = mpsc::sync_channel(1);
         let shared = Arc::new(Shared::default());

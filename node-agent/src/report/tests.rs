@@ -1,4 +1,5 @@
-//! Samples of everything that can be told. Long because the samples stand beside what is asked of them.
+// Over 400 lines: the samples stand beside what is asked of them.
+//! Samples of everything that can be told.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};

@@ -1,17 +1,17 @@
 //! Every case whose policies are all of networking.k8s.io/v1: no wrong verdict where the specification is
 //! certain. What the engine calls unknown there is wrong too.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use conformance::{Case, Expected, Probe};
-use node_agent_engine::evaluate::{Connection, Party, Profile};
 use node_agent_engine::k8s::{Decode, Validation, decode};
 use node_agent_engine::model::ObjectKey;
 use node_agent_engine::verdict::Decision;
 use node_agent_engine::{Cluster, Moment};
+use node_agent_engine::{Connection, Party, Profile};
 use serde_json::{Value, json};
 
 const SUITES: [&str; 5] = [

@@ -1,14 +1,14 @@
 //! The clusters of the shared scenarios: every expected connection, with the directions that deny it.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::Path;
 
-use node_agent_engine::evaluate::{Connection, Party, Profile};
 use node_agent_engine::k8s::{Decode, decode, items};
 use node_agent_engine::model::{ObjectKey, Protocol};
 use node_agent_engine::verdict::{Decision, Verdict};
 use node_agent_engine::{Cluster, Moment};
+use node_agent_engine::{Connection, Party, Profile};
 use serde_json::Value;
 
 const NOW: Moment = Moment(1);

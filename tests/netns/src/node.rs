@@ -289,7 +289,7 @@ fn routes(pods: &[Pod]) -> anyhow::Result<String> {
         writeln!(lines, "link set {link} up")?;
         writeln!(lines, "addr add fe80::1/64 dev {link} nodad")?;
         for address in &spec.addresses {
-            writeln!(lines, "route add {} dev {link}", host(*address))?;
+            writeln!(lines, "route replace {} dev {link}", host(*address))?;
         }
     }
     Ok(lines)

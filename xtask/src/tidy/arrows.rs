@@ -28,7 +28,6 @@ const ARROWS: [(&str, Allowed); 5] = [
             "kube",
             "k8s",
             "tracing",
-            "jiff",
             "chrono",
             "time",
             "prometheus",

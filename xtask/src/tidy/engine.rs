@@ -5,7 +5,7 @@ use super::{Place, Tree};
 
 const ENGINE: &str = "node-agent/engine/src/";
 /// Crates that do things or know the time.
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 8] = [
     "tokio",
     "kube",
     "k8s_openapi",
@@ -13,7 +13,6 @@ const CRATES: [&str; 9] = [
     "tracing",
     "log",
     "chrono",
-    "jiff",
     "prometheus_client",
 ];
 /// Modules of the standard library that do things.
@@ -27,6 +26,8 @@ const TYPES: [&str; 6] = [
     "UdpSocket",
     "UnixStream",
 ];
+/// Types that can be printed but not asked for the time.
+const CLOCKS: [&str; 2] = ["Timestamp", "Zoned"];
 /// Macros that print.
 const MACROS: [&str; 5] = ["print", "println", "eprint", "eprintln", "dbg"];
 
@@ -78,11 +79,12 @@ fn effect(path: &Named<'_>) -> Option<String> {
             .get(1)
             .is_some_and(|module| MODULES.contains(module));
     let is_type = segments.iter().any(|segment| TYPES.contains(segment));
+    let is_clock = matches!(segments.as_slice(), [.., clock, "now"] if CLOCKS.contains(clock));
     let is_print = path.is_macro && segments.last().is_some_and(|name| MACROS.contains(name));
     if is_print {
         return Some(format!("{}!", segments.join("::")));
     }
-    (is_crate || is_module || is_type).then(|| segments.join("::"))
+    (is_crate || is_module || is_type || is_clock).then(|| segments.join("::"))
 }
 
 #[cfg(test)]
@@ -106,6 +108,7 @@ mod tests {
             ("fn f() { std::fs::read(p); }", "std::fs::read"),
             ("use std::{env, fmt};", "std::env"),
             ("use std::net::{IpAddr, UdpSocket};", "std::net::UdpSocket"),
+            ("fn f() { Timestamp::now() }", "Timestamp::now"),
             ("fn f() { println!(\"x\") }", "println!"),
             ("#[tracing::instrument] fn f() {}", "tracing::instrument"),
             ("fn f() { aya::maps::f() }", "aya::maps::f"),

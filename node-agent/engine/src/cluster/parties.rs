@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Cluster;
-use crate::evaluate::{Connection, Party, PartyKind};
+use crate::connection::{Connection, Party, PartyKind};
 use crate::identity::Identity;
 use crate::input::Moment;
 use crate::model::ObjectKey;

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{Fit, Notes, Question, Who};
 use crate::cluster::PodState;
-use crate::evaluate::Profile;
+use crate::connection::Profile;
 use crate::model::{Labels, NamespaceMatch, Policy, Selector};
 use crate::verdict::{Missed, MissedWhat, UnknownBecause};
 

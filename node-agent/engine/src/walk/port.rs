@@ -1,7 +1,7 @@
 //! Whether a port of a rule is the connection's.
 
 use super::{Fit, Notes, Question, Who};
-use crate::evaluate::Profile;
+use crate::connection::Profile;
 use crate::model::{NamedPort, PortMatch, PortSpec, Protocol};
 use crate::verdict::{Missed, MissedWhat, UnknownBecause};
 

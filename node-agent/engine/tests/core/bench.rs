@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use node_agent_engine::input::{
-    AttemptState, Counted, Drop, DropClass, Event, EventKind, Flow, IcmpError, Link, Rejected, Swept,
+    AttemptState, Counted, Drop, DropClass, Event, EventKind, Flow, IcmpError, Link, Rejected,
+    Swept,
 };
 use node_agent_engine::k8s::{self, Decode};
 use node_agent_engine::model::Protocol;
@@ -123,7 +124,7 @@ impl Bench {
                 }
                 Output::Counted { count, .. } => self.counted += count,
                 Output::Confirm => self.confirms += 1,
-                Output::Epoch(_) | Output::PodAddresses(_) => {}
+                Output::Epoch(_) | Output::PodAddresses(_) | Output::SharedAddress { .. } => {}
             }
         }
     }
@@ -162,7 +163,10 @@ pub(crate) struct Seen {
 }
 
 fn link_of(ip: &str) -> Option<u32> {
-    [WEB, JOB, DB].iter().position(|known| *known == ip).map(|index| index as u32 + 1)
+    [WEB, JOB, DB]
+        .iter()
+        .position(|known| *known == ip)
+        .map(|index| index as u32 + 1)
 }
 
 impl Seen {
@@ -174,7 +178,12 @@ impl Seen {
             destination_port: 5432,
             protocol: Protocol::Tcp,
         };
-        let attempt = AttemptState { first: now, epoch: 1, source_link: link_of(from), ..AttemptState::default() };
+        let attempt = AttemptState {
+            first: now,
+            epoch: 1,
+            source_link: link_of(from),
+            ..AttemptState::default()
+        };
         Self { flow, attempt }
     }
 
@@ -191,12 +200,19 @@ impl Seen {
     }
 
     pub(crate) fn rejected(mut self, icmp_type: u8, icmp_code: u8) -> Self {
-        self.attempt.rejected = Some(Rejected::Icmp { icmp_type, icmp_code });
+        self.attempt.rejected = Some(Rejected::Icmp {
+            icmp_type,
+            icmp_code,
+        });
         self
     }
 
     pub(crate) fn event(&self, at: Moment, kind: EventKind, total: u64) -> Input {
-        let drop = self.attempt.drop.clone().filter(|_| kind == EventKind::Dropped);
+        let drop = self
+            .attempt
+            .drop
+            .clone()
+            .filter(|_| kind == EventKind::Dropped);
         Input::Event(Box::new(Event {
             at,
             kind,
@@ -212,14 +228,23 @@ impl Seen {
     }
 
     pub(crate) fn icmp(&self, at: Moment, from: &str, icmp_type: u8, icmp_code: u8) -> Input {
-        let Input::Event(mut event) = self.event(at, EventKind::Unreachable, 1) else { unreachable!() };
+        let Input::Event(mut event) = self.event(at, EventKind::Unreachable, 1) else {
+            unreachable!()
+        };
         let from: IpAddr = from.parse().unwrap();
-        event.icmp = Some(IcmpError { from, icmp_type, icmp_code });
+        event.icmp = Some(IcmpError {
+            from,
+            icmp_type,
+            icmp_code,
+        });
         Input::Event(event)
     }
 
     pub(crate) fn swept(&self) -> Input {
-        Input::Swept(Box::new(Swept { flow: self.flow, attempt: self.attempt.clone() }))
+        Input::Swept(Box::new(Swept {
+            flow: self.flow,
+            attempt: self.attempt.clone(),
+        }))
     }
 
     pub(crate) fn total(&self, kind: EventKind, total: u64, last: Moment) -> Input {
@@ -236,5 +261,11 @@ impl Seen {
 }
 
 pub(crate) fn drop(class: DropClass, in_pod: bool) -> Drop {
-    Drop { reason: "NETFILTER_DROP".into(), location: "nft_do_chain".into(), class, netns: 1, in_pod }
+    Drop {
+        reason: "NETFILTER_DROP".into(),
+        location: "nft_do_chain".into(),
+        class,
+        netns: 1,
+        in_pod,
+    }
 }

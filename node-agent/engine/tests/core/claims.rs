@@ -53,7 +53,10 @@ fn unenforced_is_in_flux_when_the_policy_is_young() {
     answered(&mut bench);
     bench.pass(10 * S);
     let found = bench.only();
-    assert_eq!((found.assessment, found.unknown_because), (Unknown, Some(UnknownBecause::InFlux)));
+    assert_eq!(
+        (found.assessment, found.unknown_because),
+        (Unknown, Some(UnknownBecause::InFlux))
+    );
 }
 
 #[test]
@@ -84,12 +87,18 @@ fn an_absence_in_a_window_with_a_loss_proves_nothing() {
     let mut bench = Bench::settled();
     let seen = bench.attempt(WEB, WORLD);
     bench.pass(S);
-    bench.give(Input::Lost { stage: Stage::Ring, total: 7 });
+    bench.give(Input::Lost {
+        stage: Stage::Ring,
+        total: 7,
+    });
     bench.pass(2 * S);
     bench.give(seen.swept());
     bench.pass(S);
     let found = bench.only();
-    assert_eq!((found.unknown_because, found.lost), (Some(UnknownBecause::Lost), 7));
+    assert_eq!(
+        (found.unknown_because, found.lost),
+        (Some(UnknownBecause::Lost), 7)
+    );
 }
 
 #[test]
@@ -99,7 +108,10 @@ fn a_source_that_is_not_the_interfaces_pod_is_no_evidence() {
     seen.attempt.source_link = Some(1);
     bench.give(seen.event(bench.now, EventKind::Answered, 1));
     bench.pass(10 * S);
-    assert_eq!(bench.only().unknown_because, Some(UnknownBecause::SourceMismatch));
+    assert_eq!(
+        bench.only().unknown_because,
+        Some(UnknownBecause::SourceMismatch)
+    );
 }
 
 #[test]

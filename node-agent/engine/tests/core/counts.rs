@@ -6,7 +6,11 @@ use node_agent_engine::input::{DropClass, EventKind};
 use super::bench::{Bench, DB, JOB, S, WEB};
 
 fn sum(bench: &Bench) -> u64 {
-    bench.written.iter().map(|connection| connection.count).sum()
+    bench
+        .written
+        .iter()
+        .map(|connection| connection.count)
+        .sum()
 }
 
 #[test]
@@ -21,7 +25,14 @@ fn totals_count_as_their_exemplar() {
     bench.give(seen.event(bench.now, EventKind::Answered, 1000));
     bench.give(Input::Ended);
     assert_eq!((sum(&bench), bench.counted), (1000, 1000));
-    assert_eq!(bench.written.iter().map(|written| written.count).collect::<Vec<_>>(), [1, 249, 750]);
+    assert_eq!(
+        bench
+            .written
+            .iter()
+            .map(|written| written.count)
+            .collect::<Vec<_>>(),
+        [1, 249, 750]
+    );
 }
 
 #[test]
@@ -45,7 +56,12 @@ fn repeats_back_off() {
         bench.give(seen.total(EventKind::Dropped, total, bench.now));
     }
     // At once, after 10 s, after a minute more; the next is due after ten.
-    assert_eq!(bench.written.len(), 3, "{:?}", bench.written.iter().map(|w| w.count).collect::<Vec<_>>());
+    assert_eq!(
+        bench.written.len(),
+        3,
+        "{:?}",
+        bench.written.iter().map(|w| w.count).collect::<Vec<_>>()
+    );
     bench.give(Input::Ended);
     assert_eq!(sum(&bench), 200);
 }
@@ -67,7 +83,11 @@ fn a_counter_that_began_anew_is_not_counted_twice() {
 fn rejections_count_once() {
     let mut bench = Bench::settled();
     let seen = bench.attempt(JOB, DB);
-    bench.give(seen.clone().rejected(3, 3).icmp(bench.now, super::bench::NODE, 3, 3));
+    bench.give(
+        seen.clone()
+            .rejected(3, 3)
+            .icmp(bench.now, super::bench::NODE, 3, 3),
+    );
     let both = seen.rejected(3, 3).dropped(DropClass::Netfilter, false);
     bench.give(both.event(bench.now, EventKind::Dropped, 1));
     bench.give(both.total(EventKind::Unreachable, 30, bench.now));

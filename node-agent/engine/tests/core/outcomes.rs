@@ -2,7 +2,7 @@
 
 use node_agent_engine::input::{DropClass, EventKind, Input};
 use node_agent_engine::record::Assessment::{
-    self, Allowed, Blocked, Refused, Unanswered, UnexpectedDrop, Unenforced, Unknown,
+    self, Allowed, Blocked, Refused, Unanswered, Unenforced, UnexpectedDrop, Unknown,
 };
 use node_agent_engine::record::OutcomeKind::{self, Answered, Delivered, Dropped, Rejected};
 use node_agent_engine::verdict::UnknownBecause::{self, FarSide, LeftNode, NotSeenStopped};
@@ -16,7 +16,10 @@ fn event(kind: EventKind) -> impl Fn(&mut Bench, Seen) -> Vec<Input> {
 }
 
 fn drop(bench: &Bench, seen: Seen, class: DropClass, in_pod: bool) -> Vec<Input> {
-    vec![seen.dropped(class, in_pod).event(bench.now, EventKind::Dropped, 1)]
+    vec![
+        seen.dropped(class, in_pod)
+            .event(bench.now, EventKind::Dropped, 1),
+    ]
 }
 
 /// What was seen, then for `web` (allowed to the database) and `job` (denied): assessment, outcome.
@@ -34,19 +37,97 @@ fn each_outcome_meets_each_verdict() {
     let prohibited_by_node: Tell = |bench, seen| vec![seen.icmp(bench.now, OTHER_NODE, 3, 13)];
     type Claim = (Assessment, OutcomeKind, Option<UnknownBecause>);
     let rows: [(&str, Tell, &str, Claim, Claim); 13] = [
-        ("answered", answered, DB, (Allowed, Answered, None), (Unenforced, Answered, None)),
-        ("refused", refused, DB, (Refused, OutcomeKind::Refused, None), (Unenforced, OutcomeKind::Refused, None)),
-        ("reset on the way", reset, DB, (UnexpectedDrop, Rejected, None), (Blocked, Rejected, None)),
-        ("reset from afar", reset, AWAY, (Refused, OutcomeKind::Refused, None), (Unknown, OutcomeKind::Refused, Some(FarSide))),
-        ("netfilter", netfilter, DB, (UnexpectedDrop, Dropped, None), (Blocked, Dropped, None)),
-        ("own firewall", own_firewall, DB, (UnexpectedDrop, Dropped, None), (Blocked, Dropped, None)),
-        ("rp_filter", rp_filter, DB, (UnexpectedDrop, Dropped, None), (Unknown, Dropped, Some(NotSeenStopped))),
-        ("silent", silent, DB, (Unanswered, OutcomeKind::Unanswered, None), (Unknown, OutcomeKind::Unanswered, Some(NotSeenStopped))),
-        ("silent, other node", silent, AWAY, (Unanswered, OutcomeKind::Unanswered, None), (Unknown, OutcomeKind::Unanswered, Some(LeftNode))),
-        ("delivered", delivered, DB, (Allowed, Delivered, None), (Unenforced, Delivered, None)),
-        ("listen queue full", queue_full, DB, (Allowed, Delivered, None), (Unenforced, Delivered, None)),
-        ("prohibited by a node", prohibited_by_node, AWAY, (UnexpectedDrop, Rejected, None), (Blocked, Rejected, None)),
-        ("answered from afar", answered, AWAY, (Allowed, Answered, None), (Unenforced, Answered, None)),
+        (
+            "answered",
+            answered,
+            DB,
+            (Allowed, Answered, None),
+            (Unenforced, Answered, None),
+        ),
+        (
+            "refused",
+            refused,
+            DB,
+            (Refused, OutcomeKind::Refused, None),
+            (Unenforced, OutcomeKind::Refused, None),
+        ),
+        (
+            "reset on the way",
+            reset,
+            DB,
+            (UnexpectedDrop, Rejected, None),
+            (Blocked, Rejected, None),
+        ),
+        (
+            "reset from afar",
+            reset,
+            AWAY,
+            (Refused, OutcomeKind::Refused, None),
+            (Unknown, OutcomeKind::Refused, Some(FarSide)),
+        ),
+        (
+            "netfilter",
+            netfilter,
+            DB,
+            (UnexpectedDrop, Dropped, None),
+            (Blocked, Dropped, None),
+        ),
+        (
+            "own firewall",
+            own_firewall,
+            DB,
+            (UnexpectedDrop, Dropped, None),
+            (Blocked, Dropped, None),
+        ),
+        (
+            "rp_filter",
+            rp_filter,
+            DB,
+            (UnexpectedDrop, Dropped, None),
+            (Unknown, Dropped, Some(NotSeenStopped)),
+        ),
+        (
+            "silent",
+            silent,
+            DB,
+            (Unanswered, OutcomeKind::Unanswered, None),
+            (Unknown, OutcomeKind::Unanswered, Some(NotSeenStopped)),
+        ),
+        (
+            "silent, other node",
+            silent,
+            AWAY,
+            (Unanswered, OutcomeKind::Unanswered, None),
+            (Unknown, OutcomeKind::Unanswered, Some(LeftNode)),
+        ),
+        (
+            "delivered",
+            delivered,
+            DB,
+            (Allowed, Delivered, None),
+            (Unenforced, Delivered, None),
+        ),
+        (
+            "listen queue full",
+            queue_full,
+            DB,
+            (Allowed, Delivered, None),
+            (Unenforced, Delivered, None),
+        ),
+        (
+            "prohibited by a node",
+            prohibited_by_node,
+            AWAY,
+            (UnexpectedDrop, Rejected, None),
+            (Blocked, Rejected, None),
+        ),
+        (
+            "answered from afar",
+            answered,
+            AWAY,
+            (Allowed, Answered, None),
+            (Unenforced, Answered, None),
+        ),
     ];
     for (name, tell, to, allowed, denied) in rows {
         for (from, expected) in [(WEB, allowed), (JOB, denied)] {
@@ -57,7 +138,15 @@ fn each_outcome_meets_each_verdict() {
             }
             bench.pass(10 * S);
             let found = bench.only();
-            assert_eq!((found.assessment, found.outcome.outcome, found.unknown_because), expected, "{name} from {from}");
+            assert_eq!(
+                (
+                    found.assessment,
+                    found.outcome.outcome,
+                    found.unknown_because
+                ),
+                expected,
+                "{name} from {from}"
+            );
             assert_eq!(bench.counted, 1, "{name} from {from}");
         }
     }
@@ -87,7 +176,10 @@ fn a_rejection_and_its_drop_are_one() {
     bench.give(both.event(bench.now, EventKind::Dropped, 1));
     bench.pass(10 * S);
     let found = bench.only();
-    assert_eq!((found.assessment, found.outcome.outcome), (Blocked, Rejected));
+    assert_eq!(
+        (found.assessment, found.outcome.outcome),
+        (Blocked, Rejected)
+    );
     assert_eq!(found.outcome.drop_reason.as_deref(), Some("NETFILTER_DROP"));
     assert_eq!(bench.counted, 1);
 }
@@ -116,7 +208,11 @@ fn dropped_and_then_answered_is_allowed() {
 
 #[test]
 fn delivery_is_not_claimed_beside_a_foreign_program() {
-    for (foreign_program, expected) in [(Some(true), Unanswered), (None, Unanswered), (Some(false), Allowed)] {
+    for (foreign_program, expected) in [
+        (Some(true), Unanswered),
+        (None, Unanswered),
+        (Some(false), Allowed),
+    ] {
         let mut bench = Bench::settled();
         let seen = bench.attempt(WEB, DB).arrived();
         bench.give(Input::Link(node_agent_engine::input::Link {

@@ -3,7 +3,7 @@
 //! Not shown here, because the engine is told and does not find out: R39 (it judges what the pod's interface
 //! sees; who translated the source is the observer's knowledge). Of R35, R38, R40 and R41 the engine's part is.
 
-#![allow(
+#![expect(
     clippy::panic,
     clippy::unwrap_used,
     clippy::expect_used,

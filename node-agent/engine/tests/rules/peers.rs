@@ -1,4 +1,4 @@
-use node_agent_engine::evaluate::Profile;
+use node_agent_engine::Profile;
 use serde_json::{Value, json};
 
 use crate::support::*;

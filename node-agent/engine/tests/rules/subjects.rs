@@ -1,4 +1,4 @@
-use node_agent_engine::evaluate::Profile;
+use node_agent_engine::Profile;
 use node_agent_engine::identity::Identity;
 use node_agent_engine::model::Delta;
 use node_agent_engine::verdict::{Reason, UnknownBecause};

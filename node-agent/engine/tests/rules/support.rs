@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use node_agent_engine::evaluate::{Connection, Party, PartyKind, Profile};
 use node_agent_engine::k8s::{Decode, decode};
 use node_agent_engine::model::{ObjectKey, Protocol};
 use node_agent_engine::verdict::{Decision, Verdict};
 use node_agent_engine::{Cluster, Moment};
+use node_agent_engine::{Connection, Party, PartyKind, Profile};
 use serde_json::{Value, json};
 
 pub(crate) const NOW: Moment = Moment(1_000_000_000);
