@@ -2,25 +2,24 @@
 
 use crate::{Attempt, Tuple};
 
-/// What an [`Event`] tells, and what a [`crate::Conversation`] counts.
+/// What an [`Event`] tells, and what a [`crate::Conversation`] counts. A new attempt is none of it: it is counted
+/// by its end, which is one of these or the sweep.
 pub mod kind {
-    /// A new attempt: SYN, or the first UDP packet of a silent tuple.
-    pub const ATTEMPTED: u8 = 1;
     /// The peer's stack replied: SYN-ACK with the right acknowledgement, or UDP back.
-    pub const ANSWERED: u8 = 2;
+    pub const ANSWERED: u8 = 1;
     /// RST or ICMP error that came in from a pod's interface here: the peer itself refused.
-    pub const REFUSED: u8 = 3;
+    pub const REFUSED: u8 = 2;
     /// RST that went out to the source's interface without coming in from a pod here.
-    pub const RESET: u8 = 4;
+    pub const RESET: u8 = 3;
     /// ICMP error that went out to the source's interface.
-    pub const UNREACHABLE: u8 = 5;
+    pub const UNREACHABLE: u8 = 4;
     /// The kernel freed a packet of the attempt with a reason.
-    pub const DROPPED: u8 = 6;
+    pub const DROPPED: u8 = 5;
     /// The client's socket went from SYN_SENT to ESTABLISHED while no hook had seen an answer.
-    pub const ESTABLISHED: u8 = 7;
+    pub const ESTABLISHED: u8 = 6;
     /// A new attempt took the place of one with the same ports before that had an outcome;
     /// `attempt` is the old one's.
-    pub const SUPERSEDED: u8 = 8;
+    pub const SUPERSEDED: u8 = 7;
 }
 
 /// One entry of the ring buffer.

@@ -308,7 +308,7 @@ fn note(key: &Tuple, dropped: &Dropped) -> bool {
     true
 }
 
-/// Starts an attempt with its drop: both count.
+/// Starts an attempt with its drop.
 #[inline(never)]
 fn begin(dropped: &Dropped) {
     let attempt = Attempt {
@@ -326,12 +326,6 @@ fn begin(dropped: &Dropped) {
     if !remember(&dropped.packet.tuple, &attempt) {
         return;
     }
-    let seen = Seen {
-        now: dropped.now,
-        ifindex: 0,
-        kind: kind::ATTEMPTED,
-    };
-    tell(&seen, &dropped.packet.tuple, &attempt, |_| {});
     say(&dropped.packet.tuple, &attempt, dropped);
 }
 

@@ -5,6 +5,7 @@ use node_agent_common::parse::Packet;
 use node_agent_common::{Event, kind, protocol};
 
 use crate::Way;
+use crate::opened::speaks_for_peer;
 use crate::tables::{ATTEMPTS, Seen, forget, settle_udp, tell};
 
 /// An error about the tuple that it quotes: from a pod it is the pod's own refusal, towards one it came from the way.
@@ -25,6 +26,9 @@ pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
             kind: kind::REFUSED,
         };
         if way == Way::FromPod {
+            if !speaks_for_peer(known, tuple, ifindex, way) {
+                return;
+            }
             let attempt = *known;
             if tuple.protocol == protocol::UDP {
                 settle_udp(tuple, &attempt, seen.now, 0);

@@ -31,10 +31,7 @@ pub(crate) fn syn(tuple: &Tuple, sequence: u32, ifindex: u32, way: Way) {
 pub(crate) fn begin(tuple: &Tuple, sequence: u32, ifindex: u32, way: Way) {
     // SAFETY: no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
-    let attempt = new(sequence, ifindex, way, now);
-    if remember(tuple, &attempt) {
-        attempted(tuple, &attempt, ifindex, now);
-    }
+    remember(tuple, &new(sequence, ifindex, way, now));
 }
 
 #[inline(always)]
@@ -47,16 +44,6 @@ fn new(sequence: u32, ifindex: u32, way: Way, now: u64) -> Attempt {
         destination_ifindex: if way == Way::ToPod { ifindex } else { 0 },
         ..Attempt::default()
     }
-}
-
-#[inline(always)]
-fn attempted(tuple: &Tuple, attempt: &Attempt, ifindex: u32, now: u64) {
-    let seen = Seen {
-        now,
-        ifindex,
-        kind: kind::ATTEMPTED,
-    };
-    tell(&seen, tuple, attempt, |_| {});
 }
 
 /// Notes a further sighting, or a retransmission where it was sighted first.
@@ -106,17 +93,37 @@ fn supersede(tuple: &Tuple, known: *mut Attempt, sequence: u32, ifindex: u32, wa
         kind: kind::SUPERSEDED,
     };
     tell(&seen, tuple, &old, |_| {});
-    attempted(tuple, &attempt, ifindex, now);
 }
 
 /// A SYN-ACK: the peer's stack replied, when it acknowledges this very attempt.
 #[inline(never)]
-pub(crate) fn answer(tuple: &Tuple, acknowledgement: u32, ifindex: u32) {
+pub(crate) fn answer(tuple: &Tuple, acknowledgement: u32, ifindex: u32, way: Way) {
     let tuple = tuple.reversed();
-    let Some(attempt) = acknowledged(&tuple, acknowledgement) else {
+    let Some(known) = acknowledged(&tuple, acknowledgement) else {
         return;
     };
-    end(&tuple, attempt, ifindex, kind::ANSWERED);
+    // SAFETY: a value of the map.
+    if unsafe { speaks_for_peer(known, &tuple, ifindex, way) } {
+        end(&tuple, known, ifindex, kind::ANSWERED);
+    }
+}
+
+/// Tells whether what comes back can come from the peer itself: any pod can write the peer's address into a packet,
+/// but only the peer's own interface lets it in, and that sees it first.
+///
+/// # Safety
+///
+/// `known` must point to a value of [`ATTEMPTS`], the one under `tuple`.
+#[inline(always)]
+pub(crate) unsafe fn speaks_for_peer(
+    known: *const Attempt,
+    tuple: &Tuple,
+    ifindex: u32,
+    way: Way,
+) -> bool {
+    // SAFETY: the caller's.
+    let from_itself = way == Way::FromPod && unsafe { (*known).source_ifindex } == ifindex;
+    !from_itself && leads_to(&tuple.destination, ifindex)
 }
 
 /// A RST that acknowledges an attempt: from a pod the peer's own refusal, towards one from somewhere on the way.
@@ -128,11 +135,14 @@ pub(crate) fn reset(tuple: &Tuple, acknowledgement: u32, ifindex: u32, way: Way)
     let Some(known) = acknowledged(&tuple, acknowledgement) else {
         return;
     };
-    if way == Way::FromPod {
-        return end(&tuple, known, ifindex, kind::REFUSED);
-    }
     // SAFETY: a value of the map.
     unsafe {
+        if way == Way::FromPod {
+            if speaks_for_peer(known, &tuple, ifindex, way) {
+                end(&tuple, known, ifindex, kind::REFUSED);
+            }
+            return;
+        }
         if (*known).rejected != 0 {
             return;
         }

@@ -230,7 +230,9 @@ fn look(skb: *mut __sk_buff, way: Way) {
         Content::Tcp if flags & (SYN | ACK) == SYN => {
             opened::syn(tuple, packet.sequence, ifindex, way);
         }
-        Content::Tcp if flags & SYN != 0 => opened::answer(tuple, packet.acknowledgement, ifindex),
+        Content::Tcp if flags & SYN != 0 => {
+            opened::answer(tuple, packet.acknowledgement, ifindex, way);
+        }
         Content::Tcp => {}
         // Not from within `seen`: their stacks would add up.
         Content::Udp => {

@@ -38,7 +38,12 @@ pub(crate) fn seen(tuple: &Tuple, ifindex: u32, way: Way) -> Part {
     }
     if let Some(known) = ATTEMPTS.get_ptr_mut(&reply_to) {
         // SAFETY: a value of the map, copied before it is given back.
-        let attempt = unsafe { *known };
+        let attempt = unsafe {
+            if !opened::speaks_for_peer(known, &reply_to, ifindex, way) {
+                return Part::Further;
+            }
+            *known
+        };
         settle_udp(&reply_to, &attempt, now, 1);
         if forget(&reply_to) {
             let seen = Seen {

@@ -191,7 +191,9 @@ impl Core {
 
     fn note_local(&mut self, delta: &Delta) {
         match delta {
-            Delta::Pod(pod) if pod.is_local_to(&self.options.node) && !pod.finished => {
+            Delta::Pod(pod)
+                if pod.is_local_to(&self.options.node) && !pod.finished && !pod.host_network =>
+            {
                 self.local.insert(pod.key.clone(), pod.ips.clone());
             }
             Delta::Pod(Pod { key, .. }) | Delta::PodGone(key) => {

@@ -1,6 +1,6 @@
 //! Attributes the kernel's running totals to what their exemplars turned out to be.
 //!
-//! The kernel says the first attempt of a conversation in an epoch and counts the others; all it counts up to
+//! The kernel says the first of an outcome of a conversation in an epoch and counts the others; all it counts up to
 //! the next event is what the last event was.
 
 use std::collections::BTreeMap;

@@ -115,8 +115,6 @@ pub struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
-    /// A new attempt.
-    Attempted,
     /// The peer's stack replied.
     Answered,
     /// The peer itself refused: RST or ICMP error from a pod's interface on this node.

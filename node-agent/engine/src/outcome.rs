@@ -60,15 +60,14 @@ impl Surroundings<'_> {
     pub(crate) fn read(&self, event: &Event) -> Said {
         let ending = Ending::of(event);
         match event.kind {
-            EventKind::Attempted => Said::Nothing,
-            EventKind::Answered => ending.answered(event),
+            EventKind::Answered => self.from_peer(ending, event).answered(event),
             EventKind::Established => Said::end(
                 ending,
                 OutcomeKind::Answered,
                 ClientSaw::Answer,
                 Evidence::SocketEstablished,
             ),
-            EventKind::Refused => ending.refused(event.icmp),
+            EventKind::Refused => self.from_peer(ending, event).refused(event.icmp),
             EventKind::Reset => self.reset(ending),
             EventKind::Unreachable => self.unreachable(ending, event.icmp),
             EventKind::Dropped => match &event.drop {
@@ -82,6 +81,20 @@ impl Surroundings<'_> {
     /// Reads an attempt that passed its deadline.
     pub(crate) fn read_swept(&self, swept: &Swept, now: Moment) -> Said {
         self.silent(Ending::new(swept.flow, swept.attempt.clone(), now), true)
+    }
+
+    /// What another pod's interface let in, the peer did not say.
+    fn from_peer(&self, mut ending: Ending, event: &Event) -> Ending {
+        let other = event
+            .link
+            .filter(|_| event.link != ending.attempt.source_link);
+        let behind = other
+            .and_then(|index| self.links.get(&index))
+            .map_or(&[][..], |link| &link.addresses);
+        if !behind.is_empty() && !behind.contains(&ending.flow.destination) {
+            ending.doubt = Some(UnknownBecause::SourceMismatch);
+        }
+        ending
     }
 
     fn reset(&self, mut ending: Ending) -> Said {

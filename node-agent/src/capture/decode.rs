@@ -31,8 +31,7 @@ impl Decoder {
         let is_icmp = match kind {
             EventKind::Unreachable => true,
             EventKind::Refused => event.icmp_type != 0,
-            EventKind::Attempted
-            | EventKind::Answered
+            EventKind::Answered
             | EventKind::Reset
             | EventKind::Dropped
             | EventKind::Established
@@ -180,7 +179,6 @@ fn protocol_of(number: u8) -> Option<Protocol> {
 
 fn event_kind(number: u8) -> Option<EventKind> {
     match number {
-        kind::ATTEMPTED => Some(EventKind::Attempted),
         kind::ANSWERED => Some(EventKind::Answered),
         kind::REFUSED => Some(EventKind::Refused),
         kind::RESET => Some(EventKind::Reset),

@@ -23,9 +23,6 @@ impl Core {
     }
 
     pub(super) fn event(&mut self, now: Moment, event: &Event, out: &mut Vec<Output>) {
-        if event.kind == EventKind::Attempted {
-            return;
-        }
         let key = CounterKey::of(event);
         let counts = event.total > 0;
         if counts && let Some((to, more)) = self.counters.advance(key, event.total, 1, event.at) {

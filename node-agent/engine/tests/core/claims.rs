@@ -114,6 +114,26 @@ fn a_source_that_is_not_the_interfaces_pod_is_no_evidence() {
     );
 }
 
+/// Another pod of the node can send what looks like the database's answer.
+#[test]
+fn an_answer_from_another_pods_interface_is_no_evidence() {
+    for kind in [EventKind::Answered, EventKind::Refused] {
+        let mut bench = Bench::settled();
+        let seen = bench.attempt(JOB, DB);
+        let Input::Event(mut event) = seen.event(bench.now, kind, 1) else {
+            unreachable!()
+        };
+        event.link = Some(1);
+        bench.give(Input::Event(event));
+        bench.pass(10 * S);
+        assert_eq!(
+            bench.only().unknown_because,
+            Some(UnknownBecause::SourceMismatch),
+            "{kind:?}"
+        );
+    }
+}
+
 #[test]
 fn what_is_held_at_the_end_is_not_claimed() {
     let mut bench = Bench::settled();
