@@ -36,23 +36,30 @@ fn main() -> ExitCode {
     VARIABLES
         .iter()
         .for_each(|name| println!("cargo::rerun-if-env-changed={name}"));
-    match compile() {
+    let build = match prepare() {
+        Ok(build) => build,
+        Err(message) => {
+            // Succeeds, so that this line is all that cargo shows.
+            println!("cargo::error={message}");
+            return ExitCode::SUCCESS;
+        }
+    };
+    match build.run() {
         Ok(object) => {
-            println!(
-                "cargo::rustc-env=NETVERDICT_EBPF_OBJECT={}",
-                object.display()
-            );
+            let object = object.display();
+            println!("cargo::rustc-env=NETVERDICT_EBPF_OBJECT={object}");
             ExitCode::SUCCESS
         }
         Err(message) => {
+            // Fails, so that cargo shows what the compiler said.
             println!("cargo::error={message}");
-            ExitCode::SUCCESS
+            ExitCode::FAILURE
         }
     }
 }
 
-/// Builds the kernel programs and gives the object's path, or one line that says why not.
-fn compile() -> Result<PathBuf, String> {
+/// Finds what the build needs, or gives one line that says what is missing.
+fn prepare() -> Result<KernelBuild, String> {
     let compiler = Compiler::find().ok_or_else(|| {
         format!(
             "a compiler for {} is missing; run `cargo xtask setup`",
@@ -71,13 +78,12 @@ fn compile() -> Result<PathBuf, String> {
             .map(PathBuf::from)
             .ok_or_else(|| format!("cargo did not set {name}"))
     };
-    let build = KernelBuild {
+    Ok(KernelBuild {
         compiler,
         linker,
         workspace: folder("CARGO_MANIFEST_DIR")?.join(".."),
         target_dir: folder("OUT_DIR")?.join("ebpf"),
         with_log: env::var_os("CARGO_FEATURE_KERNEL_LOG").is_some(),
         more_flags: Vec::new(),
-    };
-    build.run()
+    })
 }

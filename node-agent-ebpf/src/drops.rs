@@ -9,6 +9,7 @@ use node_agent_common::maps::{LOCATION_SLOTS, REASONS, drop_class};
 use node_agent_common::parse::{self, ACK, Content, Family, Packet, RST, SYN};
 use node_agent_common::{Attempt, Event, FAMILY_V4, FAMILY_V6, Tuple, kind, protocol};
 
+use crate::diagnose::diagnose;
 use crate::kernel::{self, FreedBytes, copied, field};
 use crate::tables::{
     ATTEMPTS, DROPS, LOCATIONS, REASON_CLASSES, Seen, add_one, add_one_u32, epoch, is_pod,
@@ -58,6 +59,14 @@ pub(crate) fn seen(ctx: &BtfTracePointContext) {
         if !namespace_is_watched(netns) {
             return;
         }
+        diagnose!(
+            ctx,
+            "drop for reason {} at {:x}, class {}, in namespace {}",
+            reason,
+            location,
+            class,
+            netns
+        );
         // Reasons of a subsystem are beyond the table: they share its last slot.
         if let Some(counter) = DROPS.get_ptr_mut(reason.min(REASONS - 1)) {
             add_one(counter);

@@ -9,6 +9,7 @@
 #![feature(asm_experimental_arch)]
 
 mod cache;
+mod diagnose;
 mod drops;
 mod errors;
 mod kernel;

@@ -7,6 +7,7 @@ use node_agent_common::maps::stage;
 use node_agent_common::parse::{self, ACK, Bytes, Content, Family, Packet, RST, SYN, Skipped};
 use node_agent_common::protocol;
 
+use crate::diagnose::diagnose;
 use crate::tables::lose;
 use crate::{Way, cache, errors, opened, udp};
 
@@ -204,7 +205,18 @@ fn read(skb: *mut __sk_buff, packet: &mut Packet) -> bool {
         Err(skipped) => skipped,
     };
     match skipped {
-        Skipped::Unreadable => lose(stage::UNREADABLE),
+        Skipped::Unreadable => {
+            // SAFETY: fields of the context.
+            unsafe {
+                diagnose!(
+                    &TcContext::new(skb),
+                    "unreadable headers of {} bytes at interface {}",
+                    (*skb).len,
+                    (*skb).ifindex
+                );
+            }
+            lose(stage::UNREADABLE);
+        }
         Skipped::NotUnicast => lose(stage::NOT_UNICAST),
         Skipped::Uninteresting => {}
     }

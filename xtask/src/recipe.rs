@@ -89,7 +89,7 @@ impl KernelBuild {
             .status()
             .map_err(|error| format!("cannot start cargo: {error}"))?;
         if !status.success() {
-            return Err("the kernel programs do not compile, see above".to_owned());
+            return Err("the kernel programs do not compile".to_owned());
         }
         Ok(self
             .target_dir

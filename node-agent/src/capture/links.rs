@@ -21,7 +21,6 @@ pub(super) struct Known {
     pub(super) while_running: bool,
     is_pair: bool,
     is_ethernet: bool,
-    is_loopback: bool,
     master: Option<u32>,
     /// The interface that this one runs over: of a tunnel or VLAN.
     lower: Option<u32>,
@@ -37,7 +36,7 @@ pub(super) struct Links {
     defaults: BTreeSet<self::Default>,
     behind: BTreeMap<u32, BTreeSet<IpAddr>>,
     own: BTreeSet<(u32, IpAddr)>,
-    /// Names of further interfaces to watch: `*` stands for any characters.
+    /// Names that are watched, `*` stands for any characters; empty for all.
     globs: Vec<String>,
     listed: bool,
 }
@@ -104,7 +103,6 @@ impl Links {
             while_running: before.map_or(self.listed, |before| before.while_running),
             is_pair: false,
             is_ethernet: link.header.link_layer_type == LinkLayerType::Ether,
-            is_loopback: link.header.link_layer_type == LinkLayerType::Loopback,
             master: None,
             lower: None,
         };
@@ -180,11 +178,10 @@ impl Links {
     pub(super) fn candidates(&self) -> impl Iterator<Item = (u32, &Known)> {
         self.known.iter().filter_map(|(index, known)| {
             let leads_to_pod = known.is_pair && known.peer_netns.is_some();
-            let is_named = || self.globs.iter().any(|glob| matches(glob, &known.name));
-            let is_wanted = known.is_ethernet
-                && !known.is_loopback
-                && (leads_to_pod || is_named())
-                && !self.is_uplink(*index);
+            let is_named =
+                self.globs.is_empty() || self.globs.iter().any(|glob| matches(glob, &known.name));
+            let is_wanted =
+                known.is_ethernet && leads_to_pod && is_named && !self.is_uplink(*index);
             is_wanted.then_some((*index, known))
         })
     }

@@ -8,6 +8,7 @@ mod batch;
 pub mod bench;
 mod btf;
 mod decode;
+mod diagnostics;
 mod links;
 mod namespaces;
 mod netlink;
@@ -44,7 +45,8 @@ const SWEEP_NS: u64 = 1_000_000_000;
 pub struct Options {
     /// Sizes of the tables.
     pub sizes: Sizes,
-    /// Further interfaces to watch, beside those that lead to another namespace; `*` stands for any characters.
+    /// Names of the interfaces to watch, `*` stands for any characters; empty for every one that leads to another
+    /// namespace.
     pub interfaces: Vec<String>,
 }
 
@@ -108,6 +110,7 @@ impl Capture {
         self.watch.poll(&mut self.programs, self::now, sink);
         self.name_namespaces();
         self.drain(sink);
+        self.programs.say_diagnostics();
         if now.since(self.swept) >= SWEEP_NS {
             self.swept = now;
             self.watch.check(sink);

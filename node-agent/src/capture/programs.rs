@@ -11,6 +11,7 @@ use caps::{CapSet, Capability};
 use node_agent_common::{LocationRange, maps};
 
 use super::btf::{self, Types};
+use super::diagnostics::Diagnostics;
 use super::reasons::{LOCATIONS, LOCATIONS_WITHOUT_REASONS, Reasons};
 use super::symbols::Symbols;
 
@@ -39,12 +40,12 @@ pub enum Error {
     /// The kernel's types are not those we know.
     #[error("this kernel's types are unknown")]
     Btf(#[from] btf::Error),
-    /// The kernel refused something that Linux 6.6 has.
-    #[error("this kernel cannot {what}: netverdict needs Linux 6.6 or a backport of it")]
-    OldKernel {
-        /// What it refused.
-        what: &'static str,
-        /// Its answer.
+    /// A program could not be attached to an interface.
+    #[error("cannot attach to `{interface}` with tcx, which Linux has from 6.6")]
+    Attach {
+        /// Its name.
+        interface: String,
+        /// The kernel's answer.
         source: ProgramError,
     },
     /// The object could not be loaded.
@@ -201,6 +202,7 @@ fn offsets(types: &Types) -> Result<Vec<(&'static str, u32)>, Error> {
 /// The loaded programs. Dropping them detaches them all.
 pub(super) struct Programs {
     ebpf: Ebpf,
+    diagnostics: Diagnostics,
 }
 
 /// The places where an interface is watched.
@@ -224,13 +226,16 @@ impl Programs {
         for (name, value) in &kernel.globals {
             loader.override_global(name, value, true);
         }
-        let ebpf = loader
+        let mut ebpf = loader
             .map_max_entries(maps::EVENTS, ring_bytes)
             .map_max_entries(maps::ATTEMPTS, attempts)
             .map_max_entries(maps::CONVERSATIONS, conversations)
             .map_max_entries(maps::UDP_FLOWS, udp_flows)
             .load(OBJECT)?;
-        let mut this = Self { ebpf };
+        let mut this = Self {
+            diagnostics: Diagnostics::open(&mut ebpf),
+            ebpf,
+        };
         this.fill(kernel)?;
         for program in [FROM_POD, TO_POD] {
             let loaded = this.classifier(program)?.load();
@@ -275,6 +280,11 @@ impl Programs {
         Ok(())
     }
 
+    /// Hands on what the kernel programs say of themselves.
+    pub(super) fn say_diagnostics(&mut self) {
+        self.diagnostics.say();
+    }
+
     /// Takes a map out, for its user.
     pub(super) fn take(&mut self, map: &'static str) -> Result<Map, Error> {
         self.ebpf.take_map(map).ok_or(Error::Part(map))
@@ -313,8 +323,8 @@ impl Programs {
         let order = TcAttachOptions::TcxOrder(LinkOrder::first());
         let classifier = self.classifier(program)?;
         let attached = classifier.attach_with_options(interface, direction, order);
-        attached.map_err(|source| Error::OldKernel {
-            what: "attach with tcx",
+        attached.map_err(|source| Error::Attach {
+            interface: interface.to_owned(),
             source,
         })
     }
