@@ -237,6 +237,9 @@ fn quiet(namespace: &Namespace) -> anyhow::Result<()> {
     namespace.sysctl(&[
         ("ipv4/icmp_ratelimit", "0"),
         ("ipv6/icmp/ratelimit", "0"),
+        // What is not in the mask is beyond the limit of all errors together, too. No error has type 127.
+        ("ipv4/icmp_ratemask", "0"),
+        ("ipv6/icmp/ratemask", "127"),
         ("ipv6/conf/all/accept_dad", "0"),
         ("ipv6/conf/default/accept_dad", "0"),
         ("ipv6/conf/default/addr_gen_mode", "1"),
