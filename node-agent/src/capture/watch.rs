@@ -170,6 +170,7 @@ impl Watch {
             addresses: Vec::new(),
             foreign_program: None,
         };
+        tracing::debug!(name = %said.name, "interface is watched");
         let watched = Watched {
             attached,
             said,

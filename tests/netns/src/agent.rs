@@ -63,7 +63,8 @@ impl Setup {
             .args(["--confirm", &settle, "--grace", &settle])
             .args(["--metrics-listen", "127.0.0.1:0", "--cluster"])
             .arg(&self.cluster)
-            .args(&self.flags);
+            .args(&self.flags)
+            .env("RUST_LOG", "info,netverdict::capture=debug");
         command
     }
 }
@@ -75,6 +76,8 @@ pub struct Agent {
     lines: Receiver<String>,
     records: Vec<Record>,
     stderr: Arc<Mutex<String>>,
+    /// The same, line by line, for whoever waits for one.
+    said: Receiver<String>,
 }
 
 /// An agent that has ended.
@@ -108,11 +111,11 @@ impl Agent {
         namespace: &Namespace,
         mut heard: impl FnMut(&str) -> anyhow::Result<()>,
     ) -> anyhow::Result<(Self, String)> {
-        let (agent, said) = Self::spawn(setup, namespace)?;
+        let agent = Self::spawn(setup, namespace)?;
         let end = Instant::now() + READY_LIMIT;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            match said.recv_timeout(left) {
+            match agent.said.recv_timeout(left) {
                 Ok(line) if line == "ready" => {
                     let stderr = agent.stderr();
                     return Ok((agent, stderr));
@@ -130,8 +133,7 @@ impl Agent {
         }
     }
 
-    /// Starts it; gives back what it says on stderr, line by line.
-    fn spawn(setup: &Setup, namespace: &Namespace) -> anyhow::Result<(Self, Receiver<String>)> {
+    fn spawn(setup: &Setup, namespace: &Namespace) -> anyhow::Result<Self> {
         let mut child = setup
             .command(namespace)
             .stdin(Stdio::null())
@@ -150,13 +152,13 @@ impl Agent {
         if let Some(pipe) = child.stdout.take() {
             std::thread::spawn(move || pass_on(pipe, &lines_tx));
         }
-        let agent = Self {
+        Ok(Self {
             child,
             lines,
             records: Vec::new(),
             stderr,
-        };
-        Ok((agent, said))
+            said,
+        })
     }
 
     /// What it has told its operator so far.
@@ -166,6 +168,25 @@ impl Agent {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Waits until it watches that interface.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn watches(&self, link: &str) -> anyhow::Result<()> {
+        let said = format!("interface is watched name={link}");
+        let end = Instant::now() + READY_LIMIT;
+        while !self.stderr().lines().any(|line| line.ends_with(&said)) {
+            let left = end.saturating_duration_since(Instant::now());
+            if self.said.recv_timeout(left).is_err() {
+                bail!(
+                    "`{link}` is not watched; the agent said:\n{}",
+                    self.stderr()
+                );
+            }
+        }
+        Ok(())
     }
 
     /// What it has written so far, as far as it was waited for.

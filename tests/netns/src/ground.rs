@@ -60,14 +60,14 @@ impl Ground {
         Agent::start(&self.setup()?, &self.node.namespace)
     }
 
-    /// Adds those of the scenario's pods that are wanted.
+    /// Adds those of the scenario's pods that are wanted, watched from their first packet on.
     ///
     /// # Errors
     /// When they cannot be made.
-    pub fn add_pods(&mut self, wanted: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+    pub fn add_pods(&mut self, agent: &Agent, wanted: impl Fn(&str) -> bool) -> anyhow::Result<()> {
         let mut pods = self.scenario.pod_specs();
         pods.retain(|pod| wanted(&pod.key));
-        self.node.add_pods(&pods)
+        self.node.add_watched_pods(&pods, agent)
     }
 
     /// A server for every destination of the rows that exists.

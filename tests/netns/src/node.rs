@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::Context;
 
+use crate::agent::Agent;
 use crate::ns::Namespace;
 
 /// The node's own addresses.
@@ -163,6 +164,25 @@ impl Node {
     /// # Errors
     /// When a namespace cannot be made or configured.
     pub fn add_pods(&mut self, specs: &[PodSpec]) -> anyhow::Result<()> {
+        self.add(specs, |_| Ok(()))
+    }
+
+    /// The same, and no packet passes before the agent watches: of these pods it has missed nothing.
+    ///
+    /// # Errors
+    /// As [`Node::add_pods`], and when the agent does not see an interface.
+    pub fn add_watched_pods(&mut self, specs: &[PodSpec], agent: &Agent) -> anyhow::Result<()> {
+        self.add(specs, |added| {
+            let mut links = added.iter().map(|pod| &pod.link);
+            links.try_for_each(|link| agent.watches(link))
+        })
+    }
+
+    fn add(
+        &mut self,
+        specs: &[PodSpec],
+        before_packets: impl FnOnce(&[Pod]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let first = self.made;
         self.made += specs.len();
         let names = (first..self.made)
@@ -198,6 +218,7 @@ impl Node {
                 .ip(&inside(&pod.spec)?)
                 .with_context(|| format!("configure pod `{}`", pod.spec.key))?;
         }
+        before_packets(&added)?;
         self.namespace.ip(&routes(&added)?)?;
         self.pods.extend(added);
         Ok(())

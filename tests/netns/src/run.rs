@@ -62,7 +62,10 @@ impl Plan {
             )?),
             None => None,
         };
-        node.add_pods(&self.pods())?;
+        match &agent {
+            Some(agent) => node.add_watched_pods(&self.pods(), agent)?,
+            None => node.add_pods(&self.pods())?,
+        }
         let Self {
             scenario,
             family,

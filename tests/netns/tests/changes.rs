@@ -38,13 +38,13 @@ fn main() {
 fn later_pod() -> anyhow::Result<()> {
     let mut ground = Ground::new()?;
     let mut agent = ground.agent()?;
-    ground.add_pods(|key| key != "default/debug")?;
+    ground.add_pods(&agent, |key| key != "default/debug")?;
     let servers = ground.servers()?;
     let denied = ground.row("default/debug", "kasm/kasm-db-0")?;
     let allowed = ground.row("kasm/kasm-api-0", "kasm/kasm-db-0")?;
     ground.enforce(&ground.scenario.rows, Mode::Enforced(Stop::Drop))?;
     ground.until(&mut agent, &allowed, "allowed")?;
-    ground.add_pods(|key| key == "default/debug")?;
+    ground.add_pods(&agent, |key| key == "default/debug")?;
     ground.until(&mut agent, &denied, "blocked")?;
     drop(servers);
     none_says(&agent.stop()?, &["unenforced", "unexpected_drop"])
@@ -53,13 +53,13 @@ fn later_pod() -> anyhow::Result<()> {
 fn pod_again() -> anyhow::Result<()> {
     let mut ground = Ground::new()?;
     let mut agent = ground.agent()?;
-    ground.add_pods(|_| true)?;
+    ground.add_pods(&agent, |_| true)?;
     let _servers = ground.servers()?;
     let row = ground.row("default/debug", "kasm/kasm-db-0")?;
     ground.enforce(&ground.scenario.rows, Mode::Enforced(Stop::Drop))?;
     ground.until(&mut agent, &row, "blocked")?;
     ground.node.remove_pod("default/debug");
-    ground.add_pods(|key| key == "default/debug")?;
+    ground.add_pods(&agent, |key| key == "default/debug")?;
     // A known kind speaks again after its window: what counts is that the attempts are still seen.
     let first = attempts(agent.records(), &row);
     ground.connect(&row)?;
@@ -82,7 +82,7 @@ fn attempts(records: &[Record], row: &Row) -> u64 {
 
 fn earlier_pod() -> anyhow::Result<()> {
     let mut ground = Ground::new()?;
-    ground.add_pods(|_| true)?;
+    ground.node.add_pods(&ground.scenario.pod_specs())?;
     let _servers = ground.servers()?;
     let mut agent = ground.agent()?;
     let row = ground.row("kasm/kasm-agent-0", "kasm/kasm-db-0")?;
@@ -104,7 +104,7 @@ fn without_manager(policies: &str) -> anyhow::Result<String> {
 fn turns_blocked() -> anyhow::Result<()> {
     let mut ground = Ground::new()?;
     let mut agent = ground.agent()?;
-    ground.add_pods(|_| true)?;
+    ground.add_pods(&agent, |_| true)?;
     let _servers = ground.servers()?;
     let row = ground.row("kasm/kasm-manager-0", "kasm/kasm-db-0")?;
     ground.until(&mut agent, &row, "allowed")?;
@@ -118,7 +118,7 @@ fn turns_blocked() -> anyhow::Result<()> {
 fn turns_unenforced() -> anyhow::Result<()> {
     let mut ground = Ground::new()?;
     let mut agent = ground.agent()?;
-    ground.add_pods(|_| true)?;
+    ground.add_pods(&agent, |_| true)?;
     let _servers = ground.servers()?;
     let row = ground.row("kasm/kasm-manager-0", "kasm/kasm-db-0")?;
     ground.until(&mut agent, &row, "allowed")?;
@@ -132,7 +132,7 @@ fn turns_allowed() -> anyhow::Result<()> {
     let policies = ground.policies()?;
     ground.write_policies(&without_manager(&policies)?)?;
     let mut agent = ground.agent()?;
-    ground.add_pods(|_| true)?;
+    ground.add_pods(&agent, |_| true)?;
     let _servers = ground.servers()?;
     let row = ground.row("kasm/kasm-manager-0", "kasm/kasm-db-0")?;
     ground.enforce(std::slice::from_ref(&row), Mode::Everything(Stop::Drop))?;
@@ -146,7 +146,7 @@ fn turns_allowed() -> anyhow::Result<()> {
 fn broken_file() -> anyhow::Result<()> {
     let mut ground = Ground::new()?;
     let mut agent = ground.agent()?;
-    ground.add_pods(|_| true)?;
+    ground.add_pods(&agent, |_| true)?;
     let _servers = ground.servers()?;
     let row = ground.row("kasm/kasm-agent-0", "kasm/kasm-db-0")?;
     ground.enforce(&ground.scenario.rows, Mode::Enforced(Stop::Drop))?;
@@ -165,7 +165,7 @@ fn broken_file() -> anyhow::Result<()> {
 
 fn second_agent() -> anyhow::Result<()> {
     let mut ground = Ground::new()?;
-    ground.add_pods(|_| true)?;
+    ground.node.add_pods(&ground.scenario.pod_specs())?;
     let _servers = ground.servers()?;
     let row = ground.row("kasm/kasm-api-0", "kasm/kasm-db-0")?;
     for _ in 0..2 {

@@ -44,7 +44,7 @@ fn burst(flags: &[&str], stage: &str, server: Server) -> anyhow::Result<()> {
     let mut node = Node::new(TEST_PREFIX, &[], ReversePath::Open)?;
     let setup = Setup::new(&paths::agent()?, cluster.path()).flag(flags);
     let mut agent = Agent::start(&setup, &node.namespace)?;
-    node.add_pods(&scenario.pod_specs())?;
+    node.add_watched_pods(&scenario.pod_specs(), &agent)?;
     let address = scenario.address(TO, Family::V4)?;
     let ports = FIRST_PORT..FIRST_PORT + BURST;
     let places: Vec<SocketAddr> = ports.map(|port| SocketAddr::new(address, port)).collect();

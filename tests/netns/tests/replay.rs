@@ -28,7 +28,7 @@ fn recorded(ground: &mut Ground, file: &Path) -> anyhow::Result<Vec<Record>> {
     let name = file.to_str().context("a file name in UTF-8")?;
     let setup = ground.setup()?.flag(&["--record", name]);
     let mut agent = Agent::start(&setup, &ground.node.namespace)?;
-    ground.add_pods(|_| true)?;
+    ground.add_pods(&agent, |_| true)?;
     let _servers = ground.servers()?;
     let rows = ground.scenario.rows.clone();
     let half = rows.get(..rows.len() / 2).unwrap_or_default();
