@@ -194,6 +194,18 @@ impl Aggregate {
         Some(Arc::clone(&folded.connection))
     }
 
+    /// A kind's latest exemplar.
+    pub(crate) fn connection(&self, kind: &Kind) -> Option<Arc<Connection>> {
+        self.kinds
+            .get(kind)
+            .map(|folded| Arc::clone(&folded.connection))
+    }
+
+    /// Attempts were told and cannot be counted.
+    pub(crate) fn lose(&mut self, count: u64) {
+        self.lost += count;
+    }
+
     /// A kind's client got a late answer from the way.
     pub(crate) fn client_saw(&mut self, kind: &Kind, saw: ClientSaw) {
         if let Some(folded) = self.kinds.get_mut(kind) {

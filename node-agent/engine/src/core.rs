@@ -1,5 +1,6 @@
 //! The line, single-threaded: one input enum in, outputs out, time as a parameter.
 
+mod early;
 mod follow;
 mod write;
 
@@ -12,18 +13,23 @@ use crate::aggregate::Aggregate;
 use crate::cluster::{Change, Cluster};
 use crate::counters::Counters;
 use crate::identity::Identity;
-use crate::input::{Input, Link, Output, Stage};
+use crate::input::{Input, Leads, Link, Output, Stage};
 use crate::model::{Delta, ObjectKey, Pod, PolicyKey};
 use crate::options::Options;
 use crate::record::{Body, PolicyChange};
 use crate::verdict::PolicyRef;
 use crate::waiting::{For, Waiting};
+use early::Early;
 
 /// Least time between two moves of the epoch.
 const EPOCH_LEAST_NS: u64 = 250_000_000;
 
+/// Most time between two: the kernel side's fast path knows a UDP conversation for an epoch, and would let it fall
+/// silent if that took longer than its conversations are remembered.
+const EPOCH_MOST_NS: u64 = 10_000_000_000;
+
 /// Most inputs held before the first picture of the cluster.
-const MOST_EARLY: usize = 65_536;
+const MOST_UNSYNCED: usize = 65_536;
 
 /// How often what is long past is forgotten.
 const FORGET_EVERY_NS: u64 = 30_000_000_000;
@@ -37,12 +43,14 @@ pub struct Core {
     counters: Counters,
     waiting: Waiting,
     aggregate: Aggregate,
-    early: VecDeque<Input>,
+    unsynced: VecDeque<Input>,
     synced: bool,
     heard: Moment,
     lost: BTreeMap<Stage, u64>,
     lost_at: Option<Moment>,
+    udp_lost_at: Option<Moment>,
     lost_total: u64,
+    early: Early,
     epoch: u32,
     epoch_moved: Moment,
     epoch_wanted: bool,
@@ -50,7 +58,7 @@ pub struct Core {
     forgot: Moment,
     /// Addresses of this node's pods.
     local: BTreeMap<ObjectKey, Vec<IpAddr>>,
-    pod_addresses: Vec<(IpAddr, Option<u32>)>,
+    addresses: Vec<(IpAddr, Leads)>,
     records: u64,
 }
 
@@ -65,19 +73,21 @@ impl Core {
             links: BTreeMap::new(),
             counters: Counters::default(),
             waiting: Waiting::default(),
-            early: VecDeque::new(),
+            unsynced: VecDeque::new(),
             synced: false,
             heard: Moment::default(),
             lost: BTreeMap::new(),
             lost_at: None,
+            udp_lost_at: None,
             lost_total: 0,
+            early: Early::default(),
             epoch: 1,
             epoch_moved: Moment::default(),
             epoch_wanted: false,
             confirm_asked: false,
             forgot: Moment::default(),
             local: BTreeMap::new(),
-            pod_addresses: Vec::new(),
+            addresses: Vec::new(),
             records: 0,
         }
     }
@@ -86,7 +96,7 @@ impl Core {
     pub fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Event(_) | Input::Swept(_) | Input::Counted(_) if !self.synced => {
-                self.hold_early(now, input, out)
+                self.hold_unsynced(now, input, out)
             }
             Input::Event(event) => self.event(now, &event, out),
             Input::Swept(swept) => self.swept(now, &swept, out),
@@ -116,9 +126,9 @@ impl Core {
         }
     }
 
-    fn hold_early(&mut self, now: Moment, input: Input, out: &mut Vec<Output>) {
-        if self.early.len() < MOST_EARLY {
-            self.early.push_back(input);
+    fn hold_unsynced(&mut self, now: Moment, input: Input, out: &mut Vec<Output>) {
+        if self.unsynced.len() < MOST_UNSYNCED {
+            self.unsynced.push_back(input);
         } else {
             self.lose_here(now, 1, out);
         }
@@ -127,7 +137,7 @@ impl Core {
     fn sync(&mut self, now: Moment, out: &mut Vec<Output>) {
         self.synced = true;
         self.heard = now;
-        for input in std::mem::take(&mut self.early) {
+        for input in std::mem::take(&mut self.unsynced) {
             self.handle(now, input, out);
         }
     }
@@ -145,8 +155,9 @@ impl Core {
         }
         self.epoch_wanted = true;
         self.note_shared(now, delta, out);
-        self.note_local(delta);
-        self.tell_addresses(out);
+        if self.note_local(delta) {
+            self.tell_addresses(out);
+        }
     }
 
     fn policy_changed(
@@ -189,30 +200,30 @@ impl Core {
         }
     }
 
-    fn note_local(&mut self, delta: &Delta) {
+    /// Keeps the addresses that the kernel side should know; true when they may have changed.
+    fn note_local(&mut self, delta: &Delta) -> bool {
         match delta {
             Delta::Pod(pod)
                 if pod.is_local_to(&self.options.node) && !pod.finished && !pod.host_network =>
             {
                 self.local.insert(pod.key.clone(), pod.ips.clone());
+                true
             }
-            Delta::Pod(Pod { key, .. }) | Delta::PodGone(key) => {
-                self.local.remove(key);
-            }
+            Delta::Pod(Pod { key, .. }) | Delta::PodGone(key) => self.local.remove(key).is_some(),
+            Delta::Service(_) | Delta::ServiceGone(_) => true,
             Delta::Namespace(_)
             | Delta::NamespaceGone(_)
             | Delta::Node(_)
             | Delta::NodeGone(_)
-            | Delta::Service(_)
-            | Delta::ServiceGone(_)
             | Delta::EndpointSlice(_)
             | Delta::EndpointSliceGone(_)
             | Delta::Policy(_)
-            | Delta::PolicyGone(_) => {}
+            | Delta::PolicyGone(_) => false,
         }
     }
 
-    /// The kernel side keeps drops whose one end is a pod of this node.
+    /// The kernel side keeps drops whose one end is a pod of this node, and counts an attempt to a Service where its
+    /// backend is.
     fn tell_addresses(&mut self, out: &mut Vec<Output>) {
         let behind = |ip: IpAddr| {
             self.links
@@ -220,15 +231,16 @@ impl Core {
                 .find(|link| link.addresses.contains(&ip))
                 .map(|link| link.index)
         };
-        let addresses: Vec<_> = self
-            .local
-            .values()
-            .flatten()
-            .map(|ip| (*ip, behind(*ip)))
+        let pods = self.local.values().flatten();
+        let pods = pods.map(|ip| (*ip, Leads::ToPod(behind(*ip))));
+        let services = self.cluster.services().flat_map(|service| &service.ips);
+        let addresses: Vec<_> = services
+            .map(|ip| (*ip, Leads::ToService))
+            .chain(pods)
             .collect();
-        if addresses != self.pod_addresses {
-            self.pod_addresses.clone_from(&addresses);
-            out.push(Output::PodAddresses(addresses));
+        if addresses != self.addresses {
+            self.addresses.clone_from(&addresses);
+            out.push(Output::Addresses(addresses));
         }
     }
 
@@ -255,12 +267,15 @@ impl Core {
             self.forgot = now;
             self.aggregate.forget(now);
             self.counters.forget(now);
+            self.early.forget(now);
         }
     }
 
     fn move_epoch(&mut self, now: Moment, out: &mut Vec<Output>) {
         let since = now.since(self.epoch_moved);
-        if since >= self.options.window_ns || (self.epoch_wanted && since >= EPOCH_LEAST_NS) {
+        if since >= self.options.window_ns.min(EPOCH_MOST_NS)
+            || (self.epoch_wanted && since >= EPOCH_LEAST_NS)
+        {
             self.epoch += 1;
             self.epoch_moved = now;
             self.epoch_wanted = false;

@@ -10,7 +10,7 @@ use crate::ends::Ends;
 use crate::input::Link;
 use crate::model::Protocol;
 use crate::options::Options;
-use crate::outcome::Ending;
+use crate::outcome::{Ending, UDP_REMEMBERED_NS};
 use crate::record::{
     Assessment, Cause, Connection, Endpoint, Outcome, OutcomeKind, PolicyState, Reporter,
     ServiceRef,
@@ -18,10 +18,6 @@ use crate::record::{
 use crate::render::{community_id, conversation_id, endpoint, family};
 use crate::verdict::{UnknownBecause, Verdict};
 use crate::waiting::{For, Held};
-
-/// A UDP tuple that is first seen so soon after its interface was may have been there before: conntrack's
-/// timeout of an unanswered one is 30 s, and packets of an answered one come within 120 s only if it is alive.
-const UDP_UNSURE_NS: u64 = 40_000_000_000;
 
 /// How long the drop behind a rejection may take to be told: both are written within one system call of the
 /// kernel, and read within one drain of the ring buffer, every 50 ms.
@@ -63,7 +59,7 @@ impl Judge<'_> {
     pub(crate) fn judge(&self, now: Moment, held: &Held) -> Judgement {
         let ending = &held.ending;
         let follows = ending.at.plus(DROP_FOLLOWS_NS);
-        if ending.drop_may_follow && ending.drop.is_none() && now < follows {
+        if held.is_early && ending.drop_may_follow() && now < follows {
             return Judgement::Wait {
                 until: follows,
                 waits_for: For::Drop,
@@ -154,7 +150,9 @@ impl Judge<'_> {
             .or(ending.attempt.destination_link);
         match first.and_then(|index| self.links.get(&index)) {
             Some(link) => {
-                !link.from_birth && ending.attempt.first.since(link.watched_since) < UDP_UNSURE_NS
+                // It may have begun before the interface was watched, and been silent for as long as it is remembered.
+                !link.from_birth
+                    && ending.attempt.first.since(link.watched_since) < UDP_REMEMBERED_NS
             }
             None => true,
         }

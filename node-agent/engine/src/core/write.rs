@@ -20,7 +20,16 @@ impl Core {
         let before = self.lost.insert(stage, total).unwrap_or_default();
         let count = total.saturating_sub(before);
         if count > 0 {
-            self.lost_at = Some(now);
+            match stage {
+                // Its conversations are answered or silent all the same; they may be taken for new ones.
+                Stage::UdpFlows => self.udp_lost_at = Some(now),
+                Stage::Ring
+                | Stage::Attempts
+                | Stage::Conversations
+                | Stage::Decode
+                | Stage::Core
+                | Stage::Output => self.lost_at = Some(now),
+            }
             self.lost_total += count;
             let record = self.record(now, Body::Lost(Lost { stage, count }));
             out.push(Output::Record(Box::new(record)));
@@ -70,6 +79,9 @@ impl Core {
     pub(super) fn end(&mut self, now: Moment, out: &mut Vec<Output>) {
         let end = Moment(u64::MAX);
         while let Some((number, held)) = self.waiting.take_due(end, |_| true) {
+            if held.is_early {
+                continue;
+            }
             let counter = held.counter;
             let connection = self.judging().judge_at_the_end(&held);
             let to = self.settle(held, connection, out);

@@ -1,10 +1,7 @@
 //! A node with three pods, a policy, and what the kernel side would say of them.
 
-use std::net::IpAddr;
-
 use node_agent_engine::input::{
-    AttemptState, Counted, Drop, DropClass, Event, EventKind, Flow, IcmpError, Link, Rejected,
-    Swept,
+    AttemptState, Counted, Drop, DropClass, Event, EventKind, Flow, Link, Rejected, Swept,
 };
 use node_agent_engine::k8s::{self, Decode};
 use node_agent_engine::model::Protocol;
@@ -87,6 +84,7 @@ impl Bench {
                 from_birth: true,
                 addresses: vec![ip.parse().unwrap()],
                 foreign_program: Some(false),
+                netns: Some(4_026_532_000 + index),
             }));
         }
         for object in [
@@ -124,7 +122,7 @@ impl Bench {
                 }
                 Output::Counted { count, .. } => self.counted += count,
                 Output::Confirm => self.confirms += 1,
-                Output::Epoch(_) | Output::PodAddresses(_) | Output::SharedAddress { .. } => {}
+                Output::Epoch(_) | Output::Addresses(_) | Output::SharedAddress { .. } => {}
             }
         }
     }
@@ -199,20 +197,27 @@ impl Seen {
         self
     }
 
-    pub(crate) fn rejected(mut self, icmp_type: u8, icmp_code: u8) -> Self {
+    pub(crate) fn rejected(mut self, from: &str, icmp_type: u8, icmp_code: u8) -> Self {
         self.attempt.rejected = Some(Rejected::Icmp {
+            from: from.parse().unwrap(),
             icmp_type,
             icmp_code,
         });
         self
     }
 
+    pub(crate) fn reset(mut self) -> Self {
+        self.attempt.rejected = Some(Rejected::Reset);
+        self
+    }
+
+    /// The peer's answer left its own interface.
+    pub(crate) fn replied(mut self) -> Self {
+        self.attempt.answered = true;
+        self
+    }
+
     pub(crate) fn event(&self, at: Moment, kind: EventKind, total: u64) -> Input {
-        let drop = self
-            .attempt
-            .drop
-            .clone()
-            .filter(|_| kind == EventKind::Dropped);
         Input::Event(Box::new(Event {
             at,
             kind,
@@ -220,30 +225,15 @@ impl Seen {
             attempt: self.attempt.clone(),
             total,
             link: self.attempt.source_link,
-            original: None,
-            reply: false,
-            drop,
             icmp: None,
         }))
-    }
-
-    pub(crate) fn icmp(&self, at: Moment, from: &str, icmp_type: u8, icmp_code: u8) -> Input {
-        let Input::Event(mut event) = self.event(at, EventKind::Unreachable, 1) else {
-            unreachable!()
-        };
-        let from: IpAddr = from.parse().unwrap();
-        event.icmp = Some(IcmpError {
-            from,
-            icmp_type,
-            icmp_code,
-        });
-        Input::Event(event)
     }
 
     pub(crate) fn swept(&self) -> Input {
         Input::Swept(Box::new(Swept {
             flow: self.flow,
             attempt: self.attempt.clone(),
+            cut_short: false,
         }))
     }
 
