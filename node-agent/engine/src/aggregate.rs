@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::Moment;
 use crate::model::{PolicyKey, Protocol};
-use crate::record::{Assessment, Cause, ClientSaw, Connection, Direction, OutcomeKind};
+use crate::record::{Assessment, Cause, ClientSaw, Connection, Direction, Endpoint, OutcomeKind};
 use crate::verdict::{Decision, Side, UnknownBecause};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -20,11 +20,31 @@ const FORGET_NS: u64 = 2 * 3600 * SECOND_NS;
 /// Most kinds held at a time.
 const MOST_KINDS: usize = 65_536;
 
+/// An end: its address, and namespace, name and uid of who had it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct End {
+    ip: IpAddr,
+    namespace: Option<Arc<str>>,
+    name: Option<Arc<str>>,
+    uid: Option<Arc<str>>,
+}
+
+impl End {
+    fn of(end: &Endpoint) -> Self {
+        Self {
+            ip: end.ip,
+            namespace: end.namespace.clone(),
+            name: end.name.clone(),
+            uid: end.uid.clone(),
+        }
+    }
+}
+
 /// What makes two endings the same in a reader's eyes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Kind {
-    source: (IpAddr, Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>),
-    destination: (IpAddr, Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>),
+    source: End,
+    destination: End,
     port: u16,
     protocol: Protocol,
     assessment: Assessment,
@@ -38,22 +58,14 @@ pub(crate) struct Kind {
 
 impl Kind {
     pub(crate) fn of(connection: &Connection) -> Self {
-        let end = |end: &crate::record::Endpoint| {
-            (
-                end.ip,
-                end.namespace.clone(),
-                end.name.clone(),
-                end.uid.clone(),
-            )
-        };
         let outcome = match connection.outcome.outcome {
             // Of one denial the drop and the rejection are one kind.
             OutcomeKind::Rejected => OutcomeKind::Dropped,
             other => other,
         };
         Self {
-            source: end(&connection.source),
-            destination: end(&connection.destination),
+            source: End::of(&connection.source),
+            destination: End::of(&connection.destination),
             port: connection.destination.port,
             protocol: connection.protocol,
             assessment: connection.assessment,

@@ -54,13 +54,13 @@ impl Surroundings<'_> {
     pub(crate) fn end(&self, event: &Event) -> Option<Ending> {
         let ending = self.begin(event.flow, event.attempt.clone(), event.at);
         match event.kind {
-            EventKind::Answered => Some(self.from_peer(ending, event).answered(event)),
+            EventKind::Answered => Some(self.vouched(ending, event).answered(event)),
             EventKind::Established => Some(ending.with(
                 OutcomeKind::Answered,
                 ClientSaw::Answer,
                 Evidence::SocketEstablished,
             )),
-            EventKind::Refused => Some(self.from_peer(ending, event).refused(event.icmp)),
+            EventKind::Refused => Some(self.vouched(ending, event).refused(event.icmp)),
             EventKind::Superseded => Some(self.last(ending, false)),
             EventKind::Reset | EventKind::Unreachable | EventKind::Dropped => None,
         }
@@ -97,7 +97,7 @@ impl Surroundings<'_> {
     }
 
     /// What another pod's interface let in, the peer did not say.
-    fn from_peer(&self, mut ending: Ending, event: &Event) -> Ending {
+    fn vouched(&self, mut ending: Ending, event: &Event) -> Ending {
         let other = event
             .link
             .filter(|_| event.link != ending.attempt.source_link);
