@@ -83,11 +83,13 @@ impl Kind {
 fn deciding(connection: &Connection) -> Vec<PolicyKey> {
     let of = |side: &Side| -> Vec<PolicyKey> {
         match side.verdict {
-            Decision::Denied => side
-                .isolated_by
-                .iter()
-                .map(|policy| policy.key.clone())
-                .collect(),
+            Decision::Denied => match &side.denied_by {
+                Some(rule) => vec![rule.policy.key.clone()],
+                None => {
+                    let isolating = side.isolated_by.iter();
+                    isolating.map(|policy| policy.key.clone()).collect()
+                }
+            },
             Decision::Allowed => side
                 .allowed_by
                 .iter()

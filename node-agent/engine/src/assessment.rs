@@ -19,6 +19,10 @@ pub(crate) fn assess(verdict: &Verdict, ending: &Ending) -> Assessed {
     if let Some(because) = ending.doubt {
         return (Assessment::Unknown, Some(because));
     }
+    if verdict.is_a_choice() {
+        let because = UnknownBecause::OpenInSpecification;
+        return (Assessment::Unknown, Some(because));
+    }
     match verdict.verdict {
         Decision::Unknown => {
             let because = verdict

@@ -7,6 +7,7 @@
 mod check;
 mod expose;
 mod fields;
+mod metadata;
 mod policy;
 mod rule;
 mod selector;

@@ -114,6 +114,8 @@ fn agreed(verdicts: &[Verdict], first: &Side, side: impl Fn(&Verdict) -> &Side) 
     Side {
         verdict: Decision::Unknown,
         allowed_by: None,
+        denied_by: None,
+        left_open: None,
         nearest: None,
         would_allow: None,
         ..first.clone()

@@ -30,6 +30,19 @@ pub(super) fn selector(
     Some(Selector { requirements })
 }
 
+/// An operator that holds for nothing (R8).
+const IMPOSSIBLE: Operator = Operator::In(Vec::new());
+
+/// A selector that matches nothing.
+pub(super) fn nothing() -> Selector {
+    Selector {
+        requirements: vec![Requirement {
+            key: "".into(),
+            operator: IMPOSSIBLE,
+        }],
+    }
+}
+
 fn match_labels(check: &mut Check<'_>, value: Option<&Value>, path: &str) -> Vec<Requirement> {
     let labels = labels(check, value, path);
     let requirement = |(key, value): (Arc<str>, Arc<str>)| Requirement {
@@ -58,14 +71,18 @@ pub(super) fn labels(
 }
 
 fn requirement(check: &mut Check<'_>, value: &Value, path: &str) -> Requirement {
-    let nothing = || Operator::In(Vec::new());
     let Some(fields) = check.fields(present(value), path, &["key", "operator", "values"]) else {
         check.wrong(&format!("{path}.key"), "V11", "required");
         return Requirement {
             key: "".into(),
-            operator: nothing(),
+            operator: IMPOSSIBLE,
         };
     };
+    for required in ["key", "operator"] {
+        if fields.get(required).is_none() {
+            check.wrong(&fields.path(required), "V11", "required");
+        }
+    }
     let key = check
         .text(fields.get("key"), &fields.path("key"))
         .unwrap_or_default();
@@ -88,28 +105,25 @@ fn requirement(check: &mut Check<'_>, value: &Value, path: &str) -> Requirement 
         ("Exists", true) => Operator::Exists,
         ("DoesNotExist", true) => Operator::DoesNotExist,
         ("In" | "NotIn", true) => {
-            check.wrong(
+            check.wrong_selector(
                 &path,
-                "V11",
                 format!("must be given when the operator is `{operator}`"),
             );
-            nothing()
+            IMPOSSIBLE
         }
         ("Exists" | "DoesNotExist", false) => {
-            check.wrong(
+            check.wrong_selector(
                 &path,
-                "V11",
                 format!("must not be given when the operator is `{operator}`"),
             );
-            nothing()
+            IMPOSSIBLE
         }
         (other, _) => {
-            check.wrong(
+            check.wrong_selector(
                 &fields.path("operator"),
-                "V11",
                 format!("`{other}` is no operator: In, NotIn, Exists, DoesNotExist"),
             );
-            nothing()
+            IMPOSSIBLE
         }
     };
     Requirement {
@@ -120,12 +134,12 @@ fn requirement(check: &mut Check<'_>, value: &Value, path: &str) -> Requirement 
 
 fn key_is_legal(check: &mut Check<'_>, key: &str, path: &str) {
     if !is_label_key(key) {
-        check.wrong(path, "V11", format!("`{key}` is no label key"));
+        check.wrong_selector(path, format!("`{key}` is no label key"));
     }
 }
 
 fn value_is_legal(check: &mut Check<'_>, value: &str, path: &str) {
     if !is_label_value(value) {
-        check.wrong(path, "V11", format!("`{value}` is no label value"));
+        check.wrong_selector(path, format!("`{value}` is no label value"));
     }
 }
