@@ -40,7 +40,7 @@ fn schema() -> Value {
 
 #[test]
 fn token_lists_of_schema_and_engine_are_equal() {
-    let lists: [(&str, BTreeSet<String>); 16] = [
+    let lists: [(&str, BTreeSet<String>); 17] = [
         (
             "assessment",
             tokens!(Assessment: Allowed, Blocked, Unenforced, UnexpectedDrop, Refused, Unanswered, Unknown),

@@ -13,6 +13,7 @@
 
 mod support;
 
+mod cluster_peers;
 mod isolation;
 mod packets;
 mod peers;
@@ -20,4 +21,5 @@ mod ports;
 mod selectors;
 mod subjects;
 mod suggestions;
+mod tiers;
 mod validation;
