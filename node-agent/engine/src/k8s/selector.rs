@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::check::{Check, item_path, present};
+use super::check::{Check, Fields, item_path, present};
 use super::syntax::{is_label_key, is_label_value};
 use crate::model::{Operator, Requirement, Selector};
 
@@ -78,15 +78,26 @@ fn requirement(check: &mut Check<'_>, value: &Value, path: &str) -> Requirement 
             operator: IMPOSSIBLE,
         };
     };
-    for required in ["key", "operator"] {
-        if fields.get(required).is_none() {
-            check.wrong(&fields.path(required), "V11", "required");
-        }
+    let key = required(check, &fields, "key");
+    if let Some(key) = key {
+        key_is_legal(check, key, &fields.path("key"));
     }
-    let key = check
-        .text(fields.get("key"), &fields.path("key"))
-        .unwrap_or_default();
-    key_is_legal(check, key, &fields.path("key"));
+    let operator = required(check, &fields, "operator");
+    Requirement {
+        key: key.unwrap_or_default().into(),
+        operator: operator_of(check, &fields, operator),
+    }
+}
+
+fn required<'v>(check: &mut Check<'_>, fields: &Fields<'v>, name: &str) -> Option<&'v str> {
+    let (value, path) = (fields.get(name), fields.path(name));
+    if value.is_none() {
+        check.wrong(&path, "V11", "required");
+    }
+    check.text(value, &path)
+}
+
+fn operator_of(check: &mut Check<'_>, fields: &Fields<'_>, operator: Option<&str>) -> Operator {
     let path = fields.path("values");
     let values: Vec<Arc<str>> = check
         .texts(fields.get("values"), &path)
@@ -96,10 +107,10 @@ fn requirement(check: &mut Check<'_>, value: &Value, path: &str) -> Requirement 
     for (index, value) in values.iter().enumerate() {
         value_is_legal(check, value, &item_path(&path, index));
     }
-    let operator = check
-        .text(fields.get("operator"), &fields.path("operator"))
-        .unwrap_or_default();
-    let operator = match (operator, values.is_empty()) {
+    let Some(operator) = operator else {
+        return IMPOSSIBLE;
+    };
+    match (operator, values.is_empty()) {
         ("In", false) => Operator::In(values),
         ("NotIn", false) => Operator::NotIn(values),
         ("Exists", true) => Operator::Exists,
@@ -125,10 +136,6 @@ fn requirement(check: &mut Check<'_>, value: &Value, path: &str) -> Requirement 
             );
             IMPOSSIBLE
         }
-    };
-    Requirement {
-        key: key.into(),
-        operator,
     }
 }
 

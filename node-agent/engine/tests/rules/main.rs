@@ -14,6 +14,7 @@
 mod support;
 
 mod cluster_peers;
+mod crds;
 mod isolation;
 mod packets;
 mod peers;
@@ -22,4 +23,5 @@ mod selectors;
 mod subjects;
 mod suggestions;
 mod tiers;
+mod v1alpha1;
 mod validation;
