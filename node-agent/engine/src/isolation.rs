@@ -25,7 +25,7 @@ impl Isolation {
             .into_iter()
             .filter(|policy| policy.selects(pod, namespace))
             .collect();
-        selecting.sort_by_key(|policy| policy.place());
+        selecting.sort_by(|one, other| one.place().cmp(&other.place()));
         for policy in selecting {
             if policy.ingress.is_some() {
                 isolation.ingress.push(Arc::clone(policy));
@@ -73,8 +73,7 @@ impl Policy {
     }
 
     /// Its place in the order in which policies are asked.
-    fn place(&self) -> (Tier, Option<u16>, Arc<str>, Arc<str>) {
-        let (name, kind) = (Arc::clone(&self.key.name), Arc::clone(&self.key.kind));
-        (self.tier, self.priority, name, kind)
+    fn place(&self) -> (Tier, Option<u16>, &str, &str) {
+        (self.tier, self.priority, &self.key.name, &self.key.kind)
     }
 }

@@ -13,6 +13,7 @@
 
 mod support;
 
+mod changes;
 mod cluster_peers;
 mod crds;
 mod isolation;
