@@ -44,9 +44,9 @@ fn bounds_and_words_are_refused() {
         (
             with_spec(|spec| spec["tier"] = json!("Other")),
             "spec.tier",
-            "V14",
+            "R57",
         ),
-        (with_spec(|spec| without(spec, "tier")), "spec.tier", "V14"),
+        (with_spec(|spec| without(spec, "tier")), "spec.tier", "R57"),
         (
             with_spec(|spec| spec["priority"] = json!(1001)),
             "spec.priority",
