@@ -177,3 +177,33 @@ impl UdpFlow {
         now_ns.saturating_sub(self.last_ns) > limit
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::UdpFlow;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// As conntrack: a question and its answer are forgotten after 30 s, a stream after 180 s at most; and 10 s more,
+    /// in which the cache may have answered for it.
+    #[test]
+    fn streams_are_remembered_longer_than_questions() {
+        let flow = |lasted: u64, answered| UdpFlow {
+            first_ns: SECOND,
+            last_ns: SECOND + lasted,
+            answered,
+            padding: 0,
+        };
+        for (name, flow, silent_s, is_silent) in [
+            ("question", flow(0, 1), 39, false),
+            ("question", flow(0, 1), 41, true),
+            ("stream", flow(3 * SECOND, 1), 190, false),
+            ("stream", flow(3 * SECOND, 1), 201, true),
+            ("one-way stream", flow(60 * SECOND, 0), 41, true),
+        ] {
+            let now = flow.last_ns + silent_s * SECOND;
+            assert_eq!(flow.is_silent(now), is_silent, "{name} after {silent_s} s");
+            assert!(!flow.is_silent(0), "{name}: another processor was faster");
+        }
+    }
+}
