@@ -5,8 +5,8 @@ use node_agent_common::parse::Packet;
 use node_agent_common::{kind, protocol};
 
 use crate::Way;
-use crate::opened::{ended, speaks_for_peer, stopped};
-use crate::tables::{ATTEMPTS, counts_at_backend, forget, settle_udp};
+use crate::opened::{ended, is_left_to_backend, speaks_for_peer, stopped};
+use crate::tables::{ATTEMPTS, forget, settle_udp};
 
 /// An error about the tuple that it quotes: from a pod it is the pod's own refusal, towards one it came from the way.
 #[inline(never)]
@@ -36,7 +36,7 @@ pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
             }
             return;
         }
-        if (*known).rejected != 0 || counts_at_backend(tuple, (*known).sequence) {
+        if (*known).rejected != 0 || is_left_to_backend(tuple, (*known).sequence) {
             return;
         }
         (*known).rejected = 1;

@@ -175,12 +175,22 @@ pub(crate) fn reset(tuple: &Tuple, acknowledgement: u32, ifindex: u32, way: Way)
             }
             return;
         }
-        if (*known).rejected != 0 || counts_at_backend(&tuple, (*known).sequence) {
+        if (*known).rejected != 0 || is_left_to_backend(&tuple, (*known).sequence) {
             return;
         }
         (*known).rejected = 1;
         stopped(known, &tuple, ifindex, kind::RESET);
     }
+}
+
+/// Forgets an attempt to a Service that was sighted at its backend's interface: there it ends, and counts.
+#[inline(always)]
+pub(crate) fn is_left_to_backend(tuple: &Tuple, sequence: u32) -> bool {
+    let is_left = counts_at_backend(tuple, sequence);
+    if is_left {
+        forget(tuple);
+    }
+    is_left
 }
 
 /// Says what stopped an attempt, as soon as it did. It is counted by its deadline: it may still be answered.

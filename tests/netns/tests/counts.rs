@@ -9,7 +9,7 @@ use netns::enforcer::{Mode, Stop};
 use netns::ground::{Ground, LIMIT};
 use netns::record::Record;
 use netns::scenario::{Family, Row};
-use netns::traffic::{Client, Protocol, Saw};
+use netns::traffic::{Client, Protocol, Saw, Server};
 use netns::trials;
 
 /// The Service before the database.
@@ -23,6 +23,10 @@ fn main() {
     trials::conclude(Ok(vec![
         trials::test("a connect that is dropped four times is one", long_connect),
         trials::test("a Service's backend on this node counts once", service),
+        trials::test(
+            "a Service's backend that refuses counts once",
+            service_closed,
+        ),
         trials::test("a drop behind a Service names its backend", service_denied),
     ]))
 }
@@ -90,15 +94,23 @@ fn manifests(backend: IpAddr, port: u16) -> String {
 }
 
 /// Connects through the Service, and gives what was written of it.
-fn through_service(from: &str, assessment: &str, stop: bool) -> anyhow::Result<Vec<Record>> {
+fn through_service(
+    from: &str,
+    assessment: &str,
+    server: Server,
+    stop: Option<Stop>,
+) -> anyhow::Result<Vec<Record>> {
     let mut ground = Ground::new()?;
     let row = ground.row(from, "kasm/kasm-db-0")?;
     let to = translate(&ground, &row)?;
     let mut agent = ground.agent()?;
     ground.add_pods(&agent, |_| true)?;
-    let _servers = ground.servers()?;
-    if stop {
-        ground.enforce(std::slice::from_ref(&row), Mode::Everything(Stop::Drop))?;
+    let _servers = match server {
+        Server::Answering => Some(ground.servers()?),
+        Server::Silent | Server::Closed | Server::Dead => None,
+    };
+    if let Some(stop) = stop {
+        ground.enforce(std::slice::from_ref(&row), Mode::Everything(stop))?;
     }
     agent.settle()?;
     let namespace = ground.node.namespace_of(&row.from)?;
@@ -110,13 +122,22 @@ fn through_service(from: &str, assessment: &str, stop: bool) -> anyhow::Result<V
 }
 
 fn service() -> anyhow::Result<()> {
-    let records = through_service("kasm/kasm-api-0", "allowed", false)?;
+    let records = through_service("kasm/kasm-api-0", "allowed", Server::Answering, None)?;
     only(&records, "allowed", CONNECTIONS)
 }
 
+fn service_closed() -> anyhow::Result<()> {
+    let records = through_service("kasm/kasm-api-0", "refused", Server::Closed, None)?;
+    only(&records, "refused", CONNECTIONS)
+}
+
 fn service_denied() -> anyhow::Result<()> {
-    let records = through_service("kasm/kasm-agent-0", "blocked", true)?;
-    only(&records, "blocked", CONNECTIONS)
+    for stop in [Stop::Drop, Stop::PortUnreachable] {
+        let from = "kasm/kasm-agent-0";
+        let records = through_service(from, "blocked", Server::Answering, Some(stop))?;
+        only(&records, "blocked", CONNECTIONS)?;
+    }
+    Ok(())
 }
 
 fn connections(records: &[Record]) -> impl Iterator<Item = &Record> {
