@@ -6,6 +6,7 @@
 mod apply;
 mod parties;
 mod policies;
+mod services;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -48,6 +49,8 @@ pub struct Cluster {
     nodes_changed: BTreeMap<Arc<str>, Moment>,
     services: BTreeMap<ObjectKey, Service>,
     slices: BTreeMap<ObjectKey, EndpointSlice>,
+    /// When a Service or one of its slices last changed.
+    services_changed: BTreeMap<ObjectKey, Moment>,
     addresses: Addresses,
     own_node: Option<OwnNode>,
     names: Option<Names>,

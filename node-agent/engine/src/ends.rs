@@ -84,10 +84,7 @@ impl Ends {
         let Identity::Service(key) = &self.destination else {
             return false;
         };
-        let mut slices = cluster
-            .slices()
-            .filter(|slice| slice.key.namespace == key.namespace && slice.service == key.name);
-        slices.all(|slice| slice.ready.is_empty())
+        cluster.slices_of(key).all(|slice| slice.ready.is_empty())
     }
 }
 

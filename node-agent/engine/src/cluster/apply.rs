@@ -8,7 +8,7 @@ use super::{Change, Cluster, GONE_KEPT, Gone, NamespaceState, OwnNode, PodState}
 use crate::identity::{Claimant, KEPT_NS};
 use crate::input::Moment;
 use crate::isolation::Isolation;
-use crate::model::{Delta, Namespace, Node, ObjectKey, Pod, Service};
+use crate::model::{Delta, Namespace, Node, ObjectKey, Pod};
 
 impl Cluster {
     /// Takes in a delta and says whether a verdict may be another now. The same object again changes nothing.
@@ -23,14 +23,8 @@ impl Cluster {
             Delta::NodeGone(name) => self.remove_node(name, now),
             Delta::Service(service) => self.set_service(&service.key, Some(service), now),
             Delta::ServiceGone(key) => self.set_service(key, None, now),
-            Delta::EndpointSlice(slice) => {
-                self.slices.insert(slice.key.clone(), slice.clone());
-                Change::None
-            }
-            Delta::EndpointSliceGone(key) => {
-                self.slices.remove(key);
-                Change::None
-            }
+            Delta::EndpointSlice(slice) => self.set_slice(&slice.key, Some(slice), now),
+            Delta::EndpointSliceGone(key) => self.set_slice(key, None, now),
             Delta::Policy(policy) => self.set_policy(policy, now),
             Delta::PolicyGone(key) => self.remove_policy(key, now),
         }
@@ -203,22 +197,6 @@ impl Cluster {
         verdicts_if(changed)
     }
 
-    fn set_service(&mut self, key: &ObjectKey, service: Option<&Service>, now: Moment) -> Change {
-        let old = match service {
-            Some(service) => self.services.insert(key.clone(), service.clone()),
-            None => self.services.remove(key),
-        };
-        let claimant = Claimant::Service(key.clone());
-        let claims = |service: Option<&Service>| service.map(|service| service.ips.clone());
-        let (old_ips, new_ips) = (claims(old.as_ref()), claims(service));
-        let changed = self.addresses.reclaim(
-            old_ips.as_deref().map(|ips| (&claimant, ips)),
-            new_ips.as_deref().map(|ips| (&claimant, ips)),
-            now,
-        );
-        verdicts_if(changed)
-    }
-
     pub(super) fn namespace_mut(&mut self, name: &Arc<str>, now: Moment) -> &mut NamespaceState {
         match self.namespaces.entry(Arc::clone(name)) {
             Entry::Occupied(known) => known.into_mut(),
@@ -317,7 +295,7 @@ fn claimant_of(pod: &Pod) -> Claimant {
     }
 }
 
-fn verdicts_if(changed: bool) -> Change {
+pub(super) fn verdicts_if(changed: bool) -> Change {
     if changed {
         Change::Verdicts
     } else {

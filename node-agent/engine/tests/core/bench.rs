@@ -16,6 +16,7 @@ pub(crate) const WEB: &str = "10.42.0.11";
 pub(crate) const JOB: &str = "10.42.0.12";
 pub(crate) const DB: &str = "10.42.0.13";
 pub(crate) const AWAY: &str = "10.42.1.20";
+pub(crate) const API: &str = "10.43.0.9";
 pub(crate) const NODE: &str = "192.0.2.10";
 pub(crate) const OTHER_NODE: &str = "192.0.2.11";
 pub(crate) const WORLD: &str = "203.0.113.80";
@@ -40,6 +41,20 @@ fn pod(name: &str, app: &str, ip: &str, node: &str) -> Value {
 fn node(name: &str, ip: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
         "status": {"addresses": [{"type": "InternalIP", "address": ip}]}})
+}
+
+/// The Service `api`, to be had at [`API`].
+pub(crate) fn service() -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "api", "namespace": "shop"},
+        "spec": {"clusterIP": API, "clusterIPs": [API], "ports": [{"name": "sql", "port": 5432, "protocol": "TCP"}]}})
+}
+
+/// The one slice of the Service `api`.
+pub(crate) fn slice(ready: &[&str]) -> Value {
+    json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "api-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "api"}},
+        "ports": [{"name": "sql", "port": 5432, "protocol": "TCP"}],
+        "endpoints": [{"addresses": ready, "conditions": {"ready": !ready.is_empty()}}]})
 }
 
 /// Only `web` may reach the database.

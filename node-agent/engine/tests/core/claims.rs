@@ -2,11 +2,11 @@
 
 use node_agent_engine::Input;
 use node_agent_engine::input::{EventKind, Stage};
-use node_agent_engine::model::{Delta, PolicyKey};
+use node_agent_engine::model::{Delta, ObjectKey, PolicyKey};
 use node_agent_engine::record::Assessment::{Allowed, Unenforced, Unknown};
 use node_agent_engine::verdict::UnknownBecause;
 
-use super::bench::{Bench, DB, JOB, MS, S, WEB, WORLD, policy};
+use super::bench::{API, Bench, DB, JOB, MS, S, WEB, WORLD, policy, service, slice};
 
 fn policy_gone() -> Input {
     Input::Delta(Box::new(Delta::PolicyGone(PolicyKey {
@@ -151,4 +151,45 @@ fn events_from_before_the_first_picture_are_judged_after_it() {
     bench.give(seen.event(bench.now, EventKind::Answered, 1));
     bench.pass(S);
     assert_eq!(bench.only().assessment, Allowed);
+}
+
+/// Whoever reads the change of a Service, its slice or its backends is not alarmed by what went before it.
+#[test]
+fn unenforced_through_a_service_is_in_flux_when_anything_behind_it_is_young() {
+    let settled: [(&str, fn(&mut Bench)); 4] = [
+        ("nothing", |_| {}),
+        ("the policy of its backend", |bench| {
+            bench.give(policy_gone());
+            bench.apply(&policy());
+        }),
+        ("its slice", |bench| bench.apply(&slice(&[DB, DB]))),
+        ("itself", |bench| {
+            bench.give(Input::Delta(Box::new(Delta::ServiceGone(ObjectKey {
+                namespace: "shop".into(),
+                name: "api".into(),
+            }))));
+            bench.apply(&service());
+        }),
+    ];
+    for (changed, change) in settled {
+        let mut bench = Bench::settled();
+        bench.apply(&service());
+        bench.apply(&slice(&[DB]));
+        bench.pass(30 * S);
+        change(&mut bench);
+        bench.pass(S);
+        let seen = bench.attempt(JOB, API);
+        bench.give(seen.event(bench.now, EventKind::Answered, 1));
+        bench.pass(10 * S);
+        let found = bench.only();
+        let expected = match changed {
+            "nothing" => (Unenforced, None),
+            _ => (Unknown, Some(UnknownBecause::InFlux)),
+        };
+        assert_eq!(
+            (found.assessment, found.unknown_because),
+            expected,
+            "{changed}"
+        );
+    }
 }
