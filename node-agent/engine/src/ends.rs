@@ -79,12 +79,14 @@ impl Ends {
             .is_some_and(|pod| &*pod.node != node)
     }
 
-    /// Whether it went to a Service for which nobody is ready.
+    /// Whether it went to a Service for which nobody is known to be ready. A Service of which no slice was ever
+    /// heard may have backends.
     pub(crate) fn has_no_backend(&self, cluster: &Cluster) -> bool {
         let Identity::Service(key) = &self.destination else {
             return false;
         };
-        cluster.slices_of(key).all(|slice| slice.ready.is_empty())
+        let mut slices = cluster.slices_of(key).peekable();
+        slices.peek().is_some() && slices.all(|slice| slice.ready.is_empty())
     }
 }
 

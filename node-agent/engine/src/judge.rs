@@ -103,7 +103,7 @@ impl Judge<'_> {
         let mut assessed = assess(&verdict, ending);
         if let Some(because) = self.doubt(&ends, ending) {
             assessed = (Assessment::Unknown, Some(because));
-        } else if ends.has_no_backend(self.cluster) {
+        } else if comes_of_no_backend(ending.outcome) && ends.has_no_backend(self.cluster) {
             cause = Some(Cause::NoEndpoints);
             assessed = (Assessment::Refused, None);
         }
@@ -263,6 +263,17 @@ impl Judge<'_> {
             Some(flow.protocol),
         );
         (source, destination)
+    }
+}
+
+/// Whether that is how a Service without a backend looks: what answers, or drops, is somebody else.
+fn comes_of_no_backend(outcome: OutcomeKind) -> bool {
+    match outcome {
+        OutcomeKind::Refused | OutcomeKind::Rejected | OutcomeKind::Unanswered => true,
+        OutcomeKind::Answered
+        | OutcomeKind::Delivered
+        | OutcomeKind::Dropped
+        | OutcomeKind::Unknown => false,
     }
 }
 

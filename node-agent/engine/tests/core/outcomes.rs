@@ -4,14 +4,18 @@ use node_agent_engine::input::{DropClass, EventKind, Input};
 use node_agent_engine::record::Assessment::{
     self, Allowed, Blocked, Refused, Unanswered, Unenforced, UnexpectedDrop, Unknown,
 };
-use node_agent_engine::record::ClientSaw;
 use node_agent_engine::record::OutcomeKind::{self, Answered, Delivered, Dropped, Rejected};
-use node_agent_engine::verdict::UnknownBecause::{self, FarSide, LeftNode, NotSeenStopped};
+use node_agent_engine::record::{Cause, ClientSaw};
+use node_agent_engine::verdict::UnknownBecause::{
+    self, Backend, FarSide, LeftNode, NotSeenStopped,
+};
 
 use node_agent_engine::model::Protocol;
 use serde_json::json;
 
-use super::bench::{AWAY, Bench, DB, JOB, MS, NODE, OTHER_NODE, S, Seen, WEB, WORLD};
+use super::bench::{
+    API, AWAY, Bench, DB, JOB, MS, NODE, OTHER_NODE, S, Seen, WEB, WORLD, service, slice,
+};
 
 type Tell = fn(&mut Bench, Seen) -> Vec<Input>;
 
@@ -380,5 +384,56 @@ fn delivery_is_not_claimed_beside_a_foreign_program() {
         bench.give(seen.swept());
         bench.pass(S);
         assert_eq!(bench.only().assessment, expected, "{foreign_program:?}");
+    }
+}
+
+/// That nobody is ready explains a refusal and silence, and nothing else; that no slice was ever heard of
+/// explains nothing.
+#[test]
+fn only_a_service_known_to_have_nobody_ready_refuses() {
+    let refused: Tell =
+        |bench, seen| stopped(bench, seen.rejected(NODE, 3, 3), EventKind::Unreachable);
+    let silent: Tell = |_, seen| vec![seen.swept()];
+    let answered: Tell = |bench, seen| event(EventKind::Answered)(bench, seen);
+    let dropped: Tell = |bench, seen| drop(bench, seen, DropClass::Netfilter, false);
+    type Claim = (Assessment, Option<UnknownBecause>, Option<Cause>);
+    let no_endpoints: Claim = (Refused, None, Some(Cause::NoEndpoints));
+    let as_seen: Claim = (Unknown, Some(Backend), None);
+    for (name, tell, slices, expected) in [
+        (
+            "refused, nobody ready",
+            refused,
+            Some(&[][..]),
+            no_endpoints,
+        ),
+        ("silent, nobody ready", silent, Some(&[]), no_endpoints),
+        ("answered, nobody ready", answered, Some(&[]), as_seen),
+        ("dropped, nobody ready", dropped, Some(&[]), as_seen),
+        ("refused, no slices", refused, None, as_seen),
+        ("answered, no slices", answered, None, as_seen),
+        (
+            "refused, somebody ready",
+            refused,
+            Some(&[WEB]),
+            (UnexpectedDrop, None, None),
+        ),
+    ] {
+        let mut bench = Bench::settled();
+        bench.apply(&service());
+        if let Some(ready) = slices {
+            bench.apply(&slice(ready));
+        }
+        bench.pass(30 * S);
+        let seen = bench.attempt(JOB, API);
+        for input in tell(&mut bench, seen) {
+            bench.give(input);
+        }
+        bench.pass(10 * S);
+        let found = bench.only();
+        assert_eq!(
+            (found.assessment, found.unknown_because, found.cause),
+            expected,
+            "{name}"
+        );
     }
 }
