@@ -54,6 +54,15 @@ struct Case {
     cause: Option<Cause>,
 }
 
+impl Case {
+    /// What was held for a claim that its verdict bears no more: the verdict changed meanwhile.
+    fn drop_claim(&mut self, held: &Held) {
+        if held.waits_for == For::Claim && self.assessed.0 != Assessment::Unknown {
+            self.assessed = (Assessment::Unknown, Some(UnknownBecause::InFlux));
+        }
+    }
+}
+
 impl Judge<'_> {
     /// Judges an ending, unless it has to wait.
     pub(crate) fn judge(&self, now: Moment, held: &Held) -> Judgement {
@@ -83,6 +92,8 @@ impl Judge<'_> {
                 };
             }
             self.hold_up(&mut case, ending, stale);
+        } else {
+            case.drop_claim(held);
         }
         Judgement::Made(Box::new(self.write(case, ending)))
     }
@@ -92,6 +103,8 @@ impl Judge<'_> {
         let mut case = self.case(&held.ending);
         if needs_confirmation(case.assessed.0) {
             case.assessed = (Assessment::Unknown, Some(UnknownBecause::Stale));
+        } else {
+            case.drop_claim(held);
         }
         self.write(case, &held.ending)
     }

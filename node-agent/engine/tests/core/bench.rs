@@ -31,7 +31,7 @@ pub(crate) struct Bench {
     ports: u16,
 }
 
-fn pod(name: &str, app: &str, ip: &str, node: &str) -> Value {
+pub(crate) fn pod(name: &str, app: &str, ip: &str, node: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": {"app": app}},
         "spec": {"nodeName": node, "containers": [{"name": "main"}]},

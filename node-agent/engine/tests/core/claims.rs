@@ -1,12 +1,12 @@
 //! A claim must hold, and nothing is claimed when in doubt.
 
 use node_agent_engine::Input;
-use node_agent_engine::input::{EventKind, Stage};
+use node_agent_engine::input::{DropClass, EventKind, Stage};
 use node_agent_engine::model::{Delta, ObjectKey, PolicyKey};
 use node_agent_engine::record::Assessment::{Allowed, Unenforced, Unknown};
 use node_agent_engine::verdict::UnknownBecause;
 
-use super::bench::{API, Bench, DB, JOB, MS, S, WEB, WORLD, policy, service, slice};
+use super::bench::{API, Bench, DB, JOB, MS, S, WEB, WORLD, pod, policy, service, slice};
 
 fn policy_gone() -> Input {
     Input::Delta(Box::new(Delta::PolicyGone(PolicyKey {
@@ -39,8 +39,39 @@ fn unenforced_is_in_flux_when_the_policy_went_before_it_was_confirmed() {
     bench.pass(2 * S);
     bench.give(policy_gone());
     bench.pass(10 * S);
-    // Once the policy is gone the same attempt reads as allowed, which alarms nobody.
-    assert_eq!(bench.only().assessment, Allowed);
+    let found = bench.only();
+    assert_eq!(
+        (found.assessment, found.unknown_because),
+        (Unknown, Some(UnknownBecause::InFlux))
+    );
+}
+
+#[test]
+fn unexpected_drop_is_in_flux_when_a_policy_came_before_it_was_confirmed() {
+    let mut bench = Bench::settled();
+    bench.give(policy_gone());
+    bench.pass(20 * S);
+    let seen = bench.attempt(JOB, DB).dropped(DropClass::Netfilter, false);
+    bench.give(seen.event(bench.now, EventKind::Dropped, 1));
+    bench.pass(2 * S);
+    bench.apply(&policy());
+    bench.pass(10 * S);
+    let found = bench.only();
+    assert_eq!(
+        (found.assessment, found.unknown_because),
+        (Unknown, Some(UnknownBecause::InFlux))
+    );
+}
+
+/// What is known of a claim's ends may be less in the end.
+#[test]
+fn a_claim_whose_pod_turned_out_to_be_another_is_none() {
+    let mut bench = Bench::settled();
+    answered(&mut bench);
+    bench.pass(2 * S);
+    bench.apply(&pod("twin", "db", DB, "node-1"));
+    bench.pass(10 * S);
+    assert_eq!(bench.only().assessment, Unknown);
 }
 
 #[test]
@@ -140,6 +171,16 @@ fn what_is_held_at_the_end_is_not_claimed() {
     answered(&mut bench);
     bench.give(Input::Ended);
     assert_eq!(bench.only().unknown_because, Some(UnknownBecause::Stale));
+}
+
+#[test]
+fn what_is_held_at_the_end_is_in_flux_when_its_verdict_changed() {
+    let mut bench = Bench::settled();
+    answered(&mut bench);
+    bench.pass(S);
+    bench.give(policy_gone());
+    bench.give(Input::Ended);
+    assert_eq!(bench.only().unknown_because, Some(UnknownBecause::InFlux));
 }
 
 #[test]
