@@ -171,26 +171,26 @@ impl Judge<'_> {
         }
     }
 
-    /// A claim must hold under every state of the cluster from the settle time before the attempt on.
+    /// A claim must hold under every state of the cluster from the settle time before the attempt on; that of a
+    /// young pod since its interface appeared: what passes then is measured, not in doubt.
     fn hold_up(&self, case: &mut Case, ending: &Ending, stale: bool) {
         if stale {
             case.assessed = (Assessment::Unknown, Some(UnknownBecause::Stale));
             return;
         }
-        let begin = ending.attempt.first.minus(self.options.settle_ns);
-        if case.settled <= begin {
-            return;
-        }
-        match case.ends.started(self.cluster) {
-            // Nothing but the pod itself is young: what passes in its first seconds is measured, not in doubt.
+        let first = ending.attempt.first;
+        let begin = first.minus(self.options.settle_ns);
+        let is_settled = case.settled <= begin;
+        let started = case.ends.started(self.cluster, self.links, ending, begin);
+        match started {
             Some(started)
-                if started == case.settled
-                    && started <= ending.attempt.first
-                    && case.assessed.0 == Assessment::Unenforced =>
+                if case.assessed.0 == Assessment::Unenforced
+                    && (is_settled || started.heard == Some(case.settled)) =>
             {
-                let age_ns = ending.attempt.first.since(started);
+                let age_ns = first.since(started.interface);
                 case.start_window_s = Some((age_ns / 1_000_000) as f64 / 1000.0);
             }
+            Some(_) | None if is_settled => {}
             Some(_) | None => case.assessed = (Assessment::Unknown, Some(UnknownBecause::InFlux)),
         }
     }

@@ -83,6 +83,14 @@ fn options() -> Options {
 impl Bench {
     /// Everything was as it is for 100 s.
     pub(crate) fn settled() -> Self {
+        let mut bench = Self::begun(true);
+        bench.now = Moment(100 * S);
+        bench.give(Input::Confirmed);
+        bench
+    }
+
+    /// The agent has begun; it saw the pods' interfaces appear, or they were there before.
+    pub(crate) fn begun(from_birth: bool) -> Self {
         let mut bench = Self {
             core: Core::new(options()),
             now: Moment(S),
@@ -92,15 +100,7 @@ impl Bench {
             ports: 40_000,
         };
         for (index, ip) in [(1, WEB), (2, JOB), (3, DB)] {
-            bench.give(Input::Link(Link {
-                index,
-                name: format!("veth{index}").into(),
-                watched_since: Moment(S),
-                from_birth: true,
-                addresses: vec![ip.parse().unwrap()],
-                foreign_program: Some(false),
-                netns: Some(4_026_532_000 + index),
-            }));
+            bench.link(index, ip, from_birth);
         }
         for object in [
             node("node-1", NODE),
@@ -114,9 +114,20 @@ impl Bench {
             bench.apply(&object);
         }
         bench.give(Input::Synced);
-        bench.now = Moment(100 * S);
-        bench.give(Input::Confirmed);
         bench
+    }
+
+    /// A pod's interface appears now, or is found.
+    pub(crate) fn link(&mut self, index: u32, ip: &str, from_birth: bool) {
+        self.give(Input::Link(Link {
+            index,
+            name: format!("veth{index}").into(),
+            watched_since: self.now,
+            from_birth,
+            addresses: vec![ip.parse().unwrap()],
+            foreign_program: Some(false),
+            netns: Some(4_026_532_000 + index),
+        }));
     }
 
     pub(crate) fn apply(&mut self, object: &Value) {

@@ -9,3 +9,4 @@ mod bench;
 mod claims;
 mod counts;
 mod outcomes;
+mod young;
