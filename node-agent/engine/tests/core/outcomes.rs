@@ -6,6 +6,7 @@ use node_agent_engine::record::Assessment::{
 };
 use node_agent_engine::record::OutcomeKind::{self, Answered, Delivered, Dropped, Rejected};
 use node_agent_engine::record::{Cause, ClientSaw};
+use node_agent_engine::verdict::Kept;
 use node_agent_engine::verdict::UnknownBecause::{
     self, Backend, FarSide, LeftNode, NotSeenStopped,
 };
@@ -434,6 +435,64 @@ fn only_a_service_known_to_have_nobody_ready_refuses() {
             (found.assessment, found.unknown_because, found.cause),
             expected,
             "{name}"
+        );
+    }
+}
+
+fn egress_denied(app: &str) -> serde_json::Value {
+    serde_json::json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": format!("{app}-egress"), "namespace": "shop"},
+        "spec": {"podSelector": {"matchLabels": {"app": app}}, "policyTypes": ["Egress"]}})
+}
+
+/// Both sides deny: what passed a side was not kept by it, wherever it was enforced.
+#[test]
+fn each_side_is_kept_where_it_was_stopped() {
+    let stopped: Tell = |bench, seen| drop(bench, seen, DropClass::Netfilter, false);
+    let stopped_behind: Tell = |bench, seen| {
+        let seen = seen.arrived();
+        drop(bench, seen, DropClass::Netfilter, true)
+    };
+    let answered: Tell = |bench, seen| event(EventKind::Answered)(bench, seen);
+    let rejected: Tell = |bench, seen| vec![seen.icmp(bench.now, OTHER_NODE, 3, 13)];
+    let rows: [(&str, Tell, &str, &str, Kept, Kept); 7] = [
+        ("here", stopped, JOB, DB, Kept::Yes, Kept::Unknown),
+        ("in the pod", stopped_behind, JOB, DB, Kept::No, Kept::Yes),
+        (
+            "on the way out",
+            stopped,
+            JOB,
+            AWAY,
+            Kept::Yes,
+            Kept::Unknown,
+        ),
+        ("on the way in", stopped, AWAY, DB, Kept::No, Kept::Yes),
+        (
+            "by the other node",
+            rejected,
+            JOB,
+            AWAY,
+            Kept::Unknown,
+            Kept::Unknown,
+        ),
+        ("nowhere", answered, JOB, DB, Kept::No, Kept::No),
+        ("nowhere, from afar", answered, AWAY, DB, Kept::No, Kept::No),
+    ];
+    for (name, tell, from, to, egress, ingress) in rows {
+        let mut bench = Bench::settled();
+        bench.apply(&egress_denied("job"));
+        bench.apply(&egress_denied("db"));
+        bench.pass(30 * S);
+        let seen = bench.attempt(from, to);
+        for input in tell(&mut bench, seen) {
+            bench.give(input);
+        }
+        bench.pass(10 * S);
+        let verdict = &bench.only().verdict;
+        assert_eq!(
+            (verdict.egress.kept, verdict.ingress.kept),
+            (Some(egress), Some(ingress)),
+            "stopped {name}"
         );
     }
 }
