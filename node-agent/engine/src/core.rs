@@ -18,7 +18,7 @@ use crate::model::{Delta, ObjectKey, Pod, PolicyKey};
 use crate::options::Options;
 use crate::record::{Body, PolicyChange};
 use crate::verdict::PolicyRef;
-use crate::waiting::{For, Waiting};
+use crate::waiting::{For, Held, Waiting};
 use early::Early;
 
 /// Least time between two moves of the epoch.
@@ -27,6 +27,9 @@ const EPOCH_LEAST_NS: u64 = 250_000_000;
 /// Most time between two: the kernel side's fast path knows a UDP conversation for an epoch, and would let it fall
 /// silent if that took longer than its conversations are remembered.
 const EPOCH_MOST_NS: u64 = 10_000_000_000;
+
+/// How long a confirmation is waited for before it is asked for again.
+const ASK_AGAIN_NS: u64 = 1_000_000_000;
 
 /// Most inputs held before the first picture of the cluster.
 const MOST_UNSYNCED: usize = 65_536;
@@ -46,6 +49,7 @@ pub struct Core {
     unsynced: VecDeque<Input>,
     synced: bool,
     heard: Moment,
+    confirmed: Moment,
     lost: BTreeMap<Stage, u64>,
     lost_at: Option<Moment>,
     udp_lost_at: Option<Moment>,
@@ -54,7 +58,8 @@ pub struct Core {
     epoch: u32,
     epoch_moved: Moment,
     epoch_wanted: bool,
-    confirm_asked: bool,
+    /// When a confirmation was asked for that has not come.
+    confirm_asked: Option<Moment>,
     forgot: Moment,
     /// Addresses of this node's pods.
     local: BTreeMap<ObjectKey, Vec<IpAddr>>,
@@ -76,6 +81,7 @@ impl Core {
             unsynced: VecDeque::new(),
             synced: false,
             heard: Moment::default(),
+            confirmed: Moment::default(),
             lost: BTreeMap::new(),
             lost_at: None,
             udp_lost_at: None,
@@ -84,7 +90,7 @@ impl Core {
             epoch: 1,
             epoch_moved: Moment::default(),
             epoch_wanted: false,
-            confirm_asked: false,
+            confirm_asked: None,
             forgot: Moment::default(),
             local: BTreeMap::new(),
             addresses: Vec::new(),
@@ -118,7 +124,8 @@ impl Core {
             Input::Synced => self.sync(now, out),
             Input::Confirmed => {
                 self.heard = now;
-                self.confirm_asked = false;
+                self.confirmed = now;
+                self.confirm_asked = None;
                 self.settle_claims(now, out);
             }
             Input::Tick => self.tick(now, out),
@@ -249,13 +256,7 @@ impl Core {
             return;
         }
         self.wake(now, |held| held.waits_for != For::Claim, out);
-        let stale = now.since(self.heard) > self.options.stale_after_ns;
-        if stale {
-            self.settle_claims(now, out);
-        } else if self.waiting.claim_is_due(now) && !self.confirm_asked {
-            self.confirm_asked = true;
-            out.push(Output::Confirm);
-        }
+        self.confirm_claims(now, out);
         self.move_epoch(now, out);
         self.write_due(now, false, out);
         let lost =
@@ -268,6 +269,29 @@ impl Core {
             self.aggregate.forget(now);
             self.counters.forget(now);
             self.early.forget(now);
+        }
+    }
+
+    /// Asks for a fresh reading when a claim is due, and gives up what waited for one too long.
+    fn confirm_claims(&mut self, now: Moment, out: &mut Vec<Output>) {
+        let Options {
+            confirm_ns,
+            stale_after_ns,
+            ..
+        } = self.options;
+        if now.since(self.heard) > stale_after_ns {
+            self.settle_claims(now, out);
+            return;
+        }
+        let given_up = |held: &Held| {
+            let due = held.ending.at.plus(confirm_ns);
+            held.waits_for == For::Claim && now.since(due) > stale_after_ns
+        };
+        self.wake(now, given_up, out);
+        let waits = |asked: Moment| now.since(asked) < ASK_AGAIN_NS;
+        if self.waiting.claim_is_due(now) && !self.confirm_asked.is_some_and(waits) {
+            self.confirm_asked = Some(now);
+            out.push(Output::Confirm);
         }
     }
 

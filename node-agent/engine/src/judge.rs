@@ -40,6 +40,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) links: &'a BTreeMap<u32, Link>,
     /// When the cluster was last heard of.
     pub(crate) heard: Moment,
+    /// When everything that the cluster says was last delivered.
+    pub(crate) confirmed: Moment,
     /// What was lost at or after a moment.
     pub(crate) lost_at: Option<Moment>,
     pub(crate) lost_total: u64,
@@ -84,8 +86,10 @@ impl Judge<'_> {
         }
         if needs_confirmation(case.assessed.0) {
             let due = ending.at.plus(self.options.confirm_ns);
-            let stale = now.since(self.heard) > self.options.stale_after_ns;
-            if !stale && (now < due || self.heard < due) {
+            let too_long = |since: Moment| now.since(since) > self.options.stale_after_ns;
+            let confirmed = now >= due && self.confirmed >= due;
+            let stale = too_long(self.heard) || (!confirmed && too_long(due));
+            if !stale && !confirmed {
                 return Judgement::Wait {
                     until: due,
                     waits_for: For::Claim,

@@ -138,6 +138,7 @@ impl Core {
             cluster: &self.cluster,
             links: &self.links,
             heard: self.heard,
+            confirmed: self.confirmed,
             lost_at: self.lost_at,
             lost_total: self.lost_total,
         }

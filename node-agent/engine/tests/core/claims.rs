@@ -113,6 +113,35 @@ fn without_a_fresh_reading_it_is_stale() {
     assert_eq!(bench.only().unknown_because, Some(UnknownBecause::Stale));
 }
 
+/// One file stays broken, another changes now and then: the cluster is heard of, and nothing is confirmed.
+#[test]
+fn news_of_the_cluster_confirms_nothing_and_it_is_asked_for_again() {
+    let mut bench = Bench::settled();
+    answered(&mut bench);
+    let unanswered_ticks = |bench: &mut Bench, seconds: u64| {
+        for tick in 0..seconds * 10 {
+            if tick % 100 == 0 {
+                let address = format!("10.42.1.{}", 100 + tick / 100);
+                bench.apply(&pod("other", "other", &address, "node-2"));
+            }
+            bench.now = bench.now.plus(100 * MS);
+            bench.give(Input::Tick);
+        }
+    };
+    unanswered_ticks(&mut bench, 60);
+    assert!(bench.written.is_empty(), "{:#?}", bench.written);
+    unanswered_ticks(&mut bench, 10);
+    assert_eq!(bench.only().unknown_because, Some(UnknownBecause::Stale));
+    let asked = bench.confirms;
+    assert!((50..=61).contains(&asked), "asked {asked} times in 60 s");
+
+    bench.written.clear();
+    answered(&mut bench);
+    unanswered_ticks(&mut bench, 20);
+    bench.pass(2 * S);
+    assert_eq!(bench.only().assessment, Unenforced, "answered late");
+}
+
 #[test]
 fn an_absence_in_a_window_with_a_loss_proves_nothing() {
     let mut bench = Bench::settled();
