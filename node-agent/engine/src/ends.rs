@@ -66,6 +66,14 @@ impl Ends {
         cluster.settled_since(&self.connection)
     }
 
+    /// When the younger of its pods was first heard of.
+    pub(crate) fn heard_of(&self, cluster: &Cluster) -> Option<Moment> {
+        [&self.source, &self.destination]
+            .into_iter()
+            .filter_map(|end| cluster.pod_since(pod_key(end)?))
+            .max()
+    }
+
     /// The start of the younger of its pods whose interface appeared after `begin`, as far as the agent saw it
     /// appear: the age of one that was there before is not known.
     pub(crate) fn started(

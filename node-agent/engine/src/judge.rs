@@ -98,6 +98,7 @@ impl Judge<'_> {
             self.hold_up(&mut case, ending, stale);
         } else {
             case.drop_claim(held);
+            self.drop_younger_denial(&mut case, ending);
         }
         Judgement::Made(Box::new(self.write(case, ending)))
     }
@@ -196,6 +197,16 @@ impl Judge<'_> {
             }
             Some(_) | None if is_settled => {}
             Some(_) | None => case.assessed = (Assessment::Unknown, Some(UnknownBecause::InFlux)),
+        }
+    }
+
+    /// What stopped an attempt before policy wanted it did not do so because of policy. A pod that was heard of after
+    /// its first packet changes nothing: its policies were there.
+    fn drop_younger_denial(&self, case: &mut Case, ending: &Ending) {
+        let is_younger = case.settled > ending.attempt.first
+            && case.ends.heard_of(self.cluster) != Some(case.settled);
+        if case.assessed.0 == Assessment::Blocked && is_younger {
+            case.assessed = (Assessment::Unknown, Some(UnknownBecause::InFlux));
         }
     }
 

@@ -91,13 +91,11 @@ impl Core {
     fn count_told(&mut self, key: Flow, first: Moment, out: &mut Vec<Output>) -> bool {
         match self.early.take(key, first) {
             Some(Told::Kind(kind)) => {
-                match self.aggregate.connection(&kind) {
-                    Some(connection) => out.push(Output::Counted {
-                        connection,
-                        count: 1,
-                    }),
-                    None => self.aggregate.lose(1),
-                }
+                let connection = self.aggregate.connection(&kind);
+                out.extend(connection.map(|connection| Output::Counted {
+                    connection,
+                    count: 1,
+                }));
                 true
             }
             Some(Told::Waits) => {

@@ -27,6 +27,7 @@ pub(crate) struct Bench {
     pub(crate) now: Moment,
     pub(crate) written: Vec<Connection>,
     pub(crate) counted: u64,
+    pub(crate) lost: u64,
     pub(crate) confirms: usize,
     ports: u16,
 }
@@ -65,6 +66,13 @@ pub(crate) fn policy() -> Value {
             "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "web"}}}]}]}})
 }
 
+/// Pods of that label may reach nobody.
+pub(crate) fn egress_denied(app: &str) -> Value {
+    json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": format!("{app}-egress"), "namespace": "shop"},
+        "spec": {"podSelector": {"matchLabels": {"app": app}}, "policyTypes": ["Egress"]}})
+}
+
 fn options() -> Options {
     Options {
         node: "node-1".into(),
@@ -96,6 +104,7 @@ impl Bench {
             now: Moment(S),
             written: Vec::new(),
             counted: 0,
+            lost: 0,
             confirms: 0,
             ports: 40_000,
         };
@@ -141,11 +150,11 @@ impl Bench {
         self.core.handle(self.now, input, &mut out);
         for output in out {
             match output {
-                Output::Record(record) => {
-                    if let Body::Connection(connection) = record.body {
-                        self.written.push(*connection);
-                    }
-                }
+                Output::Record(record) => match record.body {
+                    Body::Connection(connection) => self.written.push(*connection),
+                    Body::Lost(lost) => self.lost += lost.count,
+                    Body::PolicyChange(_) => {}
+                },
                 Output::Counted { count, .. } => self.counted += count,
                 Output::Confirm => self.confirms += 1,
                 Output::Epoch(_) | Output::Addresses(_) | Output::SharedAddress { .. } => {}
@@ -174,7 +183,7 @@ impl Bench {
 
     /// A new TCP attempt now.
     pub(crate) fn attempt(&mut self, from: &str, to: &str) -> Seen {
-        self.ports += 1;
+        self.ports = self.ports.wrapping_add(1);
         Seen::new(self.now, from, to, self.ports)
     }
 }

@@ -53,8 +53,30 @@ fn unexpected_drop_is_in_flux_when_a_policy_came_before_it_was_confirmed() {
     bench.pass(20 * S);
     let seen = bench.attempt(JOB, DB).dropped(DropClass::Netfilter, false);
     bench.give(seen.event(bench.now, EventKind::Dropped, 1));
+    bench.pass(4 * S);
+    bench.give(seen.swept());
     bench.pass(2 * S);
     bench.apply(&policy());
+    bench.pass(10 * S);
+    let found = bench.only();
+    assert_eq!(
+        (found.assessment, found.unknown_because),
+        (Unknown, Some(UnknownBecause::InFlux))
+    );
+}
+
+/// What dropped it did so before policy wanted it.
+#[test]
+fn blocked_is_in_flux_when_the_policy_came_after_the_attempt() {
+    let mut bench = Bench::settled();
+    bench.give(policy_gone());
+    bench.pass(20 * S);
+    let seen = bench.attempt(JOB, DB).dropped(DropClass::Netfilter, false);
+    bench.give(seen.event(bench.now, EventKind::Dropped, 1));
+    bench.pass(S);
+    bench.apply(&policy());
+    bench.pass(3 * S);
+    bench.give(seen.swept());
     bench.pass(10 * S);
     let found = bench.only();
     assert_eq!(

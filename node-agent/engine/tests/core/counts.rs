@@ -6,7 +6,7 @@ use node_agent_engine::input::{DropClass, EventKind};
 use node_agent_engine::record::Assessment;
 use node_agent_engine::verdict::UnknownBecause;
 
-use super::bench::{Bench, DB, JOB, MS, NODE, S, WEB};
+use super::bench::{Bench, DB, JOB, MS, NODE, S, Seen, WEB, egress_denied};
 
 fn sum(bench: &Bench) -> u64 {
     bench
@@ -181,4 +181,71 @@ fn what_was_cut_short_is_lost_not_silent() {
     bench.give(Input::Swept(swept));
     bench.give(Input::Ended);
     assert_eq!(bench.only().unknown_because, Some(UnknownBecause::Lost));
+}
+
+/// Attempts on so many addresses of the world, each a kind of its own; gives how many were written.
+fn flood(bench: &mut Bench, kinds: u32, tell: impl Fn(&mut Bench, &str) -> Seen) -> u64 {
+    let mut written = 0;
+    for kind in 0..kinds {
+        let to = std::net::Ipv4Addr::from(0x0505_0000 + kind).to_string();
+        let seen = tell(bench, &to);
+        let event = match seen.attempt.drop {
+            Some(_) => EventKind::Dropped,
+            None => EventKind::Answered,
+        };
+        bench.give(seen.event(bench.now, event, 1));
+        if kind % 4000 == 0 {
+            bench.pass(50 * MS);
+            written += sum(bench);
+            bench.written.clear();
+        }
+    }
+    written
+}
+
+/// One pod that tries many addresses cannot silence the node, and what was counted of the others is written.
+#[test]
+fn after_any_number_of_kinds_a_problem_is_still_written() {
+    let blocked = |bench: &mut Bench, to: &str| {
+        let seen = bench.attempt(JOB, to);
+        seen.dropped(DropClass::Netfilter, false)
+    };
+    for (kinds, allowed) in [(100_000, true), (40_000, false)] {
+        let mut bench = Bench::settled();
+        bench.apply(&egress_denied("job"));
+        let seen = bench.attempt(WEB, DB);
+        bench.give(seen.event(bench.now, EventKind::Answered, 1));
+        bench.pass(50 * MS);
+        bench.give(seen.total(EventKind::Answered, 5, bench.now));
+        let mut written = flood(&mut bench, kinds, |bench, to| match allowed {
+            true => bench.attempt(WEB, to),
+            false => blocked(bench, to),
+        });
+        bench.give(Input::Tick);
+        written += sum(&bench);
+        bench.written.clear();
+
+        let seen = blocked(&mut bench, DB);
+        bench.give(seen.event(bench.now, EventKind::Dropped, 1));
+        bench.give(Input::Tick);
+        assert_eq!(bench.only().destination.ip.to_string(), DB, "{kinds} kinds");
+
+        bench.give(Input::Ended);
+        assert_eq!(
+            (written + sum(&bench), bench.lost),
+            (u64::from(kinds) + 6, 0),
+            "{kinds} kinds"
+        );
+    }
+}
+
+#[test]
+fn what_counts_with_a_forgotten_kind_is_lost() {
+    let mut bench = Bench::settled();
+    let seen = bench.attempt(WEB, DB);
+    bench.give(seen.event(bench.now, EventKind::Answered, 1));
+    flood(&mut bench, 40_000, |bench, to| bench.attempt(WEB, to));
+    bench.give(seen.total(EventKind::Answered, 5, bench.now));
+    bench.give(Input::Tick);
+    assert_eq!(bench.lost, 4);
 }

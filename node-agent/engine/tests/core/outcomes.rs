@@ -15,7 +15,8 @@ use node_agent_engine::model::Protocol;
 use serde_json::json;
 
 use super::bench::{
-    API, AWAY, Bench, DB, JOB, MS, NODE, OTHER_NODE, S, Seen, WEB, WORLD, service, slice,
+    API, AWAY, Bench, DB, JOB, MS, NODE, OTHER_NODE, S, Seen, WEB, WORLD, egress_denied, service,
+    slice,
 };
 
 type Tell = fn(&mut Bench, Seen) -> Vec<Input>;
@@ -439,34 +440,27 @@ fn only_a_service_known_to_have_nobody_ready_refuses() {
     }
 }
 
-fn egress_denied(app: &str) -> serde_json::Value {
-    serde_json::json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-        "metadata": {"name": format!("{app}-egress"), "namespace": "shop"},
-        "spec": {"podSelector": {"matchLabels": {"app": app}}, "policyTypes": ["Egress"]}})
-}
-
 /// Both sides deny: what passed a side was not kept by it, wherever it was enforced.
 #[test]
 fn each_side_is_kept_where_it_was_stopped() {
-    let stopped: Tell = |bench, seen| drop(bench, seen, DropClass::Netfilter, false);
-    let stopped_behind: Tell = |bench, seen| {
+    let here: Tell = |bench, seen| drop(bench, seen, DropClass::Netfilter, false);
+    let behind: Tell = |bench, seen| {
         let seen = seen.arrived();
         drop(bench, seen, DropClass::Netfilter, true)
     };
     let answered: Tell = |bench, seen| event(EventKind::Answered)(bench, seen);
-    let rejected: Tell = |bench, seen| vec![seen.icmp(bench.now, OTHER_NODE, 3, 13)];
+    let rejected: Tell = |bench, seen| {
+        stopped(
+            bench,
+            seen.rejected(OTHER_NODE, 3, 13),
+            EventKind::Unreachable,
+        )
+    };
     let rows: [(&str, Tell, &str, &str, Kept, Kept); 7] = [
-        ("here", stopped, JOB, DB, Kept::Yes, Kept::Unknown),
-        ("in the pod", stopped_behind, JOB, DB, Kept::No, Kept::Yes),
-        (
-            "on the way out",
-            stopped,
-            JOB,
-            AWAY,
-            Kept::Yes,
-            Kept::Unknown,
-        ),
-        ("on the way in", stopped, AWAY, DB, Kept::No, Kept::Yes),
+        ("here", here, JOB, DB, Kept::Yes, Kept::Unknown),
+        ("in the pod", behind, JOB, DB, Kept::No, Kept::Yes),
+        ("on the way out", here, JOB, AWAY, Kept::Yes, Kept::Unknown),
+        ("on the way in", here, AWAY, DB, Kept::No, Kept::Yes),
         (
             "by the other node",
             rejected,
