@@ -342,7 +342,7 @@ fn take_idle(kinds: &mut BTreeMap<Kind, Folded>) -> BTreeMap<Kind, Folded> {
     let (since, first) = (*since, first.clone());
     kinds
         .extract_if(.., |kind, folded| {
-            (folded.span.last, &*kind) < (since, &first)
+            (folded.span.last, kind) < (since, &first)
         })
         .collect()
 }

@@ -248,7 +248,8 @@ fn events_from_before_the_first_picture_are_judged_after_it() {
 /// Whoever reads the change of a Service, its slice or its backends is not alarmed by what went before it.
 #[test]
 fn unenforced_through_a_service_is_in_flux_when_anything_behind_it_is_young() {
-    let settled: [(&str, fn(&mut Bench)); 4] = [
+    type Change = fn(&mut Bench);
+    let settled: [(&str, Change); 4] = [
         ("nothing", |_| {}),
         ("the policy of its backend", |bench| {
             bench.give(policy_gone());

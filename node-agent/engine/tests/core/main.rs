@@ -9,4 +9,5 @@ mod bench;
 mod claims;
 mod counts;
 mod outcomes;
+mod sides;
 mod young;
