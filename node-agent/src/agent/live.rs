@@ -137,8 +137,8 @@ impl Live {
     }
 
     fn read_cluster(&mut self) -> Result<()> {
-        self.next_reading = Instant::now() + READING;
-        let reading = self.files.reload();
+        let reading = self.files.reload(SystemTime::now());
+        self.next_reading = Instant::now() + reading.again_in.unwrap_or(READING);
         self.deliver(reading)
     }
 
@@ -147,6 +147,7 @@ impl Live {
             deltas,
             notices,
             complete,
+            again_in: _,
         } = reading;
         notices.iter().for_each(tell);
         let now = capture::now();
