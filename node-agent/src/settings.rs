@@ -13,6 +13,8 @@ pub enum Attach {
     Auto,
     /// tcx, kernel 6.6 and later.
     Tcx,
+    /// Filters of a clsact qdisc.
+    Clsact,
 }
 
 /// What is written.

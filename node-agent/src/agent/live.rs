@@ -20,7 +20,7 @@ use crate::capture::{self, Capture, Sizes};
 use crate::cluster::{Decode, Empty, Files, Notice, Options, Reading, Refusal, Refused, Watch};
 use crate::recording::{Header, Recorder};
 use crate::report::{Health, Metrics, Patience, Report, Server};
-use crate::settings::{Listen, Settings, Validation};
+use crate::settings::{Attach, Listen, Settings, Validation};
 
 /// How often the kernel's buffers are emptied at the latest.
 const TURN: Duration = Duration::from_millis(50);
@@ -294,6 +294,11 @@ fn capture_options(settings: &Settings) -> capture::Options {
             ..usual
         },
         interfaces: settings.interfaces.clone(),
+        attach: match settings.attach {
+            Attach::Auto => capture::Attach::Auto,
+            Attach::Tcx => capture::Attach::Tcx,
+            Attach::Clsact => capture::Attach::Clsact,
+        },
     }
 }
 

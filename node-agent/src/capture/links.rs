@@ -19,6 +19,8 @@ pub(super) struct Known {
     pub(super) peer_netns: Option<i32>,
     /// Made after the first listing.
     pub(super) while_running: bool,
+    /// Tells it from another one that had or gets the same index.
+    pub(super) serial: u64,
     is_pair: bool,
     is_ethernet: bool,
     master: Option<u32>,
@@ -39,6 +41,7 @@ pub(super) struct Links {
     /// Names that are watched, `*` stands for any characters; empty for all.
     globs: Vec<String>,
     listed: bool,
+    serials: u64,
 }
 
 impl Links {
@@ -62,6 +65,7 @@ impl Links {
         for (index, known) in &mut self.known {
             if let Some(old) = old.get(index) {
                 known.while_running = old.while_running;
+                known.serial = old.serial;
             }
         }
         self.listed = true;
@@ -97,10 +101,12 @@ impl Links {
     fn link(&mut self, link: &LinkMessage) {
         let index = link.header.index;
         let before = self.known.get(&index);
+        self.serials += 1;
         let mut known = Known {
             name: Arc::from(""),
             peer_netns: None,
             while_running: before.map_or(self.listed, |before| before.while_running),
+            serial: before.map_or(self.serials, |before| before.serial),
             is_pair: false,
             is_ethernet: link.header.link_layer_type == LinkLayerType::Ether,
             master: None,

@@ -9,6 +9,7 @@ pub mod bench;
 mod btf;
 mod decode;
 mod diagnostics;
+mod hooks;
 mod links;
 mod namespaces;
 mod netlink;
@@ -29,10 +30,12 @@ use node_agent_engine::input::{Input, Leads, Moment};
 use rustix::time::{ClockId, clock_gettime};
 
 pub use btf::Error as BtfError;
+pub use hooks::Attach;
 pub use programs::{Error, Sizes};
 
 use batch::Table;
 use decode::Decoder;
+use hooks::Hooks;
 use programs::{Kernel, Programs};
 use sweep::{Sweep, Tables};
 use watch::Watch;
@@ -48,6 +51,8 @@ pub struct Options {
     /// Names of the interfaces to watch, `*` stands for any characters; empty for every one that leads to another
     /// namespace.
     pub interfaces: Vec<String>,
+    /// How hooks are attached.
+    pub attach: Attach,
 }
 
 /// The running capture. Dropping it detaches everything.
@@ -74,9 +79,14 @@ impl Capture {
     ///
     /// [`Error`] names what the machine lacks.
     pub fn start(options: Options) -> Result<Self, Error> {
-        let Options { sizes, interfaces } = options;
+        let Options {
+            sizes,
+            interfaces,
+            attach,
+        } = options;
         let kernel = Kernel::read()?;
         let mut programs = Programs::load(sizes, &kernel)?;
+        let hooks = Hooks::choose(&mut programs, attach)?;
         let failed = |map| move |source| Error::Map { map, source };
         let ring = RingBuf::try_from(programs.take(maps::EVENTS)?).map_err(failed(maps::EVENTS))?;
         let epoch = Array::try_from(programs.take(maps::EPOCH)?).map_err(failed(maps::EPOCH))?;
@@ -84,8 +94,8 @@ impl Capture {
             tables: Tables::new(&mut programs, sizes.attempts)?,
             namespaces: Table::new(maps::NAMESPACES, programs.take(maps::NAMESPACES)?)?,
             addresses: Table::new(maps::ADDRESSES, programs.take(maps::ADDRESSES)?)?,
-            watch: Watch::open(interfaces)?,
-            found: kernel.found(),
+            found: kernel.found(hooks.hook()),
+            watch: Watch::open(interfaces, hooks)?,
             decoder: Decoder {
                 reasons: kernel.reasons,
                 symbols: kernel.symbols,
@@ -113,7 +123,7 @@ impl Capture {
         self.programs.say_diagnostics();
         if now.since(self.swept) >= SWEEP_NS {
             self.swept = now;
-            self.watch.check(sink);
+            self.watch.check(&mut self.programs, sink);
             self.name_namespaces();
             self.sweep(now, Sweep::Due, sink);
         }

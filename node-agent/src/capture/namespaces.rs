@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::netlink::Netlink;
 
@@ -28,6 +29,18 @@ pub(super) fn own() -> u32 {
 fn inode(found: &fs::Metadata) -> u32 {
     // Namespaces have inodes of 32 bits.
     u32::try_from(found.ino()).unwrap_or(0)
+}
+
+/// Does something in a new network namespace, which ends with it; `None` where none can be made.
+pub(super) fn elsewhere<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    std::thread::scope(|scope| {
+        let there = scope.spawn(|| {
+            // SAFETY: file descriptors stay shared.
+            let moved = unsafe { unshare_unsafe(UnshareFlags::NEWNET) };
+            moved.ok().map(|()| work())
+        });
+        there.join().ok().flatten()
+    })
 }
 
 /// Finds the inodes of namespaces by their numbers; those that cannot be found are left out.

@@ -4,14 +4,14 @@ use std::fs;
 use std::io;
 
 use aya::maps::{Array, Map, MapData, MapError};
-use aya::programs::tc::{SchedClassifierLinkId, TcAttachOptions};
-use aya::programs::{BtfTracePoint, LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::{BtfTracePoint, ProgramError, SchedClassifier};
 use aya::{Btf, Ebpf, EbpfLoader};
 use caps::{CapSet, Capability};
 use node_agent_common::{LocationRange, maps};
 
 use super::btf::{self, Types};
 use super::diagnostics::Diagnostics;
+use super::hooks::Hook;
 use super::reasons::{LOCATIONS, LOCATIONS_WITHOUT_REASONS, Reasons};
 use super::symbols::Symbols;
 
@@ -41,13 +41,34 @@ pub enum Error {
     #[error("this kernel's types are unknown")]
     Btf(#[from] btf::Error),
     /// A program could not be attached to an interface.
-    #[error("cannot attach to `{interface}` with tcx, which Linux has from 6.6")]
+    #[error("cannot attach to `{interface}` by {hook}")]
     Attach {
         /// Its name.
         interface: String,
+        /// How it was tried.
+        hook: &'static str,
         /// The kernel's answer.
         source: ProgramError,
     },
+    /// Programs cannot be attached to interfaces at all.
+    #[error(
+        "this kernel attaches programs to interfaces neither by tcx, which Linux has from 6.6 ({no_tcx}), nor by \
+         clsact, which needs the modules sch_ingress and cls_bpf ({no_clsact})"
+    )]
+    NoHook {
+        /// What came of tcx.
+        no_tcx: ProgramError,
+        /// What came of clsact.
+        no_clsact: ProgramError,
+    },
+    /// Programs cannot be attached by tcx, and nothing else was asked for.
+    #[error(
+        "this kernel has no tcx, which Linux has from 6.6: use `--attach auto` or `--attach clsact`"
+    )]
+    NoTcx(#[source] ProgramError),
+    /// Programs cannot be attached by clsact, and nothing else was asked for.
+    #[error("this kernel has no clsact, which needs the modules sch_ingress and cls_bpf")]
+    NoClsact(#[source] ProgramError),
     /// The object could not be loaded.
     #[error("cannot load the kernel programs")]
     Load(#[from] aya::EbpfError),
@@ -136,7 +157,7 @@ impl Kernel {
     }
 
     /// What was found, in one line.
-    pub(super) fn found(&self) -> String {
+    pub(super) fn found(&self, hook: Hook) -> String {
         let has = |name| {
             self.globals
                 .iter()
@@ -145,7 +166,8 @@ impl Kernel {
         let yes = |name| if has(name) { "yes" } else { "no" };
         let symbols = if self.symbols.readable() { "yes" } else { "no" };
         format!(
-            "hooks tcx, kfree_skb, inet_sock_set_state; drop reasons {} ({}), conntrack {}, IPv6 {}, symbols {symbols}, locations {}",
+            "hooks {}, kfree_skb, inet_sock_set_state; drop reasons {} ({}), conntrack {}, IPv6 {}, symbols {symbols}, locations {}",
+            hook.name(),
             yes("HAS_REASON"),
             self.reasons.count(),
             yes("HAS_CONNTRACK"),
@@ -203,12 +225,6 @@ fn offsets(types: &Types) -> Result<Vec<(&'static str, u32)>, Error> {
 pub(super) struct Programs {
     ebpf: Ebpf,
     diagnostics: Diagnostics,
-}
-
-/// The places where an interface is watched.
-pub(super) struct Attached {
-    from_pod: SchedClassifierLinkId,
-    to_pod: SchedClassifierLinkId,
 }
 
 impl Programs {
@@ -300,43 +316,6 @@ impl Programs {
         found
             .try_into()
             .map_err(|source| Error::Program { program, source })
-    }
-
-    /// Watches an interface: in front of every other program there, so that a foreign verdict hides nothing.
-    pub(super) fn attach(&mut self, interface: &str) -> Result<Attached, Error> {
-        let from_pod = self.attach_one(FROM_POD, interface, TcAttachType::Ingress)?;
-        match self.attach_one(TO_POD, interface, TcAttachType::Egress) {
-            Ok(to_pod) => Ok(Attached { from_pod, to_pod }),
-            Err(error) => {
-                let _ = self.classifier(FROM_POD)?.detach(from_pod);
-                Err(error)
-            }
-        }
-    }
-
-    fn attach_one(
-        &mut self,
-        program: &'static str,
-        interface: &str,
-        direction: TcAttachType,
-    ) -> Result<SchedClassifierLinkId, Error> {
-        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let classifier = self.classifier(program)?;
-        let attached = classifier.attach_with_options(interface, direction, order);
-        attached.map_err(|source| Error::Attach {
-            interface: interface.to_owned(),
-            source,
-        })
-    }
-
-    /// Watches an interface no more. One that is gone took its links along: that is no error.
-    pub(super) fn detach(&mut self, attached: Attached) {
-        let Attached { from_pod, to_pod } = attached;
-        for (program, link) in [(FROM_POD, from_pod), (TO_POD, to_pod)] {
-            if let Ok(classifier) = self.classifier(program) {
-                let _ = classifier.detach(link);
-            }
-        }
     }
 }
 

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use aya::programs::{SchedClassifier, TcAttachType};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
@@ -14,10 +13,11 @@ use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::tc::{TcAttribute, TcMessage};
 use node_agent_engine::input::{Input, Link, Moment};
 
+use super::hooks::{self, Attached, Hooks, Standing};
 use super::links::Links;
 use super::namespaces;
 use super::netlink::{Heard, Netlink};
-use super::programs::{Attached, Error, Programs};
+use super::programs::{Error, Programs};
 
 /// A watched interface.
 struct Watched {
@@ -25,11 +25,13 @@ struct Watched {
     said: Link,
     is_said: bool,
     peer_netns: Option<i32>,
+    serial: u64,
 }
 
 /// The interfaces of this node.
 pub(super) struct Watch {
     netlink: Netlink,
+    hooks: Hooks,
     links: Links,
     watched: BTreeMap<u32, Watched>,
     /// Namespaces behind the watched interfaces, by their number here.
@@ -39,10 +41,11 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Lists what is there; attaches to nothing yet.
-    pub(super) fn open(globs: Vec<String>) -> Result<Self, Error> {
+    /// Lists what is there and removes what an earlier agent left; attaches to nothing yet.
+    pub(super) fn open(globs: Vec<String>, hooks: Hooks) -> Result<Self, Error> {
         let mut this = Self {
             netlink: Netlink::open()?,
+            hooks,
             links: Links::new(globs),
             watched: BTreeMap::new(),
             namespaces: BTreeMap::new(),
@@ -50,6 +53,11 @@ impl Watch {
             changed: true,
         };
         this.list()?;
+        for index in this.with_qdisc().unwrap_or_default() {
+            if let Some(known) = this.links.get(index) {
+                hooks::clear(&mut this.netlink, index, &known.name);
+            }
+        }
         Ok(this)
     }
 
@@ -126,32 +134,37 @@ impl Watch {
         now: &impl Fn() -> Moment,
         sink: &mut impl FnMut(Input),
     ) {
-        let wanted: BTreeMap<u32, Arc<str>> = self
+        let wanted: BTreeMap<u32, (u64, Arc<str>)> = self
             .links
             .candidates()
-            .map(|(index, known)| (index, Arc::clone(&known.name)))
+            .map(|(index, known)| (index, (known.serial, Arc::clone(&known.name))))
             .collect();
-        let gone: Vec<u32> = self.watched.keys().copied().collect();
-        for index in gone.into_iter().filter(|index| !wanted.contains_key(index)) {
-            if let Some(watched) = self.watched.remove(&index) {
-                programs.detach(watched.attached);
-                // The kernel gives the number to the next namespace.
-                watched
-                    .peer_netns
-                    .map(|number| self.namespaces.remove(&number));
-                sink(Input::LinkGone(index));
-            }
+        let is_gone = |index: &u32, watched: &Watched| {
+            wanted
+                .get(index)
+                .is_none_or(|(serial, _)| *serial != watched.serial)
+        };
+        for (index, watched) in self.watched.extract_if(.., |index, w| is_gone(index, w)) {
+            hooks::detach(programs, watched.attached);
+            // The kernel gives the number to the next namespace.
+            watched
+                .peer_netns
+                .map(|number| self.namespaces.remove(&number));
+            sink(Input::LinkGone(index));
         }
-        for (index, name) in wanted {
-            if self.watched.contains_key(&index) {
+        for (index, (serial, name)) in wanted {
+            if let Some(watched) = self.watched.get_mut(&index) {
+                // Renamed.
+                watched.is_said &= watched.said.name == name;
+                watched.said.name = name;
                 continue;
             }
             // An interface is attached to by name: it must still be the one that was meant.
             if index_of(&name) != Some(index) {
                 continue;
             }
-            match programs.attach(&name) {
-                Ok(attached) => self.begin(index, name, attached, now()),
+            match self.hooks.attach(programs, &name) {
+                Ok(attached) => self.begin(index, serial, name, attached, now()),
                 Err(error) => tracing::warn!(%name, %error, "interface is not watched"),
             }
         }
@@ -159,20 +172,23 @@ impl Watch {
         self.say(sink);
     }
 
-    fn begin(&mut self, index: u32, name: Arc<str>, attached: Attached, now: Moment) {
+    fn begin(&mut self, index: u32, serial: u64, name: Arc<str>, attached: Attached, now: Moment) {
         let known = self.links.get(index);
         let while_running = known.is_some_and(|known| known.while_running);
         let peer_netns = known.and_then(|known| known.peer_netns);
         // No packet had come from the pod after we were attached: then none can have been missed, and none can
         // have been sent to it that it could have received.
         let from_birth = while_running && self.received(index) == Some(0);
+        let standing =
+            self.hooks
+                .standing(&mut self.netlink, &BTreeSet::from([index]), index, &name);
         let said = Link {
             index,
             name,
             watched_since: now,
             from_birth,
             addresses: Vec::new(),
-            foreign_program: None,
+            foreign_program: standing.map(|standing| standing.foreign),
             netns: None,
         };
         tracing::debug!(name = %said.name, "interface is watched");
@@ -181,6 +197,7 @@ impl Watch {
             said,
             is_said: false,
             peer_netns,
+            serial,
         };
         self.watched.insert(index, watched);
     }
@@ -217,30 +234,53 @@ impl Watch {
     }
 
     /// Looks again for what no notification tells: foreign programs, and namespaces not found before.
-    pub(super) fn check(&mut self, sink: &mut impl FnMut(Input)) {
+    pub(super) fn check(&mut self, programs: &mut Programs, sink: &mut impl FnMut(Input)) {
         self.find_namespaces();
+        self.look_around(programs);
         self.say(sink);
+    }
+
+    /// Looks at what hangs on the watched interfaces besides ours; gets in front of it again.
+    fn look_around(&mut self, programs: &mut Programs) {
+        let with_qdisc = self.with_qdisc();
+        for (index, watched) in &mut self.watched {
+            let name = Arc::clone(&watched.said.name);
+            let standing = with_qdisc.as_ref().and_then(|with_qdisc| {
+                self.hooks
+                    .standing(&mut self.netlink, with_qdisc, *index, &name)
+            });
+            let foreign_program = standing.map(|standing| standing.foreign);
+            watched.is_said &= watched.said.foreign_program == foreign_program;
+            watched.said.foreign_program = foreign_program;
+            if standing.is_some_and(|Standing { in_front, .. }| !in_front) {
+                // The new one first: between the two nothing is missed.
+                match self.hooks.attach(programs, &name) {
+                    Ok(attached) => {
+                        let old = std::mem::replace(&mut watched.attached, attached);
+                        hooks::detach(programs, old);
+                        tracing::info!(%name, "another filter stood in front of ours");
+                    }
+                    Err(error) => {
+                        tracing::warn!(%name, %error, "another filter stands in front of ours");
+                    }
+                }
+            }
+        }
     }
 
     /// Says what is new of the watched interfaces and of the node.
     fn say(&mut self, sink: &mut impl FnMut(Input)) {
-        let filtered = self.filtered();
         for (index, watched) in &mut self.watched {
             let addresses = self.links.behind(*index);
-            let foreign_program = foreign_program(&watched.said.name, filtered.as_ref(), *index);
             let netns = watched
                 .peer_netns
                 .and_then(|number| self.namespaces.get(&number).copied());
-            let is_new = !std::mem::replace(&mut watched.is_said, true);
-            let now = Link {
-                addresses,
-                foreign_program,
-                netns,
-                ..watched.said.clone()
-            };
-            if is_new || watched.said != now {
-                watched.said = now.clone();
-                sink(Input::Link(now));
+            let is_said = std::mem::replace(&mut watched.is_said, true);
+            let said = &mut watched.said;
+            if !is_said || said.addresses != addresses || said.netns != netns {
+                said.addresses = addresses;
+                said.netns = netns;
+                sink(Input::Link(said.clone()));
             }
         }
         let own = self.links.own_addresses();
@@ -251,34 +291,20 @@ impl Watch {
     }
 
     /// The interfaces with a qdisc that classifiers hang on; `None` when that cannot be read.
-    fn filtered(&mut self) -> Option<BTreeSet<i32>> {
+    fn with_qdisc(&mut self) -> Option<BTreeSet<u32>> {
         let request = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
         let answers = self.netlink.dump(request).ok()?;
-        let filtered = answers.into_iter().filter_map(|answer| match answer {
+        let with_qdisc = answers.into_iter().filter_map(|answer| match answer {
             RouteNetlinkMessage::NewQueueDiscipline(qdisc) => {
                 let is_hook = qdisc.attributes.iter().any(|attribute| {
                     matches!(attribute, TcAttribute::Kind(kind) if kind == "clsact" || kind == "ingress")
                 });
-                is_hook.then_some(qdisc.header.index)
+                is_hook.then_some(qdisc.header.index.cast_unsigned())
             }
             _ => None,
         });
-        Some(filtered.collect())
+        Some(with_qdisc.collect())
     }
-}
-
-/// Tells whether another program may stand behind ours on an interface.
-fn foreign_program(name: &str, filtered: Option<&BTreeSet<i32>>, index: u32) -> Option<bool> {
-    if filtered?.contains(&i32::try_from(index).ok()?) {
-        return Some(true);
-    }
-    for direction in [TcAttachType::Ingress, TcAttachType::Egress] {
-        let (_, programs) = SchedClassifier::query_tcx(name, direction).ok()?;
-        if programs.len() > 1 {
-            return Some(true);
-        }
-    }
-    Some(false)
 }
 
 fn index_of(name: &str) -> Option<u32> {
