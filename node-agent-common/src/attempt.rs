@@ -21,7 +21,7 @@ pub struct Attempt {
     pub dropped_to: [u8; 16],
     /// The epoch in which it began; its outcome counts in that epoch.
     pub epoch: u32,
-    /// TCP: initial sequence number, host order. 0 for UDP.
+    /// TCP: initial sequence number. SCTP: initiate tag. Host order; 0 for UDP.
     pub sequence: u32,
     /// Interface that passed it in from a pod; 0 when none did.
     pub source_ifindex: u32,
@@ -52,7 +52,9 @@ pub struct Attempt {
     /// ICMP code of that error.
     pub icmp_code: u8,
     /// Always zero.
-    pub padding: [u8; 7],
+    pub padding: [u8; 5],
+    /// Whose share of the tables it is held in, see [`crate::maps::share`].
+    pub slot: u16,
 }
 
 const _: () = assert!(size_of::<Attempt>() == 96 && align_of::<Attempt>() == 8);
@@ -63,7 +65,7 @@ const _: () = assert!(size_of::<Attempt>() == 96 && align_of::<Attempt>() == 8);
 pub struct Joint {
     /// Address of the side that opened it.
     pub source: [u8; 16],
-    /// TCP: initial sequence number, host order. 0 for UDP.
+    /// TCP: initial sequence number. SCTP: initiate tag. Host order; 0 for UDP.
     pub sequence: u32,
     /// The client's port, big-endian.
     pub source_port_be: [u8; 2],
@@ -139,8 +141,10 @@ pub struct Conversation {
     pub last_ns: u64,
     /// The epoch that last made an event.
     pub epoch: u32,
+    /// Whose share of the tables it is held in, see [`crate::maps::share`].
+    pub slot: u16,
     /// Always zero.
-    pub padding: u32,
+    pub padding: u16,
 }
 
 const _: () = assert!(size_of::<Conversation>() == 24 && align_of::<Conversation>() == 8);
@@ -155,8 +159,10 @@ pub struct UdpFlow {
     pub last_ns: u64,
     /// 1 when a packet came back.
     pub answered: u32,
+    /// Whose share of the tables it is held in, see [`crate::maps::share`].
+    pub slot: u16,
     /// Always zero.
-    pub padding: u32,
+    pub padding: u16,
 }
 
 const _: () = assert!(size_of::<UdpFlow>() == 24 && align_of::<UdpFlow>() == 8);
@@ -192,6 +198,7 @@ mod tests {
             first_ns: SECOND,
             last_ns: SECOND + lasted,
             answered,
+            slot: 0,
             padding: 0,
         };
         for (name, flow, silent_s, is_silent) in [

@@ -16,7 +16,7 @@ pub const LOST: &str = "LOST";
 pub const REASON_CLASSES: &str = "REASON_CLASSES";
 /// Array of [`crate::LocationRange`].
 pub const LOCATIONS: &str = "LOCATIONS";
-/// Hash, network namespace inode (`u32`) to `u32` 1: the node's own and its pods'.
+/// Hash, network namespace inode (`u32`) to `u32`: 2 for the node's own, 1 for its pods'.
 pub const NAMESPACES: &str = "NAMESPACES";
 /// Hash, address (`[u8; 16]`, IPv4 mapped) to the `u32` index of the interface that leads to the pod which
 /// owns it, 0 when that is not known: the addresses of this node's pods, and with [`SERVICE`] those of Services.
@@ -26,6 +26,10 @@ pub const ADDRESSES: &str = "ADDRESSES";
 pub const JOINTS: &str = "JOINTS";
 /// Per-CPU array of `u64`, indexed by `skb_drop_reason`: packets dropped on this node.
 pub const DROPS: &str = "DROPS";
+/// Array of `u64`, see [`share`]: entries that the kernel side made, less those that it deleted.
+pub const HELD: &str = "HELD";
+/// Array of `u64`, see [`share`], written by user space: entries that it deleted, less those that it made.
+pub const RELEASED: &str = "RELEASED";
 
 /// Default size of [`EVENTS`], bytes.
 pub const EVENTS_BYTES: u32 = 1 << 22;
@@ -67,11 +71,11 @@ pub const SERVICE: u32 = u32::MAX;
 pub mod stage {
     /// The ring buffer was full.
     pub const RING: u32 = 0;
-    /// [`super::ATTEMPTS`] was full.
+    /// [`super::ATTEMPTS`], or the interface's share of it, was full.
     pub const ATTEMPTS: u32 = 1;
-    /// [`super::CONVERSATIONS`] was full.
+    /// [`super::CONVERSATIONS`], or the interface's share of it, was full.
     pub const CONVERSATIONS: u32 = 2;
-    /// [`super::UDP_FLOWS`] was full.
+    /// [`super::UDP_FLOWS`], or the interface's share of it, was full.
     pub const UDP_FLOWS: u32 = 3;
     /// A packet's headers could not be read: cut short, too many extension headers, not the first fragment.
     /// Not a loss of ours.
@@ -80,6 +84,47 @@ pub mod stage {
     pub const NOT_UNICAST: u32 = 5;
     /// How many stages there are.
     pub const COUNT: u32 = 6;
+}
+
+/// How the tables are shared: what one interface brings in fills no more than an eighth of any of them.
+///
+/// Each of [`HELD`] and [`RELEASED`] has one writer for each number; what a slot holds is the one less the other.
+/// Interfaces whose indices are [`SLOTS`](share::SLOTS) apart share a slot.
+pub mod share {
+    /// How many slots there are.
+    pub const SLOTS: u32 = 1 << 12;
+    /// Of [`super::ATTEMPTS`].
+    pub const ATTEMPTS: u32 = 0;
+    /// Of [`super::CONVERSATIONS`].
+    pub const CONVERSATIONS: u32 = 1;
+    /// Of [`super::UDP_FLOWS`].
+    pub const UDP_FLOWS: u32 = 2;
+    /// No table; in [`super::RELEASED`] 1 when an interface of the slot is watched.
+    pub const WATCHED: u32 = 3;
+    /// Numbers of one slot.
+    pub const COLUMNS: u32 = 4;
+    /// Numbers of all slots.
+    pub const NUMBERS: u32 = SLOTS * COLUMNS;
+
+    /// The slot of an interface; 0 without one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn slot(ifindex: u32) -> u16 {
+        (ifindex & (SLOTS - 1)) as u16
+    }
+
+    /// Where a slot's number stands.
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(slot: u16, column: u32) -> u32 {
+        slot as u32 * COLUMNS + column
+    }
+
+    /// How many of a table's entries one slot may hold.
+    #[must_use]
+    pub const fn of(entries: u32) -> u32 {
+        if entries < 8 { 1 } else { entries / 8 }
+    }
 }
 
 /// What a drop reason, or the place of a drop without one, stands for.

@@ -3,6 +3,8 @@
 //! Every loop is bounded and every load is checked by the source, so that the kernel's verifier can follow it.
 //! It reads headers and judges none of them: who opened a conversation is the programs' business.
 
+mod transport;
+
 use crate::{FAMILY_V4, FAMILY_V6, Tuple, mapped, protocol};
 
 /// Where the bytes of a packet come from.
@@ -35,6 +37,12 @@ impl Family {
     }
 }
 
+/// SCTP's chunk that opens an association.
+pub const INIT: u8 = 1;
+/// SCTP's chunk that answers [`INIT`].
+pub const INIT_ACK: u8 = 2;
+/// SCTP's chunk that refuses.
+pub const ABORT: u8 = 6;
 /// TCP's SYN flag.
 pub const SYN: u8 = 0x02;
 /// TCP's RST flag.
@@ -52,19 +60,22 @@ pub struct Packet {
     pub tuple: Tuple,
     /// Error: who sent it; IPv4 mapped. Otherwise zero.
     pub sender: [u8; 16],
-    /// TCP: sequence number, host order. Error about TCP: the quoted one, when `sequence_known`.
+    /// TCP: sequence number. SCTP: initiate tag of [`INIT`]. Host order. Error about either: the quoted one, when
+    /// `sequence_known`.
     pub sequence: u32,
-    /// TCP: acknowledgement number, host order; means nothing without [`ACK`].
-    pub acknowledgement: u32,
+    /// The `sequence` that this answers, host order. TCP: one less than the acknowledgement number, means nothing
+    /// without [`ACK`]. SCTP: the verification tag.
+    pub answers: u32,
     /// What it carries.
     pub content: Content,
-    /// TCP: the flag byte, see [`SYN`], [`RST`] and [`ACK`].
+    /// TCP: the flag byte, see [`SYN`], [`RST`] and [`ACK`]. SCTP: the type of the first chunk, see [`INIT`],
+    /// [`INIT_ACK`] and [`ABORT`].
     pub flags: u8,
     /// Error: ICMP type.
     pub icmp_type: u8,
     /// Error: ICMP code.
     pub icmp_code: u8,
-    /// `sequence` says something: always for TCP, for an error when it quotes that much.
+    /// `sequence` says something: always for TCP and [`INIT`], for an error when it quotes that much.
     pub sequence_known: bool,
 }
 
@@ -77,6 +88,8 @@ pub enum Content {
     Udp,
     /// A TCP segment.
     Tcp,
+    /// An SCTP packet that begins with one of the three chunks that are looked at.
+    Sctp,
     /// An ICMP error: destination unreachable, in either family.
     Error,
 }
@@ -98,7 +111,7 @@ impl Packet {
             },
             sender: [0; 16],
             sequence: 0,
-            acknowledgement: 0,
+            answers: 0,
             content: Content::Udp,
             flags: 0,
             icmp_type: 0,
@@ -138,6 +151,40 @@ impl<const N: usize> Header<N> {
     }
 }
 
+/// How many VLAN tags are followed.
+const TAGS: u32 = 2;
+
+/// Reads the Ethernet frame that begins the source into `packet`, which must be [`Packet::empty`] before.
+///
+/// # Errors
+///
+/// As [`packet`].
+#[inline(always)]
+pub fn frame(bytes: &impl Bytes, into: &mut Packet) -> Result<(), Skipped> {
+    let mut at = 12;
+    let mut ethertype = [0; 2];
+    for _ in 0..=TAGS {
+        if !bytes.load(at, &mut ethertype) {
+            return Err(Skipped::Unreadable);
+        }
+        if !is_tag(ethertype) {
+            break;
+        }
+        at += 4;
+    }
+    match Family::of_ethertype(u16::from_be_bytes(ethertype)) {
+        Some(family) => packet(bytes, family, at + 2, into),
+        None if is_tag(ethertype) => Err(Skipped::Unreadable),
+        None => Err(Skipped::Uninteresting),
+    }
+}
+
+/// 802.1Q, 802.1ad.
+#[inline(always)]
+const fn is_tag(ethertype: [u8; 2]) -> bool {
+    matches!(u16::from_be_bytes(ethertype), 0x8100 | 0x88a8)
+}
+
 /// Reads the packet whose network header is at `offset` into `packet`, which must be [`Packet::empty`] before.
 ///
 /// # Errors
@@ -158,10 +205,11 @@ pub fn packet(
         return Err(Skipped::NotUnicast);
     }
     match (packet.tuple.protocol, family) {
-        (protocol::TCP, _) => tcp(bytes, transport, packet),
-        (protocol::UDP, _) => udp(bytes, transport, packet),
-        (protocol::ICMP, Family::V4) => error_v4(bytes, transport, packet),
-        (protocol::ICMPV6, Family::V6) => error_v6(bytes, transport, packet),
+        (protocol::TCP, _) => transport::tcp(bytes, transport, packet),
+        (protocol::UDP, _) => transport::udp(bytes, transport, packet),
+        (protocol::SCTP, _) => transport::sctp(bytes, transport, packet),
+        (protocol::ICMP, Family::V4) => transport::error_v4(bytes, transport, packet),
+        (protocol::ICMPV6, Family::V6) => transport::error_v6(bytes, transport, packet),
         _ => Err(Skipped::Uninteresting),
     }
 }
@@ -241,98 +289,6 @@ fn unicast(tuple: &Tuple) -> bool {
     } else {
         destination[0] != 0xff && source[0] != 0xff && *source != [0; 16]
     }
-}
-
-#[inline(always)]
-fn set_ports(tuple: &mut Tuple, ports: [u8; 4]) {
-    tuple.source_port_be = [ports[0], ports[1]];
-    tuple.destination_port_be = [ports[2], ports[3]];
-}
-
-#[inline(always)]
-fn tcp(bytes: &impl Bytes, transport: u32, packet: &mut Packet) -> Result<(), Skipped> {
-    let Header(h) = Header::<14>::read(bytes, transport)?;
-    set_ports(&mut packet.tuple, [h[0], h[1], h[2], h[3]]);
-    packet.content = Content::Tcp;
-    packet.sequence = u32::from_be_bytes([h[4], h[5], h[6], h[7]]);
-    packet.sequence_known = true;
-    packet.acknowledgement = u32::from_be_bytes([h[8], h[9], h[10], h[11]]);
-    packet.flags = h[13];
-    Ok(())
-}
-
-#[inline(always)]
-fn udp(bytes: &impl Bytes, transport: u32, packet: &mut Packet) -> Result<(), Skipped> {
-    let Header(ports) = Header::<4>::read(bytes, transport)?;
-    let source = u16::from_be_bytes([ports[0], ports[1]]);
-    let destination = u16::from_be_bytes([ports[2], ports[3]]);
-    // DHCP: client and server ports; a relay talks from the server's port to the server's port.
-    let dhcp = if packet.tuple.family == FAMILY_V4 {
-        matches!((source, destination), (67 | 68, 67) | (67, 68))
-    } else {
-        matches!((source, destination), (546 | 547, 547) | (547, 546))
-    };
-    if dhcp {
-        return Err(Skipped::NotUnicast);
-    }
-    set_ports(&mut packet.tuple, ports);
-    packet.content = Content::Udp;
-    Ok(())
-}
-
-#[inline(always)]
-fn error_v4(bytes: &impl Bytes, transport: u32, packet: &mut Packet) -> Result<(), Skipped> {
-    const UNREACHABLE: u8 = 3;
-    const FRAGMENTATION_NEEDED: u8 = 4;
-    let Header(h) = Header::<2>::read(bytes, transport)?;
-    if h[0] != UNREACHABLE || h[1] == FRAGMENTATION_NEEDED {
-        return Err(Skipped::Uninteresting);
-    }
-    packet.sender = packet.tuple.source;
-    let inner = network_v4(bytes, transport + 8, &mut packet.tuple)?;
-    quoted(bytes, inner, h, packet)
-}
-
-#[inline(always)]
-fn error_v6(bytes: &impl Bytes, transport: u32, packet: &mut Packet) -> Result<(), Skipped> {
-    const UNREACHABLE: u8 = 1;
-    const ROUTER_SOLICITATION: u8 = 133;
-    const REDIRECT: u8 = 137;
-    let Header(h) = Header::<2>::read(bytes, transport)?;
-    match h[0] {
-        UNREACHABLE => {}
-        ROUTER_SOLICITATION..=REDIRECT => return Err(Skipped::NotUnicast),
-        _ => return Err(Skipped::Uninteresting),
-    }
-    packet.sender = packet.tuple.source;
-    let inner = network_v6(bytes, transport + 8, &mut packet.tuple)?;
-    quoted(bytes, inner, h, packet)
-}
-
-/// Reads what an error quotes: a router may send no more than 8 bytes of the transport header.
-#[inline(always)]
-fn quoted(
-    bytes: &impl Bytes,
-    transport: u32,
-    [icmp_type, icmp_code]: [u8; 2],
-    packet: &mut Packet,
-) -> Result<(), Skipped> {
-    let protocol = packet.tuple.protocol;
-    if !matches!(protocol, protocol::TCP | protocol::UDP) {
-        return Err(Skipped::Uninteresting);
-    }
-    let Header(ports) = Header::<4>::read(bytes, transport)?;
-    set_ports(&mut packet.tuple, ports);
-    packet.content = Content::Error;
-    packet.icmp_type = icmp_type;
-    packet.icmp_code = icmp_code;
-    if protocol == protocol::TCP
-        && let Ok(Header(sequence)) = Header::<4>::read(bytes, transport + 4)
-    {
-        packet.sequence = u32::from_be_bytes(sequence);
-        packet.sequence_known = true;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

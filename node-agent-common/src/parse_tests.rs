@@ -48,6 +48,14 @@ fn udp(source: u16, destination: u16) -> Vec<u8> {
     bytes
 }
 
+/// An SCTP packet with that verification tag, whose only chunk has that type, flags and first word.
+fn sctp(tag: u8, chunk: u8, flags: u8, word: u8) -> Vec<u8> {
+    let mut bytes = PORTS.to_vec();
+    bytes.extend([0, 0, 0, tag, 0, 0, 0, 0, chunk, flags, 0, 20, 0, 0, 0, word]);
+    bytes.extend([0; 12]);
+    bytes
+}
+
 fn icmp(kind: u8, code: u8, quoted: &[u8]) -> Vec<u8> {
     let mut bytes = [kind, code, 0, 0, 0, 0, 0, 0].to_vec();
     bytes.extend(quoted);
@@ -64,7 +72,7 @@ fn read(family: Family, bytes: &[u8]) -> Result<Packet, Skipped> {
 type Row = (&'static str, Family, Vec<u8>, Content, u8, u16, u32);
 
 fn looked_at() -> Vec<Row> {
-    use Content::{Error, Tcp, Udp};
+    use Content::{Error, Sctp, Tcp, Udp};
     let syn = v4(6, CLIENT, SERVER, &tcp(SYN));
     let syn6 = v6(6, 0xfd, &tcp(SYN));
     let mut options = v4(6, CLIENT, SERVER, &[1, 1, 1, 1]);
@@ -79,7 +87,29 @@ fn looked_at() -> Vec<Row> {
     .concat();
     let fragment = [&[17, 0, 0, 1, 0, 0, 0, 9][..], &udp(9, 53)].concat();
     let answer = v4(17, CLIENT, SERVER, &udp(9, 53));
+    let init = v4(132, CLIENT, SERVER, &sctp(0, INIT, 0, 7));
+    let init6 = v6(132, 0xfd, &sctp(0, INIT, 0, 7));
     Vec::from([
+        ("INIT", Family::V4, init.clone(), Sctp, 132, 80, 7),
+        ("INIT over IPv6", Family::V6, init6, Sctp, 132, 80, 7),
+        (
+            "protocol unreachable",
+            Family::V4,
+            v4(1, SERVER, CLIENT, &icmp(3, 2, &init)),
+            Error,
+            132,
+            80,
+            7,
+        ),
+        (
+            "short quotation of an INIT",
+            Family::V4,
+            v4(1, SERVER, CLIENT, &icmp(3, 2, &init[..28])),
+            Error,
+            132,
+            80,
+            0,
+        ),
         ("SYN", Family::V4, syn.clone(), Tcp, 6, 80, 7),
         ("IPv4 options", Family::V4, options, Tcp, 6, 80, 7),
         ("UDP", Family::V4, answer.clone(), Udp, 17, 53, 0),
@@ -150,6 +180,34 @@ fn reads_what_tells_of_attempts() {
         assert_eq!(read.tuple.destination_port(), port, "{name}");
         assert_eq!(read.sequence, sequence, "{name}");
     }
+}
+
+#[test]
+fn an_answer_says_what_it_answers() {
+    let answers = |payload: &[u8], protocol| {
+        let bytes = v4(protocol, SERVER, CLIENT, payload);
+        read(Family::V4, &bytes).map(|read| (read.flags, read.answers))
+    };
+    // The acknowledgement number is 8, the verification tag 9.
+    assert_eq!(answers(&tcp(SYN | ACK), 6), Ok((SYN | ACK, 7)));
+    assert_eq!(answers(&sctp(9, INIT_ACK, 0, 3), 132), Ok((INIT_ACK, 9)));
+    assert_eq!(answers(&sctp(9, ABORT, 0, 3), 132), Ok((ABORT, 9)));
+}
+
+#[test]
+fn tags_are_followed() {
+    let syn = v4(6, CLIENT, SERVER, &tcp(SYN));
+    let read = |tags: &[[u8; 4]], ethertype: [u8; 2]| {
+        let frame = [&[0; 12][..], tags.as_flattened(), &ethertype, &syn].concat();
+        let mut read = Packet::empty();
+        super::frame(&&frame[..], &mut read).map(|()| read.tuple.destination_port())
+    };
+    let (vlan, service) = ([0x81, 0, 0, 5], [0x88, 0xa8, 0, 6]);
+    assert_eq!(read(&[], [8, 0]), Ok(80));
+    assert_eq!(read(&[vlan], [8, 0]), Ok(80));
+    assert_eq!(read(&[service, vlan], [8, 0]), Ok(80));
+    assert_eq!(read(&[vlan; 3], [8, 0]), Err(Skipped::Unreadable));
+    assert_eq!(read(&[], [8, 6]), Err(Skipped::Uninteresting));
 }
 
 #[test]
@@ -238,6 +296,24 @@ fn sets_aside_what_is_no_conversation() {
             "time exceeded",
             Family::V4,
             v4(1, CLIENT, SERVER, &icmp(11, 0, &syn)),
+            Uninteresting,
+        ),
+        (
+            "DATA",
+            Family::V4,
+            v4(132, CLIENT, SERVER, &sctp(9, 0, 3, 7)),
+            Uninteresting,
+        ),
+        (
+            "INIT with a tag",
+            Family::V4,
+            v4(132, CLIENT, SERVER, &sctp(9, INIT, 0, 7)),
+            Uninteresting,
+        ),
+        (
+            "ABORT with the sender's own tag",
+            Family::V4,
+            v4(132, CLIENT, SERVER, &sctp(9, ABORT, 1, 7)),
             Uninteresting,
         ),
         (

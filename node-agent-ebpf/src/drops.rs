@@ -5,15 +5,17 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::programs::BtfTracePointContext;
-use node_agent_common::maps::{LOCATION_SLOTS, REASONS, drop_class};
-use node_agent_common::parse::{self, ACK, Content, Family, Packet, RST, SYN};
+use node_agent_common::maps::{LOCATION_SLOTS, REASONS, drop_class, share};
+use node_agent_common::parse::{self, ACK, Content, Family, INIT, Packet, RST, SYN};
 use node_agent_common::{Attempt, FAMILY_V4, FAMILY_V6, Tuple, kind, protocol};
 
+use crate::counters::{add_one, add_one_u32};
 use crate::diagnose::diagnose;
 use crate::kernel::{self, FreedBytes, copied, field};
 use crate::opened::stopped;
+use crate::shares::was_lost_at;
 use crate::tables::{
-    ATTEMPTS, DROPS, LOCATIONS, REASON_CLASSES, add_one, add_one_u32, epoch, is_pod,
+    ATTEMPTS, DROPS, LOCATIONS, REASON_CLASSES, epoch, is_pod, namespace_is_own,
     namespace_is_watched, remember,
 };
 use crate::udp;
@@ -23,6 +25,8 @@ struct Freed {
     location: u64,
     reason: u32,
     ifindex: u32,
+    /// Where it came into the node; 0 when it did not, or was freed elsewhere.
+    came_in_at: u32,
     netns: u32,
     class: u8,
 }
@@ -30,7 +34,7 @@ struct Freed {
 /// A freed packet that may be an attempt's first.
 struct Dropped {
     freed: Freed,
-    /// TCP: a SYN. UDP: its sequence number is 0.
+    /// TCP: a SYN. SCTP: an INIT. UDP: its sequence number is 0.
     packet: Packet,
     /// Conntrack's original tuple; zero without one.
     original: Tuple,
@@ -72,10 +76,17 @@ pub(crate) fn seen(ctx: &BtfTracePointContext) {
         if let Some(counter) = DROPS.get_ptr_mut(reason.min(REASONS - 1)) {
             add_one(counter);
         }
+        // Elsewhere an index means another interface.
+        let came_in_at = if namespace_is_own(netns) {
+            field(skb, &kernel::SKB_IIF)
+        } else {
+            0
+        };
         let freed = Freed {
             location,
             reason,
             ifindex,
+            came_in_at,
             netns,
             class,
         };
@@ -196,6 +207,7 @@ fn read(bytes: &FreedBytes, ethertype: u16, dropped: &mut Dropped) -> bool {
     }
     match dropped.packet.content {
         Content::Tcp => dropped.packet.flags & (SYN | ACK | RST) == SYN,
+        Content::Sctp => dropped.packet.flags == INIT,
         Content::Udp => true,
         Content::Error => false,
     }
@@ -317,11 +329,15 @@ fn note(key: &Tuple, dropped: &Dropped) -> bool {
 /// Starts an attempt with its drop.
 #[inline(never)]
 fn begin(key: &Tuple, dropped: &Dropped) {
+    if was_lost_at(dropped.freed.came_in_at) {
+        return;
+    }
     let mut attempt = Attempt {
         first_ns: dropped.now,
         epoch: epoch(),
         sequence: dropped.packet.sequence,
         drops: 1,
+        slot: share::slot(dropped.freed.came_in_at),
         ..Attempt::default()
     };
     describe(&mut attempt, key, dropped);

@@ -28,7 +28,7 @@ pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
             if tuple.protocol == protocol::UDP {
                 settle_udp(tuple, &attempt, bpf_ktime_get_ns(), 0);
             }
-            if forget(tuple) {
+            if forget(tuple, &attempt) {
                 ended(tuple, &attempt, ifindex, kind::REFUSED, |event| {
                     event.icmp_type = error.icmp_type;
                     event.icmp_code = error.icmp_code;
@@ -36,7 +36,7 @@ pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
             }
             return;
         }
-        if (*known).rejected != 0 || is_left_to_backend(tuple, (*known).sequence) {
+        if (*known).rejected != 0 || is_left_to_backend(tuple, &*known) {
             return;
         }
         (*known).rejected = 1;

@@ -22,6 +22,8 @@ offsets! {
     SKB_PROTOCOL,
     /// `sk_buff.dev`.
     SKB_DEV,
+    /// `sk_buff.skb_iif`.
+    SKB_IIF,
     /// `sk_buff.sk`.
     SKB_SK,
     /// `sk_buff._nfct`.
@@ -56,6 +58,12 @@ offsets! {
     HAS_CONNTRACK,
     /// 1 when the kernel has IPv6.
     HAS_IPV6,
+    /// How many attempts one slot may hold.
+    SHARE_ATTEMPTS,
+    /// How many conversations one slot may hold.
+    SHARE_CONVERSATIONS,
+    /// How many UDP flows one slot may hold.
+    SHARE_UDP_FLOWS,
     /// The drop reasons' subsystem of Open vSwitch, 0 without one.
     OVS_SUBSYSTEM,
 }

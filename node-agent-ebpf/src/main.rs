@@ -9,12 +9,14 @@
 #![feature(asm_experimental_arch)]
 
 mod cache;
+mod counters;
 mod diagnose;
 mod drops;
 mod errors;
 mod kernel;
 mod opened;
 mod packets;
+mod shares;
 mod sockets;
 mod tables;
 mod udp;
@@ -32,6 +34,16 @@ pub(crate) enum Way {
     FromPod,
     /// It goes to the pod.
     ToPod,
+}
+
+/// Where a packet is seen.
+pub(crate) struct Place {
+    /// The pod's host-side interface.
+    pub(crate) ifindex: u32,
+    /// Where the packet came into the node.
+    pub(crate) came_in_at: u32,
+    /// Which way it goes.
+    pub(crate) way: Way,
 }
 
 /// Looks at what a pod sends: ingress of its host-side interface.

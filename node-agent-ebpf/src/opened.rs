@@ -1,24 +1,26 @@
-//! TCP: who tries to open a connection, who answers, who resets.
+//! TCP and SCTP: who tries to open a connection, who answers, who resets.
 
-use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use node_agent_common::maps::{DEADLINE_NS, stage};
+use node_agent_common::maps::{DEADLINE_NS, share};
 use node_agent_common::{Attempt, Event, Tuple, kind};
 
-use crate::Way;
+use crate::counters::add_one_u32;
+use crate::shares::was_lost_at;
 use crate::tables::{
-    ATTEMPTS, Seen, add_one_u32, counts_at_backend, epoch, forget, is_pod, join, leads_to, lose,
-    remember, tell,
+    ATTEMPTS, Seen, counts_at_backend, epoch, forget, is_pod, join, leads_to, remember, replace,
+    tell,
 };
+use crate::{Place, Way};
 
-/// A SYN: a new attempt, another sighting of one, or the same one again.
+/// A SYN or INIT: a new attempt, another sighting of one, or the same one again.
 #[inline(never)]
-pub(crate) fn syn(tuple: &Tuple, sequence: u32, ifindex: u32, way: Way) {
+pub(crate) fn syn(tuple: &Tuple, sequence: u32, place: &Place) {
+    let Place { ifindex, way, .. } = *place;
     if way == Way::ToPod && !leads_to(&tuple.destination, ifindex) {
         return;
     }
     let Some(known) = ATTEMPTS.get_ptr_mut(tuple) else {
-        return begin(tuple, sequence, ifindex, way);
+        return begin(tuple, sequence, place);
     };
     // SAFETY: a value of the map.
     unsafe {
@@ -26,29 +28,35 @@ pub(crate) fn syn(tuple: &Tuple, sequence: u32, ifindex: u32, way: Way) {
             return again(known, ifindex, way);
         }
     }
-    supersede(tuple, known, sequence, ifindex, way);
+    supersede(tuple, known, sequence, place);
 }
 
 /// Starts an attempt at its first sighting on this node, the only one that counts.
 #[inline(never)]
-pub(crate) fn begin(tuple: &Tuple, sequence: u32, ifindex: u32, way: Way) {
+pub(crate) fn begin(tuple: &Tuple, sequence: u32, place: &Place) {
+    if place.way == Way::ToPod && was_lost_at(place.came_in_at) {
+        return;
+    }
     // SAFETY: no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
-    if !remember(tuple, &new(sequence, ifindex, way, now)) {
+    let slot = share::slot(place.ifindex);
+    if !remember(tuple, &new(sequence, place, slot, now)) {
         return;
     }
     // From a pod of this node, and not seen when that sent it: it had another destination then.
-    if way == Way::ToPod && is_pod(&tuple.source) {
+    if place.way == Way::ToPod && is_pod(&tuple.source) {
         join(tuple, sequence, now);
     }
 }
 
 #[inline(always)]
-fn new(sequence: u32, ifindex: u32, way: Way, now: u64) -> Attempt {
+fn new(sequence: u32, place: &Place, slot: u16, now: u64) -> Attempt {
+    let Place { ifindex, way, .. } = *place;
     Attempt {
         first_ns: now,
         epoch: epoch(),
         sequence,
+        slot,
         source_ifindex: if way == Way::FromPod { ifindex } else { 0 },
         destination_ifindex: if way == Way::ToPod { ifindex } else { 0 },
         ..Attempt::default()
@@ -86,29 +94,27 @@ pub(crate) unsafe fn again(known: *mut Attempt, ifindex: u32, way: Way) {
 
 /// Puts a new attempt in the place of one with the same ports that has had no outcome.
 #[inline(never)]
-fn supersede(tuple: &Tuple, known: *mut Attempt, sequence: u32, ifindex: u32, way: Way) {
+fn supersede(tuple: &Tuple, known: *mut Attempt, sequence: u32, place: &Place) {
     // SAFETY: a value of the map; the helper has no precondition.
     let (old, now) = unsafe { (*known, bpf_ktime_get_ns()) };
-    let attempt = new(sequence, ifindex, way, now);
-    if ATTEMPTS
-        .insert(tuple, &attempt, u64::from(BPF_ANY))
-        .is_err()
-    {
-        return lose(stage::ATTEMPTS);
+    // In the old one's share, so that nothing is given back and taken.
+    let attempt = new(sequence, place, old.slot, now);
+    if !replace(tuple, &attempt) {
+        return;
     }
     let seen = Seen {
         now,
-        ifindex,
+        ifindex: place.ifindex,
         kind: kind::SUPERSEDED,
     };
     tell(&seen, tuple, &old, |_| {});
 }
 
-/// A SYN-ACK: the peer's stack replied, when it acknowledges this very attempt.
+/// A SYN-ACK or INIT-ACK: the peer's stack replied, when it acknowledges this very attempt.
 #[inline(never)]
-pub(crate) fn answer(tuple: &Tuple, acknowledgement: u32, ifindex: u32, way: Way) {
+pub(crate) fn answer(tuple: &Tuple, answers: u32, ifindex: u32, way: Way) {
     let tuple = tuple.reversed();
-    let Some(known) = acknowledged(&tuple, acknowledgement) else {
+    let Some(known) = answered(&tuple, answers) else {
         return;
     };
     // SAFETY: a value of the map.
@@ -158,13 +164,13 @@ pub(crate) unsafe fn speaks_for_peer(known: *const Attempt, tuple: &Tuple, ifind
     unsafe { (*known).source_ifindex != ifindex && leads_to(&tuple.destination, ifindex) }
 }
 
-/// A RST that acknowledges an attempt: from a pod the peer's own refusal, towards one from somewhere on the way.
+/// A RST or ABORT that answers an attempt: from a pod the peer's own refusal, towards one from somewhere on the way.
 ///
 /// A RST without ACK answers a segment that had one, and so no SYN.
 #[inline(never)]
-pub(crate) fn reset(tuple: &Tuple, acknowledgement: u32, ifindex: u32, way: Way) {
+pub(crate) fn reset(tuple: &Tuple, answers: u32, ifindex: u32, way: Way) {
     let tuple = tuple.reversed();
-    let Some(known) = acknowledged(&tuple, acknowledgement) else {
+    let Some(known) = answered(&tuple, answers) else {
         return;
     };
     // SAFETY: a value of the map.
@@ -175,7 +181,7 @@ pub(crate) fn reset(tuple: &Tuple, acknowledgement: u32, ifindex: u32, way: Way)
             }
             return;
         }
-        if (*known).rejected != 0 || is_left_to_backend(&tuple, (*known).sequence) {
+        if (*known).rejected != 0 || is_left_to_backend(&tuple, &*known) {
             return;
         }
         (*known).rejected = 1;
@@ -185,10 +191,10 @@ pub(crate) fn reset(tuple: &Tuple, acknowledgement: u32, ifindex: u32, way: Way)
 
 /// Forgets an attempt to a Service that was sighted at its backend's interface: there it ends, and counts.
 #[inline(always)]
-pub(crate) fn is_left_to_backend(tuple: &Tuple, sequence: u32) -> bool {
-    let is_left = counts_at_backend(tuple, sequence);
+pub(crate) fn is_left_to_backend(tuple: &Tuple, attempt: &Attempt) -> bool {
+    let is_left = counts_at_backend(tuple, attempt.sequence);
     if is_left {
-        forget(tuple);
+        forget(tuple, attempt);
     }
     is_left
 }
@@ -210,14 +216,14 @@ pub(crate) unsafe fn stopped(known: *const Attempt, tuple: &Tuple, ifindex: u32,
     tell(&seen, tuple, attempt, |_| {});
 }
 
-/// The attempt that a reply's acknowledgement belongs to. With data in the SYN (fast open) it is none: that
+/// The attempt that a reply belongs to. With data in the SYN (fast open) it is none: that
 /// answer is seen at the socket.
 #[inline(always)]
-fn acknowledged(tuple: &Tuple, acknowledgement: u32) -> Option<*mut Attempt> {
+fn answered(tuple: &Tuple, answers: u32) -> Option<*mut Attempt> {
     let known = ATTEMPTS.get_ptr_mut(tuple)?;
     // SAFETY: a value of the map.
     let sequence = unsafe { (*known).sequence };
-    (acknowledgement == sequence.wrapping_add(1)).then_some(known)
+    (answers == sequence).then_some(known)
 }
 
 /// Ends an attempt with an outcome.
@@ -225,7 +231,7 @@ fn acknowledged(tuple: &Tuple, acknowledgement: u32) -> Option<*mut Attempt> {
 fn end(tuple: &Tuple, known: *mut Attempt, ifindex: u32, kind: u8) {
     // SAFETY: a value of the map, copied before it is given back.
     let attempt = unsafe { *known };
-    if forget(tuple) {
+    if forget(tuple, &attempt) {
         ended(tuple, &attempt, ifindex, kind, |_| {});
     }
 }

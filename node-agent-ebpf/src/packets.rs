@@ -4,12 +4,14 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::programs::TcContext;
 use node_agent_common::maps::stage;
-use node_agent_common::parse::{self, ACK, Bytes, Content, Family, Packet, RST, SYN, Skipped};
+use node_agent_common::parse::{
+    self, ABORT, ACK, Bytes, Content, INIT, INIT_ACK, Packet, RST, SYN, Skipped,
+};
 use node_agent_common::protocol;
 
 use crate::diagnose::diagnose;
 use crate::tables::lose;
-use crate::{Way, cache, errors, opened, udp};
+use crate::{Place, Way, cache, errors, opened, udp};
 
 /// Length of an Ethernet header; capture attaches to interfaces that have one, and to no others.
 const ETHERNET: usize = 14;
@@ -52,6 +54,8 @@ unsafe fn at<T: Copy>(start: usize, offset: usize) -> T {
 fn glance(ctx: &TcContext) -> Glance {
     const V4: u16 = 0x0800_u16.to_be();
     const V6: u16 = 0x86dd_u16.to_be();
+    const VLAN: u16 = 0x8100_u16.to_be();
+    const SERVICE_VLAN: u16 = 0x88a8_u16.to_be();
     let (start, end) = (ctx.data(), ctx.data_end());
     if start + ETHERNET + 20 + 8 > end {
         return Glance::Look;
@@ -60,6 +64,7 @@ fn glance(ctx: &TcContext) -> Glance {
     match unsafe { at::<u16>(start, 12) } {
         V4 => glance_v4(start, end),
         V6 => glance_v6(start, end),
+        VLAN | SERVICE_VLAN => Glance::Look,
         _ => Glance::Leave,
     }
 }
@@ -78,7 +83,8 @@ fn glance_v4(start: usize, end: usize) -> Glance {
                 let addresses = [at::<u32>(start, ETHERNET + 12), at(start, ETHERNET + 16)];
                 known(cache::knows_v4(addresses, at(start, L4)))
             }
-            protocol::TCP | protocol::ICMP => Glance::Look,
+            protocol::SCTP if start + L4 + 16 <= end => chunk(at(start, L4 + 12)),
+            protocol::TCP | protocol::ICMP | protocol::SCTP => Glance::Look,
             _ => Glance::Leave,
         }
     }
@@ -107,6 +113,7 @@ fn glance_v6(start: usize, end: usize) -> Glance {
                 ],
                 at(start, L4),
             )),
+            protocol::SCTP => chunk(at(start, L4 + 12)),
             _ => Glance::Look,
         }
     }
@@ -118,6 +125,14 @@ fn flags(flags: u8) -> Glance {
         Glance::Leave
     } else {
         Glance::Look
+    }
+}
+
+#[inline(always)]
+fn chunk(chunk: u8) -> Glance {
+    match chunk {
+        INIT | INIT_ACK | ABORT => Glance::Look,
+        _ => Glance::Leave,
     }
 }
 
@@ -175,11 +190,11 @@ impl Bytes for Linear {
 /// Reads the headers where they lie, and copies them only when they are not in the linear part: a helper's copy of a
 /// few bytes costs as much as a look into a table.
 #[inline(always)]
-fn parsed(skb: *mut __sk_buff, family: Family, packet: &mut Packet) -> Result<(), Skipped> {
+fn parsed(skb: *mut __sk_buff, packet: &mut Packet) -> Result<(), Skipped> {
     // SAFETY: fields of the context.
     let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
-    match parse::packet(&Linear { start, end }, family, ETHERNET as u32, packet) {
-        Err(Skipped::Unreadable) => parse::packet(&SkbBytes(skb), family, ETHERNET as u32, packet),
+    match parse::frame(&Linear { start, end }, packet) {
+        Err(Skipped::Unreadable) => parse::frame(&SkbBytes(skb), packet),
         parsed => parsed,
     }
 }
@@ -189,18 +204,13 @@ fn parsed(skb: *mut __sk_buff, family: Family, packet: &mut Packet) -> Result<()
 /// A function of its own: its loads would fill the stack of 512 bytes that a program shares with what it calls.
 #[inline(never)]
 fn read(skb: *mut __sk_buff, packet: &mut Packet) -> bool {
-    // SAFETY: a field of the context.
-    let ethertype = u16::from_be(unsafe { (*skb).protocol } as u16);
-    let Some(family) = Family::of_ethertype(ethertype) else {
-        return false;
-    };
     // The broadcast address of a subnet shows in the frame only.
     // SAFETY: a field of the context.
     if matches!(unsafe { (*skb).pkt_type }, BROADCAST | MULTICAST) {
         lose(stage::NOT_UNICAST);
         return false;
     }
-    let skipped = match parsed(skb, family, packet) {
+    let skipped = match parsed(skb, packet) {
         Ok(()) => return true,
         Err(skipped) => skipped,
     };
@@ -230,26 +240,36 @@ fn look(skb: *mut __sk_buff, way: Way) {
     if !read(skb, &mut packet) {
         return;
     }
-    // SAFETY: a field of the context.
-    let ifindex = unsafe { (*skb).ifindex };
+    // SAFETY: fields of the context.
+    let (ifindex, came_in_at) = unsafe { ((*skb).ifindex, (*skb).ingress_ifindex) };
+    let place = Place {
+        ifindex,
+        came_in_at,
+        way,
+    };
     let Packet { tuple, flags, .. } = &packet;
     match packet.content {
         Content::Tcp if flags & RST != 0 => {
             if flags & ACK != 0 {
-                opened::reset(tuple, packet.acknowledgement, ifindex, way);
+                opened::reset(tuple, packet.answers, ifindex, way);
             }
         }
         Content::Tcp if flags & (SYN | ACK) == SYN => {
-            opened::syn(tuple, packet.sequence, ifindex, way);
+            opened::syn(tuple, packet.sequence, &place);
         }
         Content::Tcp if flags & SYN != 0 => {
-            opened::answer(tuple, packet.acknowledgement, ifindex, way);
+            opened::answer(tuple, packet.answers, ifindex, way);
         }
         Content::Tcp => {}
+        Content::Sctp => match *flags {
+            INIT => opened::syn(tuple, packet.sequence, &place),
+            INIT_ACK => opened::answer(tuple, packet.answers, ifindex, way),
+            _ => opened::reset(tuple, packet.answers, ifindex, way),
+        },
         // Not from within `seen`: their stacks would add up.
         Content::Udp => {
             if udp::seen(tuple, ifindex, way) == udp::Part::First {
-                opened::begin(tuple, 0, ifindex, way);
+                opened::begin(tuple, 0, &place);
             }
         }
         Content::Error => errors::seen(&packet, ifindex, way),

@@ -28,7 +28,7 @@ pub(crate) fn seen(ctx: &BtfTracePointContext) {
     };
     // SAFETY: a value of the map, copied before it is given back.
     let attempt = unsafe { *known };
-    if !namespace_is_watched(netns) || !forget(&tuple) {
+    if !namespace_is_watched(netns) || !forget(&tuple, &attempt) {
         return;
     }
     ended(&tuple, &attempt, 0, kind::ESTABLISHED, |_| {});

@@ -1,8 +1,6 @@
 //! The maps, and the two things that every program does with them: count, and say.
 
-use core::arch::asm;
-
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, BPF_RB_NO_WAKEUP};
+use aya_ebpf::bindings::{BPF_ANY, BPF_EXIST, BPF_NOEXIST, BPF_RB_NO_WAKEUP};
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use node_agent_common::maps as sizes;
@@ -10,6 +8,9 @@ use node_agent_common::maps::stage;
 use node_agent_common::{
     Attempt, Conversation, ConversationKey, Event, Joint, LocationRange, Tuple, UdpFlow, kind,
 };
+
+use crate::counters::add_one;
+use crate::shares;
 
 #[btf_map]
 static EVENTS: RingBuf<Event, { sizes::EVENTS_BYTES as usize }> = RingBuf::new();
@@ -46,29 +47,6 @@ pub(crate) static DROPS: PerCpuArray<u64, { sizes::REASONS as usize }> = PerCpuA
 /// `-EEXIST`, as a map update returns it.
 const EXISTS: i32 = -17;
 
-/// Adds one to a counter that other processors add to as well.
-///
-/// # Safety
-///
-/// `counter` must point into a map's value, aligned.
-#[inline(always)]
-pub(crate) unsafe fn add_one(counter: *mut u64) {
-    // SAFETY: the caller's. Written as the instruction itself, because this target has no `fetch_add`, and Linux
-    // 5.10 has no atomic that returns a value.
-    unsafe { asm!("lock *(u64 *)({} + 0) += {}", in(reg) counter, in(reg) 1_u64) };
-}
-
-/// As [`add_one`], for the counters of an attempt.
-///
-/// # Safety
-///
-/// `counter` must point into a map's value, aligned.
-#[inline(always)]
-pub(crate) unsafe fn add_one_u32(counter: *mut u32) {
-    // SAFETY: the caller's; see `add_one`.
-    unsafe { asm!("lock *(u32 *)({} + 0) += {}", in(reg) counter, in(reg) 1_u64) };
-}
-
 /// Counts one at a [`stage`].
 #[inline(always)]
 pub(crate) fn lose(stage: u32) {
@@ -88,6 +66,15 @@ pub(crate) fn epoch() -> u32 {
 #[inline(always)]
 pub(crate) fn namespace_is_watched(netns: u32) -> bool {
     NAMESPACES.get_ptr(netns).is_some()
+}
+
+/// Tells whether a network namespace is the node's own.
+#[inline(always)]
+pub(crate) fn namespace_is_own(netns: u32) -> bool {
+    // SAFETY: a value of the map.
+    NAMESPACES
+        .get_ptr(netns)
+        .is_some_and(|known| unsafe { *known } == 2)
 }
 
 /// Tells whether an address is one of this node's pods'.
@@ -158,19 +145,28 @@ impl Counted {
 ///
 /// A function of its own, so that its key does not lie on the callers' stack of 512 bytes.
 #[inline(never)]
-fn count(tuple: &Tuple, kind: u8, epoch: u32, now: u64) -> Counted {
+fn count(tuple: &Tuple, kind: u8, attempt: &Attempt, now: u64) -> Counted {
     let key = ConversationKey::of(tuple, kind);
+    let Attempt { epoch, slot, .. } = *attempt;
     if let Some(known) = CONVERSATIONS.get_ptr_mut(&key) {
         return count_known(known, epoch, now);
+    }
+    if !shares::CONVERSATIONS.has_room(slot) {
+        lose(stage::CONVERSATIONS);
+        return Counted::UNCOUNTED;
     }
     let first = Conversation {
         total: 1,
         last_ns: now,
         epoch,
+        slot,
         padding: 0,
     };
     match CONVERSATIONS.insert(&key, &first, u64::from(BPF_NOEXIST)) {
-        Ok(()) => return Counted::new(1, true),
+        Ok(()) => {
+            shares::CONVERSATIONS.take(slot);
+            return Counted::new(1, true);
+        }
         Err(EXISTS) => {}
         Err(_) => {
             lose(stage::CONVERSATIONS);
@@ -216,7 +212,7 @@ pub(crate) fn tell(seen: &Seen, tuple: &Tuple, attempt: &Attempt, fill: impl FnO
     let counted = if seen.kind == kind::SUPERSEDED {
         Counted::UNCOUNTED
     } else {
-        count(tuple, seen.kind, attempt.epoch, seen.now)
+        count(tuple, seen.kind, attempt, seen.now)
     };
     if !counted.news() {
         return;
@@ -245,8 +241,15 @@ pub(crate) fn tell(seen: &Seen, tuple: &Tuple, attempt: &Attempt, fill: impl FnO
 /// Remembers a new attempt; false when there was no room, or another processor was faster.
 #[inline(always)]
 pub(crate) fn remember(tuple: &Tuple, attempt: &Attempt) -> bool {
+    if !shares::ATTEMPTS.has_room(attempt.slot) {
+        lose(stage::ATTEMPTS);
+        return false;
+    }
     match ATTEMPTS.insert(tuple, attempt, u64::from(BPF_NOEXIST)) {
-        Ok(()) => true,
+        Ok(()) => {
+            shares::ATTEMPTS.take(attempt.slot);
+            true
+        }
         Err(EXISTS) => false,
         Err(_) => {
             lose(stage::ATTEMPTS);
@@ -255,10 +258,24 @@ pub(crate) fn remember(tuple: &Tuple, attempt: &Attempt) -> bool {
     }
 }
 
-/// Takes an attempt out; true for one caller only, who may count its outcome.
+/// Puts an attempt in the place of another one, which is still there; false when it is not, or there was no room.
 #[inline(always)]
-pub(crate) fn forget(tuple: &Tuple) -> bool {
-    ATTEMPTS.remove(tuple).is_ok()
+pub(crate) fn replace(tuple: &Tuple, attempt: &Attempt) -> bool {
+    let replaced = ATTEMPTS.insert(tuple, attempt, u64::from(BPF_EXIST));
+    if replaced.is_err() {
+        lose(stage::ATTEMPTS);
+    }
+    replaced.is_ok()
+}
+
+/// Takes an attempt out, as it was read before; true for one caller only, who may count its outcome.
+#[inline(always)]
+pub(crate) fn forget(tuple: &Tuple, attempt: &Attempt) -> bool {
+    let forgotten = ATTEMPTS.remove(tuple).is_ok();
+    if forgotten {
+        shares::ATTEMPTS.give_back(attempt.slot);
+    }
+    forgotten
 }
 
 /// Remembers that a UDP tuple has had its outcome: its packets are no attempts any more.
@@ -268,9 +285,37 @@ pub(crate) fn settle_udp(tuple: &Tuple, attempt: &Attempt, now: u64, answered: u
         first_ns: attempt.first_ns,
         last_ns: now,
         answered,
+        slot: attempt.slot,
         padding: 0,
     };
-    if UDP_FLOWS.insert(tuple, &flow, u64::from(BPF_ANY)).is_err() {
-        lose(stage::UDP_FLOWS);
+    if !shares::UDP_FLOWS.has_room(flow.slot) {
+        return lose(stage::UDP_FLOWS);
+    }
+    match UDP_FLOWS.insert(tuple, &flow, u64::from(BPF_NOEXIST)) {
+        Ok(()) => shares::UDP_FLOWS.take(flow.slot),
+        Err(EXISTS) => settle_again(tuple, now, answered),
+        Err(_) => lose(stage::UDP_FLOWS),
+    }
+}
+
+/// A flow that another processor, or an earlier outcome, has settled.
+#[inline(always)]
+fn settle_again(tuple: &Tuple, now: u64, answered: u32) {
+    if let Some(known) = UDP_FLOWS.get_ptr_mut(tuple) {
+        // SAFETY: a value of the map.
+        unsafe {
+            (*known).last_ns = now;
+            if answered != 0 {
+                (*known).answered = 1;
+            }
+        }
+    }
+}
+
+/// Forgets a UDP flow that has fallen silent.
+#[inline(always)]
+pub(crate) fn forget_udp(tuple: &Tuple, slot: u16) {
+    if UDP_FLOWS.remove(tuple).is_ok() {
+        shares::UDP_FLOWS.give_back(slot);
     }
 }

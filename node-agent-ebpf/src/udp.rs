@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use node_agent_common::{Tuple, UdpFlow, kind};
 
-use crate::tables::{ATTEMPTS, UDP_FLOWS, forget, leads_to, settle_udp};
+use crate::tables::{ATTEMPTS, UDP_FLOWS, forget, forget_udp, leads_to, settle_udp};
 use crate::{Way, cache, opened};
 
 /// What a datagram is to its conversation.
@@ -44,7 +44,7 @@ pub(crate) fn seen(tuple: &Tuple, ifindex: u32, way: Way) -> Part {
             *known
         };
         settle_udp(&reply_to, &attempt, now, 1);
-        if forget(&reply_to) {
+        if forget(&reply_to, &attempt) {
             opened::ended(&reply_to, &attempt, ifindex, kind::ANSWERED, |_| {});
         }
         return Part::Further;
@@ -71,7 +71,8 @@ fn flows_on(flow: &Tuple, packet: &Tuple, now: u64, direction: Direction) -> boo
     };
     if is_silent(known, now) {
         // What comes now is an attempt again, also where the other side speaks first.
-        let _ = UDP_FLOWS.remove(flow);
+        // SAFETY: a value of the map.
+        forget_udp(flow, unsafe { (*known).slot });
         return false;
     }
     // SAFETY: a value of the map.

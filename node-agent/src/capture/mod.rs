@@ -15,6 +15,7 @@ mod namespaces;
 mod netlink;
 mod programs;
 mod reasons;
+mod shares;
 mod sweep;
 mod symbols;
 mod watch;
@@ -91,7 +92,7 @@ impl Capture {
         let ring = RingBuf::try_from(programs.take(maps::EVENTS)?).map_err(failed(maps::EVENTS))?;
         let epoch = Array::try_from(programs.take(maps::EPOCH)?).map_err(failed(maps::EPOCH))?;
         let mut this = Self {
-            tables: Tables::new(&mut programs, sizes.attempts)?,
+            tables: Tables::new(&mut programs, sizes)?,
             namespaces: Table::new(maps::NAMESPACES, programs.take(maps::NAMESPACES)?)?,
             addresses: Table::new(maps::ADDRESSES, programs.take(maps::ADDRESSES)?)?,
             found: kernel.found(hooks.hook()),
@@ -118,6 +119,7 @@ impl Capture {
     /// It never blocks. To be called every 50 ms at least, and when [`Capture::as_raw_fd`] is readable.
     pub fn poll(&mut self, now: Moment, sink: &mut impl FnMut(Input)) {
         self.watch.poll(&mut self.programs, self::now, sink);
+        self.tables.shares.watch(self.watch.indices());
         self.name_namespaces();
         self.drain(sink);
         self.programs.say_diagnostics();
@@ -164,7 +166,7 @@ impl Capture {
     fn name_namespaces(&mut self) {
         let mut wanted: BTreeMap<u32, u32> = BTreeMap::new();
         wanted.extend(self.watch.namespaces().into_iter().map(|inode| (inode, 1)));
-        wanted.insert(self.decoder.own_netns, 1);
+        wanted.insert(self.decoder.own_netns, 2);
         write(&mut self.namespaces, &mut self.named, wanted);
     }
 

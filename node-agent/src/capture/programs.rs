@@ -28,6 +28,9 @@ pub(super) const TO_POD: &str = "netverdict_to_pod";
 const DROP: &str = "netverdict_drop";
 const SOCKET: &str = "netverdict_socket";
 
+/// Globals that say how many entries of each table one interface may hold.
+const SHARES: [&str; 3] = ["SHARE_ATTEMPTS", "SHARE_CONVERSATIONS", "SHARE_UDP_FLOWS"];
+
 /// Why capture could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -185,6 +188,7 @@ fn offsets(types: &Types) -> Result<Vec<(&'static str, u32)>, Error> {
         ("SKB_NETWORK_HEADER", "sk_buff", "network_header"),
         ("SKB_PROTOCOL", "sk_buff", "protocol"),
         ("SKB_DEV", "sk_buff", "dev"),
+        ("SKB_IIF", "sk_buff", "skb_iif"),
         ("SKB_SK", "sk_buff", "sk"),
         ("DEV_IFINDEX", "net_device", "ifindex"),
         ("DEV_NET", "net_device", "nd_net.net"),
@@ -241,6 +245,10 @@ impl Programs {
         let mut loader = EbpfLoader::new();
         for (name, value) in &kernel.globals {
             loader.override_global(name, value, true);
+        }
+        let shares = [attempts, conversations, udp_flows].map(maps::share::of);
+        for (name, share) in SHARES.into_iter().zip(&shares) {
+            loader.override_global(name, share, true);
         }
         let mut ebpf = loader
             .map_max_entries(maps::EVENTS, ring_bytes)

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use aya::Pod;
 use aya::maps::{Map, MapData, PerCpuArray};
-use node_agent_common::maps::{self, DEADLINE_NS, stage};
+use node_agent_common::maps::{self, DEADLINE_NS, share, stage};
 use node_agent_common::{
     Attempt, Conversation, ConversationKey, Event, Joint, Tuple, UdpFlow, kind, protocol,
 };
@@ -12,7 +12,8 @@ use node_agent_engine::input::{Input, Moment, Stage};
 
 use super::batch::Table;
 use super::decode::{self, Decoder};
-use super::programs::{Error, Programs};
+use super::programs::{Error, Programs, Sizes};
+use super::shares::Shares;
 
 /// How long a swept TCP attempt stays after its first packet was last sent again: Linux doubles the time between two
 /// of them up to 120 s.
@@ -27,11 +28,12 @@ pub(super) struct Tables {
     attempts: Table<Tuple, Attempt>,
     conversations: Table<ConversationKey, Conversation>,
     udp_flows: Table<Tuple, UdpFlow>,
+    pub(super) shares: Shares,
     joints: Table<Joint, u64>,
     /// The addresses of Services.
     pub(super) services: HashSet<[u8; 16]>,
-    /// Most attempts that stay after their deadline.
-    most_swept: usize,
+    /// Most attempts that stay after their deadline, of one slot and of all.
+    most_swept: (usize, usize),
     /// Attempts that stay after their deadline.
     swept: HashMap<Tuple, Stays>,
     lost: PerCpuArray<MapData, u64>,
@@ -46,6 +48,7 @@ pub(super) struct Tables {
 /// An attempt that has been told of, and is kept so that its repeats are no new ones.
 struct Stays {
     first_ns: u64,
+    slot: u16,
     /// How often it was sent again.
     repeats: u32,
     /// When that was last seen to have grown.
@@ -69,10 +72,12 @@ const LOSSES: [(u32, Stage); 4] = [
 
 impl Tables {
     /// Takes the tables over.
-    pub(super) fn new(programs: &mut Programs, attempts: u32) -> Result<Self, Error> {
-        // Half of the table is left to those that have not ended.
-        let most_swept = usize::try_from(attempts / 2).unwrap_or(usize::MAX);
+    pub(super) fn new(programs: &mut Programs, sizes: Sizes) -> Result<Self, Error> {
+        // Half of the table, and of each share, is left to those that have not ended.
+        let half = |entries: u32| usize::try_from(entries / 2).unwrap_or(usize::MAX);
+        let most_swept = (half(share::of(sizes.attempts)), half(sizes.attempts));
         Ok(Self {
+            shares: Shares::new(programs, sizes)?,
             attempts: table(programs, maps::ATTEMPTS)?,
             conversations: table(programs, maps::CONVERSATIONS)?,
             udp_flows: table(programs, maps::UDP_FLOWS)?,
@@ -113,6 +118,7 @@ impl Tables {
         }
         self.sweep_udp_flows(now);
         self.sweep_joints(now);
+        self.shares.write();
     }
 
     /// Running totals, to be handed on after the events that they include.
@@ -121,7 +127,9 @@ impl Tables {
         for (key, conversation) in self.conversations.entries() {
             if self.said.get(&key) == Some(&conversation.total) {
                 if now.since(Moment(conversation.last_ns)) > IDLE_NS {
-                    self.conversations.remove(&key);
+                    if self.conversations.remove(&key) {
+                        self.shares.release(conversation.slot, share::CONVERSATIONS);
+                    }
                     self.said.remove(&key);
                 }
                 continue;
@@ -151,6 +159,11 @@ impl Tables {
         let entries = self.attempts.entries();
         let mut due = Vec::new();
         let mut stays = HashSet::new();
+        let (most_of_slot, most) = self.most_swept;
+        let mut staying: HashMap<u16, usize> = HashMap::new();
+        for told in self.swept.values() {
+            *staying.entry(told.slot).or_default() += 1;
+        }
         for (tuple, attempt) in entries {
             let is_due = now.since(Moment(attempt.first_ns)) >= DEADLINE_NS;
             if !is_due && which == Sweep::Due {
@@ -166,13 +179,16 @@ impl Tables {
                 if now.since(told.since) < REPEATS_NS {
                     stays.insert(tuple);
                 } else {
-                    self.attempts.remove(&tuple);
+                    self.forget(&tuple, &attempt);
                 }
                 continue;
             }
             let is_tcp = tuple.protocol == protocol::TCP;
-            if is_tcp && self.swept.len() < self.most_swept {
+            let of_slot = staying.entry(attempt.slot).or_default();
+            if is_tcp && *of_slot < most_of_slot && self.swept.len() < most {
+                *of_slot += 1;
                 let told = Stays {
+                    slot: attempt.slot,
                     first_ns: attempt.first_ns,
                     repeats,
                     since: now,
@@ -184,7 +200,7 @@ impl Tables {
                     self.settle(&tuple, &attempt, now);
                 }
                 // Someone else may have ended it since it was read: then it had its outcome.
-                if !self.attempts.remove(&tuple) {
+                if !self.forget(&tuple, &attempt) {
                     continue;
                 }
             }
@@ -194,6 +210,15 @@ impl Tables {
         }
         self.swept.retain(|tuple, _| stays.contains(tuple));
         due
+    }
+
+    /// Takes an attempt out; false when somebody else did.
+    fn forget(&mut self, tuple: &Tuple, attempt: &Attempt) -> bool {
+        let forgotten = self.attempts.remove(tuple);
+        if forgotten {
+            self.shares.release(attempt.slot, share::ATTEMPTS);
+        }
+        forgotten
     }
 
     /// An attempt to a Service whose backend's interface has seen it: it is told of there.
@@ -220,16 +245,21 @@ impl Tables {
             first_ns: attempt.first_ns,
             last_ns: now.0,
             answered: u32::from(attempt.answered),
+            slot: attempt.slot,
             padding: 0,
         };
         // Without room its next packet is an attempt again: nothing is lost.
-        let _ = self.udp_flows.insert(tuple, &flow, NO_EXIST);
+        if self.shares.has_room_for_udp_flow(flow.slot)
+            && self.udp_flows.insert(tuple, &flow, NO_EXIST).is_ok()
+        {
+            self.shares.take_udp_flow(flow.slot);
+        }
     }
 
     fn sweep_udp_flows(&mut self, now: Moment) {
         for (tuple, flow) in self.udp_flows.entries() {
-            if flow.is_silent(now.0) {
-                self.udp_flows.remove(&tuple);
+            if flow.is_silent(now.0) && self.udp_flows.remove(&tuple) {
+                self.shares.release(flow.slot, share::UDP_FLOWS);
             }
         }
     }

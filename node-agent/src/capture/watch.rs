@@ -71,6 +71,11 @@ impl Watch {
         self.watched.len()
     }
 
+    /// Their indices.
+    pub(super) fn indices(&self) -> impl Iterator<Item = u32> {
+        self.watched.keys().copied()
+    }
+
     /// The pods' namespaces that are known.
     pub(super) fn namespaces(&self) -> BTreeSet<u32> {
         self.namespaces.values().copied().collect()
