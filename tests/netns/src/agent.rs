@@ -234,6 +234,28 @@ impl Agent {
         self.wait_until(SETTLE * 2, |_| false).map(drop)
     }
 
+    /// Ends it with SIGKILL: it can clean up nothing. Gives back what it had written.
+    ///
+    /// # Errors
+    /// When it cannot be killed, or wrote a record that breaks the schema.
+    pub fn kill(mut self) -> anyhow::Result<Vec<Record>> {
+        self.child.kill().context("kill the agent")?;
+        self.child.wait().context("wait for the agent")?;
+        let mut lines = Vec::new();
+        while let Ok(line) = self.lines.recv() {
+            lines.push(line);
+        }
+        // The last line may be cut short.
+        let last = lines.pop();
+        for line in lines
+            .iter()
+            .chain(last.iter().filter(|last| last.ends_with('}')))
+        {
+            self.records.push(Record::read(line)?);
+        }
+        Ok(std::mem::take(&mut self.records))
+    }
+
     /// Ends it with SIGTERM, and holds it to the contract: exit code 0 within two seconds.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 
 use crate::agent::{Agent, Finished, Setup};
 use crate::enforcer::{Mode, enforce};
-use crate::node::{Node, ReversePath, TEST_PREFIX};
+use crate::node::{Node, ReversePath, TEST_PREFIX, Wiring};
 use crate::paths;
 use crate::record::Record;
 use crate::scenario::{Family, Row, Scenario};
@@ -36,9 +36,17 @@ impl Ground {
     /// # Errors
     /// When a namespace or a file cannot be made.
     pub fn new() -> anyhow::Result<Self> {
+        Self::wired(Wiring::Routed)
+    }
+
+    /// The same, with pods that are connected in another way.
+    ///
+    /// # Errors
+    /// As [`Ground::new`].
+    pub fn wired(wiring: Wiring) -> anyhow::Result<Self> {
         let scenario = Scenario::read("kasm")?;
         Ok(Self {
-            node: Node::new(TEST_PREFIX, &[], ReversePath::Open)?,
+            node: Node::wired(TEST_PREFIX, &[], ReversePath::Open, wiring)?,
             cluster: scenario.write()?,
             scenario,
         })

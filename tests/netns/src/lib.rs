@@ -19,6 +19,7 @@ pub mod ground;
 pub mod node;
 pub mod ns;
 pub mod paths;
+pub mod raw;
 pub mod record;
 pub mod run;
 pub mod scenario;

@@ -1,7 +1,8 @@
 //! A node, its pods and the world outside, each a network namespace.
 //!
 //! Pods are routed as Calico does it: the host side of a pod's veth has no address, the node has a host route to the
-//! pod, and the pod's default route leads to 169.254.1.1 and fe80::1, which the host side answers for.
+//! pod, and the pod's default route leads to 169.254.1.1 and fe80::1, which the host side answers for. Or they hang on
+//! a bridge, see [`Wiring`].
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -38,6 +39,15 @@ pub enum ReversePath {
     Strict,
 }
 
+/// How pods are connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wiring {
+    /// Host routes and proxy ARP, as Calico does it.
+    Routed,
+    /// Ports of one bridge that has the gateway's address, as flannel does it on K3s; netfilter sees what it passes on.
+    Bridged,
+}
+
 /// What a pod is to be.
 #[derive(Clone, Debug)]
 pub struct PodSpec {
@@ -71,6 +81,7 @@ pub struct Node {
     prefix: String,
     first_port: u16,
     made: usize,
+    wiring: Wiring,
 }
 
 impl Node {
@@ -86,6 +97,19 @@ impl Node {
         external: &[IpAddr],
         reverse_path: ReversePath,
     ) -> anyhow::Result<Self> {
+        Self::wired(prefix, external, reverse_path, Wiring::Routed)
+    }
+
+    /// The same, with pods that are connected in another way.
+    ///
+    /// # Errors
+    /// As [`Node::new`].
+    pub fn wired(
+        prefix: &str,
+        external: &[IpAddr],
+        reverse_path: ReversePath,
+        wiring: Wiring,
+    ) -> anyhow::Result<Self> {
         let number = NODES.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("{prefix}{}-{number}", std::process::id());
         let names = vec![format!("{prefix}-world"), format!("{prefix}-node")];
@@ -100,8 +124,12 @@ impl Node {
             prefix,
             first_port: FIRST_PORT + (number % PORT_RANGES) * PORTS,
             made: 0,
+            wiring,
         };
         node.configure(reverse_path)?;
+        if wiring == Wiring::Bridged {
+            node.add_bridge()?;
+        }
         node.configure_world(external)?;
         Ok(node)
     }
@@ -144,6 +172,18 @@ impl Node {
              addr add fe80::10/64 dev uplink0 nodad\n\
              route add default via 192.0.2.1\n\
              route add default via 2001:db8:0:1::1\n")
+    }
+
+    fn add_bridge(&self) -> anyhow::Result<()> {
+        self.namespace.ip("link add cni0 type bridge\n\
+             link set cni0 up\n\
+             addr add 10.42.0.1/16 dev cni0\n\
+             addr add fd00:10:42::1/48 dev cni0 nodad\n\
+             addr add fe80::1/64 dev cni0 nodad\n")?;
+        self.namespace.sysctl(&[
+            ("bridge/bridge-nf-call-iptables", "1"),
+            ("bridge/bridge-nf-call-ip6tables", "1"),
+        ])
     }
 
     fn configure_world(&self, external: &[IpAddr]) -> anyhow::Result<()> {
@@ -215,11 +255,11 @@ impl Node {
         self.namespace.sysctl(&at_once)?;
         for pod in &added {
             pod.namespace
-                .ip(&inside(&pod.spec)?)
+                .ip(&inside(&pod.spec, self.wiring)?)
                 .with_context(|| format!("configure pod `{}`", pod.spec.key))?;
         }
         before_packets(&added)?;
-        self.namespace.ip(&routes(&added)?)?;
+        self.namespace.ip(&routes(&added, self.wiring)?)?;
         self.pods.extend(added);
         Ok(())
     }
@@ -286,7 +326,7 @@ fn links(pods: &[Pod]) -> anyhow::Result<String> {
 }
 
 /// The pod's side: its addresses and its way out.
-fn inside(spec: &PodSpec) -> anyhow::Result<String> {
+fn inside(spec: &PodSpec, wiring: Wiring) -> anyhow::Result<String> {
     let mut lines = String::from("link set lo up\nlink set eth0 up\n");
     for address in &spec.addresses {
         writeln!(
@@ -295,21 +335,35 @@ fn inside(spec: &PodSpec) -> anyhow::Result<String> {
             host(*address),
             nodad(*address)
         )?;
-        match address {
-            IpAddr::V4(_) => lines.push_str(
+        match (address, wiring) {
+            (IpAddr::V4(_), Wiring::Routed) => lines.push_str(
                 "route add 169.254.1.1 dev eth0 scope link\n\
                  route add default via 169.254.1.1 dev eth0\n",
             ),
-            IpAddr::V6(_) => lines.push_str("route add default via fe80::1 dev eth0\n"),
+            (IpAddr::V4(_), Wiring::Bridged) => lines.push_str(
+                "route add 10.42.0.0/16 dev eth0 scope link\n\
+                 route add default via 10.42.0.1 dev eth0\n",
+            ),
+            (IpAddr::V6(_), Wiring::Routed) => {
+                lines.push_str("route add default via fe80::1 dev eth0\n");
+            }
+            (IpAddr::V6(_), Wiring::Bridged) => lines.push_str(
+                "route add fd00:10:42::/48 dev eth0\n\
+                 route add default via fe80::1 dev eth0\n",
+            ),
         }
     }
     Ok(lines)
 }
 
 /// The node's side: interfaces up, host routes to the pods.
-fn routes(pods: &[Pod]) -> anyhow::Result<String> {
+fn routes(pods: &[Pod], wiring: Wiring) -> anyhow::Result<String> {
     let mut lines = String::new();
     for Pod { spec, link, .. } in pods {
+        if wiring == Wiring::Bridged {
+            writeln!(lines, "link set {link} master cni0 up")?;
+            continue;
+        }
         writeln!(lines, "link set {link} up")?;
         writeln!(lines, "addr add fe80::1/64 dev {link} nodad")?;
         for address in &spec.addresses {

@@ -70,6 +70,21 @@ impl Namespace {
         )
     }
 
+    /// Runs a command in it and gives back what it prints.
+    ///
+    /// # Errors
+    /// When it cannot be started or fails; the message is its own.
+    pub fn run(&self, words: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).args(words);
+        let output = command.output().context("start `ip netns exec`")?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("`{}` failed: {}", words.join(" "), said.trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Writes settings below `/proc/sys/net` in it.
     ///
     /// # Errors

@@ -54,7 +54,7 @@ pub fn rows(plan: Plan) -> Vec<Trial> {
 }
 
 /// A test that takes a node.
-pub fn test(name: &str, work: fn() -> anyhow::Result<()>) -> Trial {
+pub fn test(name: &str, work: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> Trial {
     Trial::test(name, move || {
         let _place = Place::take();
         failed(work())

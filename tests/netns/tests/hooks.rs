@@ -1,0 +1,142 @@
+//! How netverdict hangs on interfaces: by clsact, beside others, and after it was killed.
+
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use netns::agent::{Agent, Setup};
+use netns::enforcer::{Mode, Stop};
+use netns::ground::{Ground, LIMIT, none_says};
+use netns::node::Wiring;
+use netns::trials;
+
+/// A filter that lets everything pass and ends the chain, as a CNI's does.
+const FOREIGN: [&str; 8] = [
+    "prio",
+    "1",
+    "handle",
+    "1",
+    "bpf",
+    "da",
+    "bytecode",
+    "1,6 0 0 0",
+];
+
+fn main() {
+    trials::conclude(Ok(vec![
+        trials::test("clsact sees what tcx sees", || {
+            sees("clsact", Wiring::Routed)
+        }),
+        trials::test("on a bridge tcx sees it too", || {
+            sees("tcx", Wiring::Bridged)
+        }),
+        trials::test("on a bridge clsact sees it too", || {
+            sees("clsact", Wiring::Bridged)
+        }),
+        trials::test("a filter that comes later is overtaken", overtakes),
+        trials::test("what a killed agent left is removed", removes_leftovers),
+    ]))
+}
+
+fn setup(ground: &Ground, attach: &str) -> anyhow::Result<Setup> {
+    Ok(ground.setup()?.flag(&["--attach", attach]))
+}
+
+fn sees(attach: &str, wiring: Wiring) -> anyhow::Result<()> {
+    let mut ground = Ground::wired(wiring)?;
+    let mut agent = Agent::start(&setup(&ground, attach)?, &ground.node.namespace)?;
+    ensure!(
+        agent.stderr().contains(&format!("hooks {attach},")),
+        "it does not say how it hangs:\n{}",
+        agent.stderr()
+    );
+    ground.add_pods(&agent, |_| true)?;
+    let _servers = ground.servers()?;
+    ground.enforce(&ground.scenario.rows, Mode::Enforced(Stop::Drop))?;
+    let denied = ground.row("default/debug", "kasm/kasm-db-0")?;
+    let allowed = ground.row("kasm/kasm-api-0", "kasm/kasm-db-0")?;
+    ground.until(&mut agent, &denied, "blocked")?;
+    ground.until(&mut agent, &allowed, "allowed")?;
+    ground.enforce(&[], Mode::NotEnforced)?;
+    ground.until(&mut agent, &denied, "unenforced")?;
+    none_says(&agent.stop()?, &["unexpected_drop"])
+}
+
+/// What hangs on the client's interface, in the order in which it runs.
+fn filters(ground: &Ground) -> anyhow::Result<Vec<String>> {
+    let link = link(ground)?;
+    let node = &ground.node.namespace;
+    let shown = node.run(&["tc", "filter", "show", "dev", &link, "ingress"])?;
+    let filters = shown.lines().filter(|line| line.contains(" handle "));
+    Ok(filters.map(str::to_owned).collect())
+}
+
+fn link(ground: &Ground) -> anyhow::Result<String> {
+    let pod = ground.node.pod("default/debug")?;
+    Ok(pod.link.clone())
+}
+
+fn add_foreign(ground: &Ground) -> anyhow::Result<()> {
+    let link = link(ground)?;
+    let mut words = vec!["tc", "filter", "add", "dev", &link, "ingress"];
+    words.extend(FOREIGN);
+    ground.node.namespace.run(&words).map(drop)
+}
+
+fn overtakes() -> anyhow::Result<()> {
+    let mut ground = Ground::new()?;
+    let mut agent = Agent::start(&setup(&ground, "clsact")?, &ground.node.namespace)?;
+    ground.add_pods(&agent, |_| true)?;
+    let _servers = ground.servers()?;
+    ground.enforce(&ground.scenario.rows, Mode::Enforced(Stop::Drop))?;
+    let denied = ground.row("default/debug", "kasm/kasm-db-0")?;
+    ground.until(&mut agent, &denied, "blocked")?;
+    add_foreign(&ground)?;
+    let end = Instant::now() + LIMIT;
+    loop {
+        let found = filters(&ground)?;
+        if found.len() == 2 && found.first().is_some_and(|it| it.contains("netverdict")) {
+            break;
+        }
+        ensure!(Instant::now() < end, "it was not overtaken: {found:#?}");
+    }
+    let other = ground.row("default/debug", "kasm/kasm-proxy-0")?;
+    ground.until(&mut agent, &other, "blocked")?;
+    agent.stop()?;
+    let left = filters(&ground)?;
+    ensure!(
+        left.len() == 1 && !left.concat().contains("netverdict"),
+        "the foreign filter alone should be left: {left:#?}"
+    );
+    Ok(())
+}
+
+fn removes_leftovers() -> anyhow::Result<()> {
+    let mut ground = Ground::new()?;
+    let mut agent = Agent::start(&setup(&ground, "clsact")?, &ground.node.namespace)?;
+    ground.add_pods(&agent, |_| true)?;
+    let _servers = ground.servers()?;
+    ground.enforce(&ground.scenario.rows, Mode::Enforced(Stop::Drop))?;
+    let denied = ground.row("default/debug", "kasm/kasm-db-0")?;
+    ground.until(&mut agent, &denied, "blocked")?;
+    add_foreign(&ground)?;
+    agent.kill()?;
+    let ours = |found: &[String]| found.iter().filter(|it| it.contains("netverdict")).count();
+    ensure!(
+        ours(&filters(&ground)?) == 1,
+        "the kernel keeps a filter whose process is gone"
+    );
+    for attach in ["clsact", "tcx"] {
+        let mut agent = Agent::start(&setup(&ground, attach)?, &ground.node.namespace)?;
+        ground.until(&mut agent, &denied, "blocked")?;
+        let found = filters(&ground)?;
+        let wanted = usize::from(attach == "clsact");
+        ensure!(ours(&found) == wanted, "with {attach} there is {found:#?}");
+        ensure!(
+            found.len() == wanted + 1,
+            "the foreign filter is gone: {found:#?}"
+        );
+        // What it leaves is the next one's to remove.
+        agent.kill().context("kill it again")?;
+    }
+    Ok(())
+}
