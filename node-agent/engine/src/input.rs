@@ -278,6 +278,16 @@ pub enum Leads {
     ToService,
 }
 
+impl Link {
+    /// Tells whether an address lies elsewhere: others of its family are known to lie behind the interface, and it
+    /// is none of them. A bridge learns of one family before the other.
+    #[must_use]
+    pub(crate) fn denies(&self, address: IpAddr) -> bool {
+        let is_akin = |known: &IpAddr| known.is_ipv4() == address.is_ipv4();
+        self.addresses.iter().any(is_akin) && !self.addresses.contains(&address)
+    }
+}
+
 /// What the core wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {

@@ -148,8 +148,7 @@ impl Judge<'_> {
             .attempt
             .source_link
             .and_then(|index| self.links.get(&index))
-            && !link.addresses.is_empty()
-            && !link.addresses.contains(&ending.flow.source)
+            && link.denies(ending.flow.source)
         {
             return Some(UnknownBecause::SourceMismatch);
         }

@@ -101,10 +101,10 @@ impl Surroundings<'_> {
         let other = event
             .link
             .filter(|_| event.link != ending.attempt.source_link);
-        let behind = other
+        if other
             .and_then(|index| self.links.get(&index))
-            .map_or(&[][..], |link| &link.addresses);
-        if !behind.is_empty() && !behind.contains(&ending.flow.destination) {
+            .is_some_and(|link| link.denies(ending.flow.destination))
+        {
             ending.doubt = Some(UnknownBecause::SourceMismatch);
         }
         ending

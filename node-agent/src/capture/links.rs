@@ -6,10 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+
+use super::bridges::Bridges;
 
 /// An interface.
 #[derive(Clone, Debug)]
@@ -37,6 +40,7 @@ pub(super) struct Links {
     known: BTreeMap<u32, Known>,
     defaults: BTreeSet<self::Default>,
     behind: BTreeMap<u32, BTreeSet<IpAddr>>,
+    bridges: Bridges,
     own: BTreeSet<(u32, IpAddr)>,
     /// Names that are watched, `*` stands for any characters; empty for all.
     globs: Vec<String>,
@@ -58,6 +62,7 @@ impl Links {
         let old = std::mem::take(&mut self.known);
         self.defaults.clear();
         self.behind.clear();
+        self.bridges.clear();
         self.own.clear();
         for message in messages {
             self.apply(message);
@@ -71,19 +76,20 @@ impl Links {
         self.listed = true;
     }
 
-    /// Takes one message in.
-    pub(super) fn apply(&mut self, message: RouteNetlinkMessage) {
+    /// Takes one message in; tells whether anything may be different now.
+    pub(super) fn apply(&mut self, message: RouteNetlinkMessage) -> bool {
         match message {
             RouteNetlinkMessage::NewLink(link) => self.link(&link),
             RouteNetlinkMessage::DelLink(link) => {
-                let index = link.header.index;
-                self.known.remove(&index);
-                self.behind.remove(&index);
-                self.own.retain(|(of, _)| *of != index);
-                self.defaults.retain(|(_, _, of, _)| *of != index);
+                // A bridge that loses a port says so in the same words.
+                if link.header.interface_family == AddressFamily::Unspec {
+                    self.forget(link.header.index);
+                }
             }
             RouteNetlinkMessage::NewRoute(route) => self.route(&route, true),
             RouteNetlinkMessage::DelRoute(route) => self.route(&route, false),
+            RouteNetlinkMessage::NewNeighbour(entry) => return self.bridges.apply(&entry, true),
+            RouteNetlinkMessage::DelNeighbour(entry) => return self.bridges.apply(&entry, false),
             RouteNetlinkMessage::NewAddress(address) => {
                 if let Some(own) = own_address(&address) {
                     self.own.insert(own);
@@ -94,8 +100,17 @@ impl Links {
                     self.own.remove(&own);
                 }
             }
-            _ => {}
+            _ => return false,
         }
+        true
+    }
+
+    fn forget(&mut self, index: u32) {
+        self.known.remove(&index);
+        self.behind.remove(&index);
+        self.bridges.forget(index);
+        self.own.retain(|(of, _)| *of != index);
+        self.defaults.retain(|(_, _, of, _)| *of != index);
     }
 
     fn link(&mut self, link: &LinkMessage) {
@@ -127,7 +142,7 @@ impl Links {
             known.lower = over.filter(|lower| *lower != 0 && *lower != index);
         }
         // A message of a bridge about its port has no more than a part of this.
-        if link.header.interface_family == netlink_packet_route::AddressFamily::Unspec {
+        if link.header.interface_family == AddressFamily::Unspec {
             self.known.insert(index, known);
         }
     }
@@ -210,8 +225,9 @@ impl Links {
 
     /// The addresses that lie behind an interface.
     pub(super) fn behind(&self, index: u32) -> Vec<IpAddr> {
-        let behind = self.behind.get(&index);
-        behind.into_iter().flatten().copied().collect()
+        let routed = self.behind.get(&index).into_iter().flatten().copied();
+        let behind: BTreeSet<IpAddr> = routed.chain(self.bridges.behind(index)).collect();
+        behind.into_iter().collect()
     }
 
     /// The node's own addresses, without those of the loopback.

@@ -6,6 +6,7 @@
 mod batch;
 #[doc(hidden)]
 pub mod bench;
+mod bridges;
 mod btf;
 mod decode;
 mod diagnostics;

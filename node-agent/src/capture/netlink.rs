@@ -12,8 +12,8 @@ use netlink_sys::{Socket, SocketAddr};
 
 use super::programs::Error;
 
-/// Links, addresses and routes of both families, and queueing disciplines (`RTNLGRP_*`).
-const GROUPS: [u32; 6] = [1, 4, 5, 7, 9, 11];
+/// Links, neighbours, addresses and routes of both families (`RTNLGRP_*`).
+const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
 /// Room for a burst of notifications, bytes; what does not fit is read anew.
 const RECEIVE_BYTES: usize = 1 << 20;
 

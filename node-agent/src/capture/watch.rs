@@ -9,6 +9,7 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::tc::{TcAttribute, TcMessage};
 use node_agent_engine::input::{Input, Link, Moment};
@@ -88,13 +89,16 @@ impl Watch {
             RouteNetlinkMessage::GetAddress(AddressMessage::default()),
             RouteNetlinkMessage::GetRoute(routes(AddressFamily::Inet)),
             RouteNetlinkMessage::GetRoute(routes(AddressFamily::Inet6)),
+            RouteNetlinkMessage::GetNeighbour(neighbours(AddressFamily::Bridge)),
+            RouteNetlinkMessage::GetNeighbour(neighbours(AddressFamily::Inet)),
+            RouteNetlinkMessage::GetNeighbour(neighbours(AddressFamily::Inet6)),
         ];
         for request in requests {
             let answers = self
                 .netlink
                 .dump(request)
                 .map_err(|source| Error::Netlink {
-                    what: "list links, addresses and routes",
+                    what: "list links, addresses, routes and neighbours",
                     source,
                 })?;
             messages.extend(answers);
@@ -114,9 +118,8 @@ impl Watch {
         loop {
             match self.netlink.hear() {
                 Heard::Messages(messages) => {
-                    self.changed |= !messages.is_empty();
                     for message in messages {
-                        self.links.apply(message);
+                        self.changed |= self.links.apply(message);
                     }
                 }
                 Heard::Overrun => {
@@ -324,5 +327,11 @@ fn index_of(name: &str) -> Option<u32> {
 fn routes(family: AddressFamily) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family;
+    message
+}
+
+fn neighbours(family: AddressFamily) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family;
     message
 }
