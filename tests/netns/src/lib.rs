@@ -15,6 +15,7 @@ pub mod child;
 pub mod cleanup;
 pub mod enforcer;
 pub mod expect;
+pub mod frame;
 pub mod ground;
 pub mod node;
 pub mod ns;

@@ -139,6 +139,21 @@ fn next(socket: &Socket, end: Instant) -> anyhow::Result<Option<Vec<u8>>> {
     }
 }
 
+/// The hardware address of an interface.
+///
+/// # Errors
+/// When there is no such interface.
+pub fn hardware_address(namespace: &Namespace, interface: &str) -> anyhow::Result<[u8; 6]> {
+    let text = namespace.run(&["cat", &format!("/sys/class/net/{interface}/address")])?;
+    let bytes: Vec<u8> = text
+        .trim()
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16))
+        .collect::<Result<_, _>>()
+        .context("read a hardware address")?;
+    <[u8; 6]>::try_from(bytes.as_slice()).context("a hardware address has six bytes")
+}
+
 /// `struct sockaddr_ll` for every protocol on one interface.
 fn link_address(index: i32) -> SockAddr {
     #[repr(C)]
