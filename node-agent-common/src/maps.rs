@@ -19,7 +19,7 @@ pub const LOCATIONS: &str = "LOCATIONS";
 /// Hash, network namespace inode (`u32`) to `u32`: 2 for the node's own, 1 for its pods'.
 pub const NAMESPACES: &str = "NAMESPACES";
 /// Hash, address (`[u8; 16]`, IPv4 mapped) to the `u32` index of the interface that leads to the pod which
-/// owns it, 0 when that is not known: the addresses of this node's pods, and with [`SERVICE`] those of Services.
+/// owns it, 0 when that is not known: the addresses of this node's pods.
 pub const ADDRESSES: &str = "ADDRESSES";
 /// Hash, [`crate::Joint`] to `u64`, the time of a sighting at a pod's interface of an attempt that this node has
 /// passed in from another pod under another destination.
@@ -63,9 +63,6 @@ pub const UDP_SILENT_NS: u64 = 40_000_000_000;
 pub const UDP_STREAM_SILENT_NS: u64 = 200_000_000_000;
 /// From when on conntrack calls an answered UDP conversation a stream, nanoseconds.
 pub const UDP_STREAM_NS: u64 = 2_000_000_000;
-
-/// Value of [`ADDRESSES`]: the address is a Service's, not a pod's.
-pub const SERVICE: u32 = u32::MAX;
 
 /// Where something of ours was lost, or set aside; index into [`LOST`].
 pub mod stage {

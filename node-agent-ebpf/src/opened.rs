@@ -2,13 +2,13 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use node_agent_common::maps::{DEADLINE_NS, share};
-use node_agent_common::{Attempt, Event, Tuple, kind};
+use node_agent_common::{Attempt, Event, Tuple, kind, protocol};
 
 use crate::counters::add_one_u32;
 use crate::shares::was_lost_at;
 use crate::tables::{
-    ATTEMPTS, Seen, counts_at_backend, epoch, forget, is_pod, join, leads_to, remember, replace,
-    tell,
+    ATTEMPTS, Seen, counts_at_backend, epoch, forget, is_watched, join, leads_to, remember,
+    replace, settle_udp, tell,
 };
 use crate::{Place, Way};
 
@@ -40,11 +40,14 @@ pub(crate) fn begin(tuple: &Tuple, sequence: u32, place: &Place) {
     // SAFETY: no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
     let slot = share::slot(place.ifindex);
-    if !remember(tuple, &new(sequence, place, slot, now)) {
-        return;
-    }
+    let attempt = new(sequence, place, slot, now);
     // From a pod of this node, and not seen when that sent it: it had another destination then.
-    if place.way == Way::ToPod && is_pod(&tuple.source) {
+    let is_translated = place.way == Way::ToPod && is_watched(&tuple.source);
+    if is_translated && tuple.protocol == protocol::UDP {
+        // A datagram has no number by which the two could be told to be one: it counts where it came in.
+        return settle_udp(tuple, &attempt, now, 0);
+    }
+    if remember(tuple, &attempt) && is_translated {
         join(tuple, sequence, now);
     }
 }
@@ -189,7 +192,7 @@ pub(crate) fn reset(tuple: &Tuple, answers: u32, ifindex: u32, way: Way) {
     }
 }
 
-/// Forgets an attempt to a Service that was sighted at its backend's interface: there it ends, and counts.
+/// Forgets an attempt that was sighted behind address translation: there it ends, and counts.
 #[inline(always)]
 pub(crate) fn is_left_to_backend(tuple: &Tuple, attempt: &Attempt) -> bool {
     let is_left = counts_at_backend(tuple, attempt.sequence);

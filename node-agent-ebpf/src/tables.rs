@@ -7,6 +7,7 @@ use node_agent_common::maps as sizes;
 use node_agent_common::maps::stage;
 use node_agent_common::{
     Attempt, Conversation, ConversationKey, Event, Joint, LocationRange, Tuple, UdpFlow, kind,
+    protocol,
 };
 
 use crate::counters::add_one;
@@ -80,7 +81,13 @@ pub(crate) fn namespace_is_own(netns: u32) -> bool {
 /// Tells whether an address is one of this node's pods'.
 #[inline(always)]
 pub(crate) fn is_pod(address: &[u8; 16]) -> bool {
-    leads(address).is_some_and(|to| to != sizes::SERVICE)
+    leads(address).is_some()
+}
+
+/// Tells whether an address is a pod's whose interface is watched: what it sends is seen there first.
+#[inline(always)]
+pub(crate) fn is_watched(address: &[u8; 16]) -> bool {
+    leads(address).is_some_and(|to| to != 0)
 }
 
 /// Tells whether a packet to `address` goes to its owner's own interface, as far as that is known.
@@ -89,7 +96,7 @@ pub(crate) fn is_pod(address: &[u8; 16]) -> bool {
 #[inline(always)]
 pub(crate) fn leads_to(address: &[u8; 16], ifindex: u32) -> bool {
     match leads(address) {
-        None | Some(0 | sizes::SERVICE) => true,
+        None | Some(0) => true,
         Some(known) => known == ifindex,
     }
 }
@@ -111,10 +118,12 @@ pub(crate) fn join(tuple: &Tuple, sequence: u32, now: u64) {
     }
 }
 
-/// Tells whether an attempt to a Service counts at its backend's interface: it was sighted there, and ends there.
+/// Tells whether an attempt counts at the interface of a pod that its address was translated to: it was sighted there,
+/// and ends there.
 #[inline(never)]
 pub(crate) fn counts_at_backend(tuple: &Tuple, sequence: u32) -> bool {
-    leads(&tuple.destination) == Some(sizes::SERVICE)
+    tuple.protocol != protocol::UDP
+        && !is_pod(&tuple.destination)
         && JOINTS.remove(Joint::of(tuple, sequence)).is_ok()
 }
 

@@ -7,7 +7,6 @@ mod live;
 mod replay;
 
 use anyhow::{Context as _, Result};
-use node_agent_engine::input::Leads;
 use node_agent_engine::{self as engine, ClockBase, Core, Input, Moment, Output, Profile};
 use tracing::warn;
 
@@ -68,7 +67,7 @@ struct Line {
 #[derive(Default)]
 struct Wanted {
     epoch: Option<u32>,
-    addresses: Option<Vec<(std::net::IpAddr, Leads)>>,
+    pod_addresses: Option<Vec<(std::net::IpAddr, Option<u32>)>>,
     confirmation: bool,
 }
 
@@ -97,7 +96,7 @@ impl Line {
                 Output::Record(record) => self.report.record(&record)?,
                 Output::Counted { connection, count } => self.report.counted(&connection, count),
                 Output::Epoch(epoch) => self.wanted.epoch = Some(epoch),
-                Output::Addresses(addresses) => self.wanted.addresses = Some(addresses),
+                Output::PodAddresses(addresses) => self.wanted.pod_addresses = Some(addresses),
                 Output::SharedAddress { ip, pods } => {
                     let names: Vec<_> = pods
                         .iter()

@@ -13,7 +13,7 @@ use crate::aggregate::Aggregate;
 use crate::cluster::{Change, Cluster};
 use crate::counters::Counters;
 use crate::identity::Identity;
-use crate::input::{Input, Leads, Link, Output, Stage};
+use crate::input::{Input, Link, Output, Stage};
 use crate::model::{Delta, ObjectKey, Pod, PolicyKey};
 use crate::options::Options;
 use crate::record::{Body, PolicyChange};
@@ -63,7 +63,7 @@ pub struct Core {
     forgot: Moment,
     /// Addresses of this node's pods.
     local: BTreeMap<ObjectKey, Vec<IpAddr>>,
-    addresses: Vec<(IpAddr, Leads)>,
+    pod_addresses: Vec<(IpAddr, Option<u32>)>,
     records: u64,
 }
 
@@ -93,7 +93,7 @@ impl Core {
             confirm_asked: None,
             forgot: Moment::default(),
             local: BTreeMap::new(),
-            addresses: Vec::new(),
+            pod_addresses: Vec::new(),
             records: 0,
         }
     }
@@ -207,7 +207,7 @@ impl Core {
         }
     }
 
-    /// Keeps the addresses that the kernel side should know; true when they may have changed.
+    /// Keeps the addresses of this node's pods; true when they may have changed.
     fn note_local(&mut self, delta: &Delta) -> bool {
         match delta {
             Delta::Pod(pod)
@@ -217,11 +217,12 @@ impl Core {
                 true
             }
             Delta::Pod(Pod { key, .. }) | Delta::PodGone(key) => self.local.remove(key).is_some(),
-            Delta::Service(_) | Delta::ServiceGone(_) => true,
             Delta::Namespace(_)
             | Delta::NamespaceGone(_)
             | Delta::Node(_)
             | Delta::NodeGone(_)
+            | Delta::Service(_)
+            | Delta::ServiceGone(_)
             | Delta::EndpointSlice(_)
             | Delta::EndpointSliceGone(_)
             | Delta::Policy(_)
@@ -229,8 +230,7 @@ impl Core {
         }
     }
 
-    /// The kernel side keeps drops whose one end is a pod of this node, and counts an attempt to a Service where its
-    /// backend is.
+    /// The kernel side keeps drops whose one end is a pod of this node.
     fn tell_addresses(&mut self, out: &mut Vec<Output>) {
         let behind = |ip: IpAddr| {
             self.links
@@ -238,16 +238,15 @@ impl Core {
                 .find(|link| link.addresses.contains(&ip))
                 .map(|link| link.index)
         };
-        let pods = self.local.values().flatten();
-        let pods = pods.map(|ip| (*ip, Leads::ToPod(behind(*ip))));
-        let services = self.cluster.services().flat_map(|service| &service.ips);
-        let addresses: Vec<_> = services
-            .map(|ip| (*ip, Leads::ToService))
-            .chain(pods)
+        let addresses: Vec<_> = self
+            .local
+            .values()
+            .flatten()
+            .map(|ip| (*ip, behind(*ip)))
             .collect();
-        if addresses != self.addresses {
-            self.addresses.clone_from(&addresses);
-            out.push(Output::Addresses(addresses));
+        if addresses != self.pod_addresses {
+            self.pod_addresses.clone_from(&addresses);
+            out.push(Output::PodAddresses(addresses));
         }
     }
 
@@ -284,7 +283,7 @@ impl Core {
             return;
         }
         let given_up = |held: &Held| {
-            let due = held.ending.at.plus(confirm_ns);
+            let due = held.ending.attempt.first.plus(confirm_ns);
             held.waits_for == For::Claim && now.since(due) > stale_after_ns
         };
         self.wake(now, given_up, out);

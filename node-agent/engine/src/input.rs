@@ -269,15 +269,6 @@ pub struct Link {
     pub netns: Option<u32>,
 }
 
-/// Where packets to an address go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leads {
-    /// To a pod of this node, through this interface when it is known.
-    ToPod(Option<u32>),
-    /// To a Service: its address is rewritten on the way.
-    ToService,
-}
-
 impl Link {
     /// Tells whether an address lies elsewhere: others of its family are known to lie behind the interface, and it
     /// is none of them. A bridge learns of one family before the other.
@@ -302,8 +293,8 @@ pub enum Output {
     },
     /// Known conversations must speak again: write this number for the kernel side.
     Epoch(u32),
-    /// The addresses that the kernel side knows changed: all of them.
-    Addresses(Vec<(IpAddr, Leads)>),
+    /// The addresses of this node's pods changed: all of them, with the interface that leads there.
+    PodAddresses(Vec<(IpAddr, Option<u32>)>),
     /// Several live pods claim one address: nothing is claimed of it.
     SharedAddress {
         /// The address.

@@ -85,7 +85,7 @@ impl Judge<'_> {
             };
         }
         if needs_confirmation(case.assessed.0) {
-            let due = ending.at.plus(self.options.confirm_ns);
+            let due = ending.attempt.first.plus(self.options.confirm_ns);
             let too_long = |since: Moment| now.since(since) > self.options.stale_after_ns;
             let confirmed = now >= due && self.confirmed >= due;
             let stale = too_long(self.heard) || (!confirmed && too_long(due));

@@ -120,11 +120,11 @@ impl Live {
     fn act(&mut self) -> Result<()> {
         let Wanted {
             epoch,
-            addresses,
+            pod_addresses,
             confirmation,
         } = std::mem::take(&mut self.line.wanted);
-        if let Some(addresses) = addresses {
-            self.capture.set_addresses(&addresses);
+        if let Some(addresses) = pod_addresses {
+            self.capture.set_pod_addresses(&addresses);
         }
         // After the addresses: a conversation that speaks again should find them.
         if let Some(epoch) = epoch {

@@ -82,7 +82,10 @@ impl Hooks {
     pub(super) fn choose(programs: &mut Programs, asked: Attach) -> Result<Self, Error> {
         let hook = match asked {
             Attach::Auto => try_tcx().or_else(|no_tcx| {
-                try_clsact(programs).map_err(|no_clsact| Error::NoHook { no_tcx, no_clsact })
+                try_clsact(programs).map_err(|no_clsact| Error::NoHook {
+                    no_tcx: Box::new(no_tcx),
+                    no_clsact: Box::new(no_clsact),
+                })
             })?,
             Attach::Tcx => try_tcx().map_err(Error::NoTcx)?,
             Attach::Clsact => try_clsact(programs).map_err(Error::NoClsact)?,

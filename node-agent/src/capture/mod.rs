@@ -21,14 +21,14 @@ mod sweep;
 mod symbols;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use aya::maps::{Array, MapData, RingBuf};
 use node_agent_common::{mapped, maps};
-use node_agent_engine::input::{Input, Leads, Moment};
+use node_agent_engine::input::{Input, Moment};
 use rustix::time::{ClockId, clock_gettime};
 
 pub use btf::Error as BtfError;
@@ -68,7 +68,7 @@ pub struct Capture {
     namespaces: Table<u32, u32>,
     named: BTreeMap<u32, u32>,
     addresses: Table<[u8; 16], u32>,
-    known: BTreeMap<[u8; 16], u32>,
+    pods: BTreeMap<[u8; 16], u32>,
     swept: Moment,
     found: String,
 }
@@ -106,7 +106,7 @@ impl Capture {
             ring,
             epoch,
             named: BTreeMap::new(),
-            known: BTreeMap::new(),
+            pods: BTreeMap::new(),
             swept: now(),
             programs,
         };
@@ -182,24 +182,26 @@ impl Capture {
         set.map_err(|source| Error::Map { map, source })
     }
 
-    /// Tells the kernel side which addresses are pods' of this node and which are Services', all of them.
-    pub fn set_addresses(&mut self, addresses: &[(IpAddr, Leads)]) {
-        let bytes = |address: &IpAddr| match address {
-            IpAddr::V4(v4) => mapped(v4.octets()),
-            IpAddr::V6(v6) => v6.octets(),
-        };
-        let services = addresses
+    /// Tells the kernel side the addresses of this node's pods, all of them, and which interface leads to each.
+    ///
+    /// What was remembered of an address that has another owner now is forgotten: its first datagram is a new attempt.
+    pub fn set_pod_addresses(&mut self, addresses: &[(IpAddr, Option<u32>)]) {
+        let wanted: BTreeMap<[u8; 16], u32> = addresses
             .iter()
-            .filter(|(_, leads)| *leads == Leads::ToService);
-        self.tables.services = services.map(|(address, _)| bytes(address)).collect();
-        let wanted = addresses.iter().map(|(address, leads)| {
-            let to = match leads {
-                Leads::ToPod(index) => index.unwrap_or(0),
-                Leads::ToService => maps::SERVICE,
-            };
-            (bytes(address), to)
+            .map(|(address, index)| {
+                let bytes = match address {
+                    IpAddr::V4(v4) => mapped(v4.octets()),
+                    IpAddr::V6(v6) => v6.octets(),
+                };
+                (bytes, index.unwrap_or(0))
+            })
+            .collect();
+        let moved = self.pods.iter().filter(|(address, index)| {
+            **index != 0 && wanted.get(*address).is_some_and(|to| to != *index)
         });
-        write(&mut self.addresses, &mut self.known, wanted.collect());
+        let moved: BTreeSet<[u8; 16]> = moved.map(|(address, _)| *address).collect();
+        write(&mut self.addresses, &mut self.pods, wanted);
+        self.tables.forget_udp_of(&moved);
     }
 
     /// What was found out about this kernel, in one line.

@@ -60,9 +60,9 @@ pub enum Error {
     )]
     NoHook {
         /// What came of tcx.
-        no_tcx: ProgramError,
+        no_tcx: Box<ProgramError>,
         /// What came of clsact.
-        no_clsact: ProgramError,
+        no_clsact: Box<ProgramError>,
     },
     /// Programs cannot be attached by tcx, and nothing else was asked for.
     #[error(

@@ -1,6 +1,6 @@
 //! What is due each second: attempts past their deadline, running totals, silent UDP flows, losses.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use aya::Pod;
 use aya::maps::{Map, MapData, PerCpuArray};
@@ -30,8 +30,6 @@ pub(super) struct Tables {
     udp_flows: Table<Tuple, UdpFlow>,
     pub(super) shares: Shares,
     joints: Table<Joint, u64>,
-    /// The addresses of Services.
-    pub(super) services: HashSet<[u8; 16]>,
     /// Most attempts that stay after their deadline, of one slot and of all.
     most_swept: (usize, usize),
     /// Attempts that stay after their deadline.
@@ -82,7 +80,6 @@ impl Tables {
             conversations: table(programs, maps::CONVERSATIONS)?,
             udp_flows: table(programs, maps::UDP_FLOWS)?,
             joints: table(programs, maps::JOINTS)?,
-            services: HashSet::new(),
             most_swept,
             swept: HashMap::new(),
             lost: counters(programs.take(maps::LOST)?, maps::LOST)?,
@@ -221,11 +218,11 @@ impl Tables {
         forgotten
     }
 
-    /// An attempt to a Service whose backend's interface has seen it: it is told of there.
+    /// An attempt that was sighted behind address translation too: it is told of there.
     fn counts_at_backend(&mut self, tuple: &Tuple, attempt: &Attempt) -> bool {
         let is_before = attempt.source_ifindex != 0 && attempt.destination_ifindex == 0;
         is_before
-            && self.services.contains(&tuple.destination)
+            && tuple.protocol != protocol::UDP
             && self.joints.remove(&Joint::of(tuple, attempt.sequence))
     }
 
@@ -259,6 +256,20 @@ impl Tables {
     fn sweep_udp_flows(&mut self, now: Moment) {
         for (tuple, flow) in self.udp_flows.entries() {
             if flow.is_silent(now.0) && self.udp_flows.remove(&tuple) {
+                self.shares.release(flow.slot, share::UDP_FLOWS);
+            }
+        }
+    }
+
+    /// Forgets the UDP conversations of addresses that have another owner.
+    pub(super) fn forget_udp_of(&mut self, addresses: &BTreeSet<[u8; 16]>) {
+        if addresses.is_empty() {
+            return;
+        }
+        for (tuple, flow) in self.udp_flows.entries() {
+            let is_theirs =
+                addresses.contains(&tuple.source) || addresses.contains(&tuple.destination);
+            if is_theirs && self.udp_flows.remove(&tuple) {
                 self.shares.release(flow.slot, share::UDP_FLOWS);
             }
         }

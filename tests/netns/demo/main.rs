@@ -40,6 +40,10 @@ struct Arguments {
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(code) => code,
+        // Whoever reads the signals removes everything and ends the process.
+        Err(_) if cleanup::is_interrupted() => loop {
+            std::thread::park();
+        },
         Err(error) => {
             cleanup::undo_all();
             eprintln!("{} {error:#}", "demo:".red().bold());

@@ -17,7 +17,8 @@ use crate::stage::Stage;
 use crate::words;
 
 const CLIENT_LIMIT: Duration = Duration::from_millis(1300);
-const RECORD_LIMIT: Duration = Duration::from_secs(4);
+/// A drop that policy does not want is told when its attempt has ended: deadline, sweep and confirmation.
+const RECORD_LIMIT: Duration = Duration::from_secs(8);
 
 /// One connection and what netverdict has to say about it.
 pub(crate) struct Scene {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,6 +24,21 @@ static MADE: Mutex<Made> = Mutex::new(Made {
 });
 static WATCHING: Once = Once::new();
 
+static INTERRUPTED: Mutex<bool> = Mutex::new(false);
+static INTERRUPTION: Condvar = Condvar::new();
+
+fn interrupted() -> MutexGuard<'static, bool> {
+    INTERRUPTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a signal ends this process: what fails at that moment fails because of it.
+pub fn is_interrupted() -> bool {
+    // The signal goes to the children, too, and they may have ended before it is read here.
+    let soon = Duration::from_millis(200);
+    let waited = INTERRUPTION.wait_timeout_while(interrupted(), soon, |is_it| !*is_it);
+    waited.is_ok_and(|(is_it, _)| *is_it)
+}
+
 fn made() -> MutexGuard<'static, Made> {
     MADE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -39,6 +55,8 @@ pub fn watch_signals() -> anyhow::Result<()> {
         result = Signals::new([SIGINT, SIGTERM, SIGHUP]).map(|mut signals| {
             std::thread::spawn(move || {
                 if let Some(signal) = signals.forever().next() {
+                    *interrupted() = true;
+                    INTERRUPTION.notify_all();
                     undo_all();
                     std::process::exit(128 + signal);
                 }

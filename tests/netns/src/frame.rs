@@ -79,7 +79,8 @@ fn ipv4(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
     header.extend(to.octets());
     let sum: u32 = header
         .chunks_exact(2)
-        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+        .filter_map(|pair| <[u8; 2]>::try_from(pair).ok())
+        .map(|pair| u32::from(u16::from_be_bytes(pair)))
         .sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     let checksum = !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap_or(0);
@@ -186,7 +187,8 @@ fn mutations(frame: &[u8]) -> Vec<(String, Vec<u8>)> {
             for _ in 0..=next() % 4 {
                 // Behind the hardware addresses, which lead it to its receiver.
                 let at = 12 + next() % (spoilt.len() - 12);
-                spoilt[at] = next().to_le_bytes()[0];
+                let [byte, ..] = next().to_le_bytes();
+                spoilt.splice(at..=at, [byte]);
             }
             (format!("spoilt {number}"), spoilt)
         })

@@ -127,7 +127,7 @@ fn sctp(family: Family, case: Case) -> anyhow::Result<()> {
     client.send(to, &raw::sctp([4000, PORT], 0, INIT, TAGS[0]))?;
     for (chunk, tag) in case.answers {
         let is_init = |packet: &[u8]| packet.get(12) == Some(&INIT);
-        if (*chunk, *tag) == case.answers[0] {
+        if case.answers.first() == Some(&(*chunk, *tag)) {
             server.receive(LIMIT, is_init)?;
         }
         server.send(from, &raw::sctp([PORT, 4000], *tag, *chunk, TAGS[1]))?;

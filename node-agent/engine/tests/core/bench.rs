@@ -157,7 +157,7 @@ impl Bench {
                 },
                 Output::Counted { count, .. } => self.counted += count,
                 Output::Confirm => self.confirms += 1,
-                Output::Epoch(_) | Output::Addresses(_) | Output::SharedAddress { .. } => {}
+                Output::Epoch(_) | Output::PodAddresses(_) | Output::SharedAddress { .. } => {}
             }
         }
     }

@@ -55,7 +55,7 @@ fn unexpected_drop_is_in_flux_when_a_policy_came_before_it_was_confirmed() {
     bench.give(seen.event(bench.now, EventKind::Dropped, 1));
     bench.pass(4 * S);
     bench.give(seen.swept());
-    bench.pass(2 * S);
+    bench.pass(500 * MS);
     bench.apply(&policy());
     bench.pass(10 * S);
     let found = bench.only();
