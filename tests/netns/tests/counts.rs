@@ -1,7 +1,7 @@
 //! One attempt is one, however often its packets are sent again, wherever they are seen, under whatever address.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -9,11 +9,13 @@ use netns::enforcer::{Mode, Stop};
 use netns::ground::{Ground, LIMIT};
 use netns::record::Record;
 use netns::scenario::{Family, Row};
-use netns::traffic::{Client, Protocol, Saw, Server};
+use netns::traffic::{Client, Listen, Protocol, Saw, Server, Servers};
 use netns::trials;
 
 /// The Service before the database.
 const SERVICE: &str = "10.43.0.9";
+/// An address of the node.
+const NODE: &str = "192.0.2.10";
 /// Connections in a row.
 const CONNECTIONS: u64 = 3;
 /// A client that is dropped sends its SYN at 0, 1, 3 and 7 s.
@@ -28,6 +30,8 @@ fn main() {
             service_closed,
         ),
         trials::test("a drop behind a Service names its backend", service_denied),
+        trials::test("a node's port that leads to a pod counts once", node_port),
+        trials::test("two Services asked from one UDP port are two", datagrams),
     ]))
 }
 
@@ -58,14 +62,7 @@ fn long_connect() -> anyhow::Result<()> {
 fn translate(ground: &Ground, row: &Row) -> anyhow::Result<SocketAddr> {
     let backend = ground.scenario.address(&row.to, Family::V4)?;
     let port = row.port;
-    ground.node.namespace.nft(&format!(
-        "table ip services {{\n\
-         \tchain prerouting {{\n\
-         \t\ttype nat hook prerouting priority dstnat; policy accept;\n\
-         \t\tip daddr {SERVICE} tcp dport {port} dnat to {backend}:{port}\n\
-         \t}}\n\
-         }}\n"
-    ))?;
+    dnat(ground, SERVICE, "tcp", port, SocketAddr::new(backend, port))?;
     fs::write(
         ground.cluster.path().join("service.yaml"),
         manifests(backend, port),
@@ -138,6 +135,104 @@ fn service_denied() -> anyhow::Result<()> {
         only(&records, "blocked", CONNECTIONS)?;
     }
     Ok(())
+}
+
+/// A port of the node itself, translated to a pod.
+fn node_port() -> anyhow::Result<()> {
+    let mut ground = Ground::new()?;
+    let row = ground.row("kasm/kasm-api-0", "kasm/kasm-db-0")?;
+    let backend = ground.scenario.address(&row.to, Family::V4)?;
+    dnat(
+        &ground,
+        NODE,
+        "tcp",
+        30_080,
+        SocketAddr::new(backend, row.port),
+    )?;
+    let mut agent = ground.agent()?;
+    ground.add_pods(&agent, |_| true)?;
+    let _servers = ground.servers()?;
+    agent.settle()?;
+    let namespace = ground.node.namespace_of(&row.from)?;
+    let to = SocketAddr::new(NODE.parse()?, 30_080);
+    for _ in 0..CONNECTIONS {
+        let saw = Client::open(namespace, to, Protocol::Tcp)?.try_it(PATIENCE)?;
+        ensure!(saw == Saw::Answer, "the client saw {saw:?}");
+    }
+    agent.wait_until(LIMIT, |records| told(records, "allowed") >= CONNECTIONS)?;
+    only(&agent.stop()?.records, "allowed", CONNECTIONS)
+}
+
+/// Datagrams have no sequence number: that both came from one port makes them no one attempt.
+fn datagrams() -> anyhow::Result<()> {
+    let mut ground = Ground::new()?;
+    let services = ["10.43.0.20", "10.43.0.21"];
+    let mut listens = Vec::new();
+    for (service, pod) in services
+        .into_iter()
+        .zip(["kasm/kasm-db-0", "kasm/kasm-redis-0"])
+    {
+        let to = SocketAddr::new(ground.scenario.address(pod, Family::V4)?, 5353);
+        dnat(&ground, service, "udp", 53, to)?;
+        listens.push((pod, to));
+    }
+    let mut agent = ground.agent()?;
+    ground.add_pods(&agent, |_| true)?;
+    let listens: Vec<Listen<'_>> = listens
+        .into_iter()
+        .map(|(pod, at)| {
+            Ok(Listen {
+                namespace: ground.node.namespace_of(pod)?,
+                at,
+                protocol: Protocol::Udp,
+                server: Server::Answering,
+            })
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let _servers = Servers::start(&listens)?;
+    agent.settle()?;
+    let namespace = ground.node.namespace_of("kasm/kasm-api-0")?;
+    let sockets: Vec<UdpSocket> = (0..CONNECTIONS)
+        .map(|_| namespace.enter(|| Ok(UdpSocket::bind("0.0.0.0:0")?)))
+        .collect::<anyhow::Result<_>>()?;
+    for socket in &sockets {
+        socket.set_read_timeout(Some(PATIENCE))?;
+        for service in services {
+            socket.send_to(b"question", (service, 53))?;
+        }
+        for _ in services {
+            socket.recv(&mut [0; 64]).context("receive an answer")?;
+        }
+    }
+    let count = |records: &[Record]| connections(records).map(Record::count).sum::<u64>();
+    agent.wait_until(LIMIT, |records| count(records) >= 2 * CONNECTIONS)?;
+    let records = agent.stop()?.records;
+    let lines: Vec<&str> = connections(&records).map(|r| r.line.as_str()).collect();
+    ensure!(
+        count(&records) == 2 * CONNECTIONS,
+        "not {} attempts:\n{}",
+        2 * CONNECTIONS,
+        lines.join("\n")
+    );
+    Ok(())
+}
+
+/// The node translates one more destination.
+fn dnat(
+    ground: &Ground,
+    from: &str,
+    protocol: &str,
+    port: u16,
+    to: SocketAddr,
+) -> anyhow::Result<()> {
+    ground.node.namespace.nft(&format!(
+        "table ip services {{\n\
+         \tchain prerouting {{\n\
+         \t\ttype nat hook prerouting priority dstnat; policy accept;\n\
+         \t\tip daddr {from} {protocol} dport {port} dnat to {to}\n\
+         \t}}\n\
+         }}\n"
+    ))
 }
 
 fn connections(records: &[Record]) -> impl Iterator<Item = &Record> {

@@ -127,6 +127,10 @@ fn killed() -> anyhow::Result<()> {
 
 /// By tcx and by clsact in turn: each finds what the other left.
 fn setup(ground: &Ground, number: u64) -> anyhow::Result<Setup> {
-    let attach = if number.is_multiple_of(2) { "tcx" } else { "clsact" };
+    let attach = if number.is_multiple_of(2) {
+        "tcx"
+    } else {
+        "clsact"
+    };
     Ok(ground.setup()?.flag(&["--attach", attach]))
 }

@@ -56,7 +56,12 @@ fn recorded(ground: &mut Ground, file: &Path) -> anyhow::Result<Vec<Record>> {
 /// Replays as somebody without any privilege.
 fn replayed(folder: &Path, file: &Path) -> anyhow::Result<Vec<String>> {
     let binary = folder.join("netverdict");
-    fs::copy(paths::agent()?, &binary).context("copy the agent")?;
+    // Not in this process: while the copy is open for writing here, whatever is started keeps it so.
+    let copied = Command::new("cp")
+        .arg(paths::agent()?)
+        .arg(&binary)
+        .status();
+    ensure!(copied?.success(), "copy the agent");
     open_to_all(folder, 0o755)?;
     open_to_all(file, 0o644)?;
     let output = Command::new(&binary)
