@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
 
+use crate::commands::evaluate::{self, EvaluateArgs};
 use crate::settings::{
     Attach, Listen, Log, Nanoseconds, Output, Profile, Settings, Source, Spans, Surroundings,
     Validation,
@@ -33,6 +34,9 @@ pub enum Command {
     /// Watch this node and write a record for each finding.
     #[command(after_help = AGENT_EXAMPLES)]
     Agent(Box<AgentArgs>),
+    /// Say what policies make of connections, and hold it against what is expected.
+    #[command(override_usage = evaluate::USAGE, after_help = evaluate::EXAMPLES)]
+    Evaluate(Box<EvaluateArgs>),
 }
 
 const AGENT_EXAMPLES: &str = "\
@@ -200,11 +204,7 @@ impl AgentArgs {
                 Some(file) => Source::Replay(file),
                 None => Source::Live { cluster, record },
             },
-            validation: match (strict, no_validation) {
-                (true, _) => Validation::Strict,
-                (false, true) => Validation::Off,
-                (false, false) => Validation::Skip,
-            },
+            validation: Validation::of(strict, no_validation),
             node: node.unwrap_or(host_name).into(),
             cluster_name: cluster_name.into(),
             interfaces,
@@ -269,7 +269,9 @@ mod tests {
             .into_iter()
             .chain(flags.split_whitespace());
         let Cli { command } = Cli::try_parse_from(words)?;
-        let Command::Agent(args) = command;
+        let Command::Agent(args) = command else {
+            panic!("another command: {command:?}");
+        };
         Ok(args.settings(Surroundings {
             host_name: "host".to_owned(),
             in_pod: false,

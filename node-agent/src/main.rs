@@ -6,22 +6,31 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use netverdict::agent;
 use netverdict::args::{Cli, Command};
+use netverdict::commands::{Found, evaluate};
 use netverdict::settings::Surroundings;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let Cli { command } = Cli::parse();
     log_to_stderr();
-    let ended = match command {
-        Command::Agent(args) => agent::run(args.settings(Surroundings::look())),
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(command) {
+        Ok(Found::Nothing) => ExitCode::SUCCESS,
+        Ok(Found::Something) => ExitCode::from(1),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(agent::exit_code(&error))
         }
     }
+}
+
+fn run(command: Command) -> anyhow::Result<Found> {
+    Ok(match command {
+        Command::Agent(args) => {
+            agent::run(args.settings(Surroundings::look()))?;
+            Found::Nothing
+        }
+        Command::Evaluate(args) => evaluate::run(*args)?,
+    })
 }
 
 /// What operators read; `RUST_LOG` narrows or widens it.

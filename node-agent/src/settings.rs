@@ -63,6 +63,18 @@ pub enum Validation {
     Off,
 }
 
+impl Validation {
+    /// What `--strict` and `--no-validation` ask for.
+    #[must_use]
+    pub fn of(strict: bool, no_validation: bool) -> Self {
+        match (strict, no_validation) {
+            (true, _) => Self::Strict,
+            (false, true) => Self::Off,
+            (false, false) => Self::Skip,
+        }
+    }
+}
+
 /// A span of time in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nanoseconds(pub u64);

@@ -30,6 +30,7 @@ mod suggest;
 pub mod verdict;
 mod waiting;
 mod walk;
+mod words;
 
 pub use cluster::{Change, Cluster};
 pub use connection::{Connection, Party, PartyKind, Profile};

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result};
 use node_agent_engine::ClockBase;
 use node_agent_engine::core::Core;
-use node_agent_engine::{Input, Moment, k8s};
+use node_agent_engine::{Input, Moment};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,10 +17,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Line, Wanted, core_options, lines};
 use crate::capture::{self, Capture, Sizes};
-use crate::cluster::{Decode, Empty, Files, Notice, Options, Reading, Refusal, Refused, Watch};
+use crate::cluster::{Empty, Files, Notice, Options, Reading, Watch};
 use crate::recording::{Header, Recorder};
 use crate::report::{Health, Metrics, Patience, Report, Server};
-use crate::settings::{Attach, Listen, Settings, Validation};
+use crate::settings::{Attach, Listen, Settings};
 
 /// How often the kernel's buffers are emptied at the latest.
 const TURN: Duration = Duration::from_millis(50);
@@ -45,7 +45,7 @@ pub(super) async fn run(
     record: Option<&Path>,
 ) -> Result<()> {
     let mut terminated = Terminated::new()?;
-    let (files, reading) = Files::open(cluster, file_options(settings.validation))?;
+    let (files, reading) = Files::open(cluster, Options::new(settings.validation, Empty::Wait))?;
     let mut watch = Watch::start(cluster)?;
     let lines = lines(settings, Patience::Lose)?;
     let metrics = Arc::new(Metrics::new());
@@ -252,36 +252,6 @@ fn tell(notice: &Notice) {
         tracing::warn!("{notice}");
     } else {
         tracing::info!("{notice}");
-    }
-}
-
-fn file_options(validation: Validation) -> Options {
-    let (validation, refused) = match validation {
-        Validation::Skip => (k8s::Validation::Strict, Refused::Skip),
-        Validation::Strict => (k8s::Validation::Strict, Refused::Fail),
-        Validation::Off => (k8s::Validation::Off, Refused::Skip),
-    };
-    let options = k8s::Decode {
-        validation,
-        ..k8s::Decode::default()
-    };
-    let decode: Decode = Box::new(move |object| {
-        k8s::decode(object, &options).map_err(|rejections| {
-            rejections
-                .into_iter()
-                .map(|rejection| Refusal {
-                    object: rejection.object,
-                    field: rejection.field,
-                    rule: rejection.rule.to_owned(),
-                    message: rejection.message,
-                })
-                .collect()
-        })
-    });
-    Options {
-        decode,
-        refused,
-        empty: Empty::Wait,
     }
 }
 

@@ -18,12 +18,15 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
+use node_agent_engine::k8s;
 use node_agent_engine::model::Delta;
 use serde_json::Value;
 
 pub use files::{Files, Reading};
 pub use notice::Notice;
 pub use watch::Watch;
+
+use crate::settings::Validation;
 
 /// Makes the inner form of one Kubernetes object; empty for a kind that plays no part.
 pub type Decode = Box<dyn Fn(&Value) -> Result<Vec<Delta>, Vec<Refusal>> + Send>;
@@ -49,6 +52,48 @@ pub struct Options {
     pub refused: Refused,
     /// What it means that there is nothing to read.
     pub empty: Empty,
+}
+
+impl Options {
+    /// Lets the engine decode, as strictly as is asked for.
+    #[must_use]
+    pub fn new(validation: Validation, empty: Empty) -> Self {
+        let (validation, refused) = match validation {
+            Validation::Skip => (k8s::Validation::Strict, Refused::Skip),
+            Validation::Strict => (k8s::Validation::Strict, Refused::Fail),
+            Validation::Off => (k8s::Validation::Off, Refused::Skip),
+        };
+        let options = k8s::Decode {
+            validation,
+            ..k8s::Decode::default()
+        };
+        let decode = move |object: &Value| {
+            k8s::decode(object, &options)
+                .map_err(|rejections| rejections.into_iter().map(Refusal::from).collect())
+        };
+        Self {
+            decode: Box::new(decode),
+            refused,
+            empty,
+        }
+    }
+}
+
+impl From<k8s::Rejection> for Refusal {
+    fn from(rejection: k8s::Rejection) -> Self {
+        let k8s::Rejection {
+            object,
+            field,
+            rule,
+            message,
+        } = rejection;
+        Self {
+            object,
+            field,
+            rule: rule.to_owned(),
+            message,
+        }
+    }
 }
 
 /// What a refused object does to the first reading.

@@ -1,0 +1,71 @@
+//! What the command line answers without hooks: parse, ask the engine, print.
+//!
+//! Nothing is decided here, and nothing is printed before everything that was given could be read. Results go
+//! to stdout, all else to stderr.
+
+pub mod connections;
+mod ends;
+pub mod evaluate;
+mod inline;
+mod names;
+mod print;
+mod source;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::cluster;
+
+/// What a command says by its exit code when it could do its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing that was looked for: exit code 0.
+    Nothing,
+    /// Something that was looked for: exit code 1.
+    Something,
+}
+
+impl Found {
+    /// Something, once it is.
+    fn or(self, is_something: bool) -> Self {
+        if is_something { Self::Something } else { self }
+    }
+}
+
+/// Why a command cannot answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The cluster cannot be read.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    /// A file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A connection makes no sense, or not in this cluster.
+    #[error("{place}: {problem}")]
+    Connection {
+        /// Where it was written.
+        place: connections::Place,
+        /// What is wrong with it.
+        problem: connections::Problem,
+    },
+    /// The file of names is not what it should be.
+    #[error("`{}`: {message}; expected {{\"example.org\": [\"192.0.2.1\"]}}", path.display())]
+    Names {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Results cannot be written.
+    #[error("cannot write to stdout")]
+    Write {
+        /// Why.
+        source: io::Error,
+    },
+}
