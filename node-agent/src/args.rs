@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
 
 use crate::commands::evaluate::{self, EvaluateArgs};
+use crate::commands::explain::{self, ExplainArgs};
 use crate::settings::{
     Attach, Listen, Log, Nanoseconds, Output, Profile, Settings, Source, Spans, Surroundings,
     Validation,
@@ -37,6 +38,9 @@ pub enum Command {
     /// Say what policies make of connections, and hold it against what is expected.
     #[command(override_usage = evaluate::USAGE, after_help = evaluate::EXAMPLES)]
     Evaluate(Box<EvaluateArgs>),
+    /// Say for one connection what every policy and rule makes of it, and what would allow it.
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(Box<ExplainArgs>),
 }
 
 const AGENT_EXAMPLES: &str = "\

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use netverdict::agent;
 use netverdict::args::{Cli, Command};
-use netverdict::commands::{Found, evaluate};
+use netverdict::commands::{Found, evaluate, explain};
 use netverdict::settings::Surroundings;
 use tracing_subscriber::EnvFilter;
 
@@ -30,6 +30,7 @@ fn run(command: Command) -> anyhow::Result<Found> {
             Found::Nothing
         }
         Command::Evaluate(args) => evaluate::run(*args)?,
+        Command::Explain(args) => explain::run(*args)?,
     })
 }
 

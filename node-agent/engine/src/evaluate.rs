@@ -25,6 +25,18 @@ impl Cluster {
         if let PartyKind::Service(key) = &connection.destination.identity {
             return self.evaluate_backends(connection, key, profile);
         }
+        self.ask(connection, profile, |egress, ingress| {
+            combined(egress.answer(), ingress.answer())
+        })
+    }
+
+    /// Puts a connection as its two questions, egress and ingress.
+    pub(crate) fn ask<T>(
+        &self,
+        connection: &Connection,
+        profile: Profile,
+        answer: impl FnOnce(Question<'_>, Question<'_>) -> T,
+    ) -> T {
         let (source_ip, destination_ip) = self.addresses_of(connection);
         let source = self.end(&connection.source, source_ip);
         let destination = self.end(&connection.destination, destination_ip);
@@ -38,10 +50,7 @@ impl Cluster {
             via_service: connection.via_service,
             profile,
         };
-        combined(
-            question(Direction::Egress).answer(),
-            question(Direction::Ingress).answer(),
-        )
+        answer(question(Direction::Egress), question(Direction::Ingress))
     }
 
     fn end(&self, party: &Party, ip: Option<IpAddr>) -> End<'_> {

@@ -13,6 +13,7 @@ pub mod core;
 mod counters;
 mod ends;
 mod evaluate;
+pub mod explain;
 pub mod identity;
 pub mod input;
 mod isolation;

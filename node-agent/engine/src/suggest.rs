@@ -37,13 +37,36 @@ const FLEETING_LABELS: [&str; 8] = [
     "batch.kubernetes.io/job-completion-index",
 ];
 
-/// The rule, and the policy to add it to: the one that came nearest, else a new one. Absent when no rule of
-/// this kind of policy can allow it.
+/// A rule, and the policy to add it to: the one that came nearest, else a new one.
+pub(crate) struct Suggestion {
+    pub(crate) policy: PolicyRef,
+    pub(crate) rule: Rule,
+}
+
+/// The smallest rule, in words. Absent when no rule of this kind of policy can allow it.
 pub(crate) fn would_allow(
     question: &Question<'_>,
     subject: &Pod,
     nearest: Option<&NearestMiss>,
 ) -> Option<WouldAllow> {
+    let Suggestion { policy, rule } = suggestion(question, subject, nearest)?;
+    let (field, list) = match question.direction {
+        Direction::Ingress => ("spec.ingress", "from"),
+        Direction::Egress => ("spec.egress", "to"),
+    };
+    Some(WouldAllow {
+        policy,
+        field: field.to_owned(),
+        rule: yaml::rule(list, &rule),
+    })
+}
+
+/// The smallest rule. Absent when no rule of this kind of policy can allow it.
+pub(crate) fn suggestion(
+    question: &Question<'_>,
+    subject: &Pod,
+    nearest: Option<&NearestMiss>,
+) -> Option<Suggestion> {
     let policy = match nearest {
         Some(nearest) => nearest.rule.policy.clone(),
         None => new_policy(question, subject),
@@ -54,7 +77,35 @@ pub(crate) fn would_allow(
         ports: ports(question)?,
     };
     // INVARIANT: what is suggested is judged by the same walk before it is said.
-    let with_rule = Policy {
+    let with_rule = blank(&policy, Selector::default());
+    (question.fit(&with_rule, &rule) == Fit::Matches).then_some(Suggestion { policy, rule })
+}
+
+/// The policy as it is, or a new one that selects the subject and allows nothing yet.
+pub(crate) fn base(question: &Question<'_>, subject: &Pod, policy: &PolicyRef) -> Policy {
+    match question.cluster.policy(&policy.key) {
+        Some(known) => known.clone(),
+        None => blank(policy, telling_selector(question, subject)),
+    }
+}
+
+/// Adds a rule to a policy.
+pub(crate) fn add(policy: &mut Policy, direction: Direction, rule: Rule) {
+    let rules = match direction {
+        Direction::Ingress => &mut policy.ingress,
+        Direction::Egress => &mut policy.egress,
+    };
+    rules.get_or_insert_default().push(rule);
+}
+
+/// The whole policy as YAML.
+pub(crate) fn object(policy: &Policy) -> String {
+    yaml::object(policy)
+}
+
+/// A policy without rules, in neither direction.
+fn blank(policy: &PolicyRef, pods: Selector) -> Policy {
+    Policy {
         key: policy.key.clone(),
         uid: Arc::clone(&policy.uid),
         generation: policy.generation,
@@ -64,23 +115,11 @@ pub(crate) fn would_allow(
         unmatched: Unmatched::Denied,
         subject: Subject {
             namespaces: NamespaceMatch::Own,
-            pods: Selector::default(),
+            pods,
         },
         ingress: None,
         egress: None,
-    };
-    if question.fit(&with_rule, &rule) != Fit::Matches {
-        return None;
     }
-    let (field, list) = match question.direction {
-        Direction::Ingress => ("spec.ingress", "from"),
-        Direction::Egress => ("spec.egress", "to"),
-    };
-    Some(WouldAllow {
-        policy,
-        field: field.to_owned(),
-        rule: yaml::rule(list, &rule),
-    })
 }
 
 fn peer(question: &Question<'_>, subject: &Pod) -> Option<Peer> {

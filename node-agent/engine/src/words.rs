@@ -2,7 +2,12 @@
 
 use std::fmt;
 
-use crate::verdict::{PolicyRef, Reason, RuleRef, Side};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cluster::Cluster;
+use crate::connection::{Connection, Party, PartyKind};
+use crate::verdict::{Missed, MissedWhat, PolicyRef, Reason, RuleRef, Side, UnknownBecause};
 
 impl Side {
     /// Why this side says what it says, in a few words.
@@ -46,5 +51,64 @@ impl fmt::Display for PolicyRef {
 impl fmt::Display for RuleRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} rule {}", self.policy, self.rule)
+    }
+}
+
+/// A word of a closed list, as records have it.
+pub(crate) trait Token: Serialize {
+    /// With spaces.
+    fn in_words(&self) -> String {
+        match serde_json::to_value(self) {
+            Ok(Value::String(token)) => token.replace('_', " "),
+            Ok(_) | Err(_) => String::new(),
+        }
+    }
+}
+
+impl Token for MissedWhat {}
+impl Token for UnknownBecause {}
+
+/// `pod labels: app=api wanted, app=debug found`.
+pub(crate) fn missed(missed: &Missed) -> String {
+    let Missed {
+        what,
+        wanted,
+        found,
+    } = missed;
+    format!("{}: {wanted} wanted, {found} found", what.in_words())
+}
+
+impl Connection {
+    /// `port 5432/TCP`, or just the protocol.
+    pub(crate) fn port_in_words(&self) -> String {
+        match self.port {
+            Some(port) => format!("port {port}/{}", self.protocol),
+            None => self.protocol.to_string(),
+        }
+    }
+}
+
+impl Cluster {
+    /// Who a party is: `shop/web-0 (Deployment web)`, `192.0.2.1 (outside the cluster)`.
+    #[must_use]
+    pub fn describe(&self, party: &Party) -> String {
+        let address = party.ip.map(|ip| ip.to_string());
+        let with = |name: String| match &address {
+            Some(ip) => format!("{ip} ({name})"),
+            None => name,
+        };
+        match &party.identity {
+            PartyKind::Pod(key) => match self.pod(key).map(|pod| &pod.workload) {
+                Some(workload) if &*workload.kind != "Pod" => format!(
+                    "{}/{} ({} {})",
+                    key.namespace, key.name, workload.kind, workload.name
+                ),
+                Some(_) | None => format!("{}/{}", key.namespace, key.name),
+            },
+            PartyKind::Node(name) => with(format!("node {name}")),
+            PartyKind::Service(key) => with(format!("Service {}/{}", key.namespace, key.name)),
+            PartyKind::World => with("outside the cluster".to_owned()),
+            PartyKind::Unknown => with("nobody knows who".to_owned()),
+        }
     }
 }

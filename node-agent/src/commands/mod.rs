@@ -6,6 +6,7 @@
 pub mod connections;
 mod ends;
 pub mod evaluate;
+pub mod explain;
 mod inline;
 mod names;
 mod print;

@@ -39,7 +39,7 @@ impl Cluster {
     }
 
     /// The same connection to each ready backend, in the order of slices and addresses.
-    fn backends(&self, connection: &Connection, key: &ObjectKey) -> Vec<Connection> {
+    pub(crate) fn backends(&self, connection: &Connection, key: &ObjectKey) -> Vec<Connection> {
         let Some(service) = self.service(key) else {
             return Vec::new();
         };

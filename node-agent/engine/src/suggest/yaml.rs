@@ -1,10 +1,51 @@
 //! A rule as YAML, in flow style where it is short.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::model::{
-    NamespaceMatch, Operator, Peer, Peers, PortMatch, PortSpec, Ports, Requirement, Rule, Selector,
+    NamespaceMatch, Operator, Peer, Peers, Policy, PortMatch, PortSpec, Ports, Requirement, Rule,
+    Selector,
 };
+
+/// The policy as a whole object.
+pub(super) fn object(policy: &Policy) -> String {
+    let Policy {
+        key,
+        subject,
+        ingress,
+        egress,
+        ..
+    } = policy;
+    let directions = [
+        ("Ingress", "ingress", "from", ingress),
+        ("Egress", "egress", "to", egress),
+    ];
+    let isolating = || directions.iter().filter(|(.., rules)| rules.is_some());
+    let types = isolating().map(|(name, ..)| *name).collect::<Vec<_>>();
+    let mut lines = vec![
+        "apiVersion: networking.k8s.io/v1".to_owned(),
+        "kind: NetworkPolicy".to_owned(),
+        "metadata:".to_owned(),
+        format!("  name: {}", scalar(&key.name)),
+        format!("  namespace: {}", scalar(&key.namespace)),
+        "spec:".to_owned(),
+        format!("  podSelector: {}", selector(&subject.pods)),
+        format!("  policyTypes: [{}]", types.join(", ")),
+    ];
+    for (_, field, list, rules) in isolating() {
+        let rules = rules.as_deref().unwrap_or_default();
+        if rules.is_empty() {
+            lines.push(format!("  {field}: []"));
+            continue;
+        }
+        lines.push(format!("  {field}:"));
+        for each in rules {
+            lines.extend(rule(list, each).lines().map(|line| format!("  {line}")));
+        }
+    }
+    lines.join("\n") + "\n"
+}
 
 /// The rule as an item of `spec.ingress` or `spec.egress`; `list` is `from` or `to`.
 pub(super) fn rule(list: &str, rule: &Rule) -> String {
@@ -87,6 +128,7 @@ fn port(port: &PortMatch) -> String {
 }
 
 fn selector(selector: &Selector) -> String {
+    let mut written = BTreeSet::new();
     let mut labels = Vec::new();
     let mut expressions = Vec::new();
     for Requirement { key, operator } in &selector.requirements {
@@ -94,7 +136,10 @@ fn selector(selector: &Selector) -> String {
         let values = |values: &[std::sync::Arc<str>]| each(values, |value| scalar(value));
         match operator {
             Operator::In(list) => match list.as_slice() {
-                [value] => labels.push(format!("{key}: {}", scalar(value))),
+                // A key of `matchLabels` can be there only once.
+                [value] if written.insert(key.clone()) => {
+                    labels.push(format!("{key}: {}", scalar(value)));
+                }
                 several => expressions.push(format!(
                     "{{key: {key}, operator: In, values: [{}]}}",
                     values(several)

@@ -1,0 +1,183 @@
+//! An explanation for people, paragraph by paragraph.
+
+use super::{ExplainedItem, ExplainedPolicy, ExplainedRule, ExplainedSide, Explanation, RuleFit};
+use crate::record::Direction;
+use crate::verdict::{Decision, NearestMiss, Reason, Side};
+use crate::words::{self, Token as _};
+
+/// A heading and what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paragraph {
+    /// One line.
+    pub heading: String,
+    /// What the heading ends with, when it says what is decided.
+    pub decision: Option<Decision>,
+    /// Its lines.
+    pub lines: Vec<String>,
+}
+
+impl Explanation {
+    /// What it says, in words.
+    #[must_use]
+    pub fn paragraphs(&self) -> Vec<Paragraph> {
+        let [from, to] = &self.ends;
+        let mut paragraphs = vec![
+            Paragraph {
+                heading: format!("{from} → {to}, {}", self.port),
+                decision: Some(self.verdict),
+                lines: self.unknown_in_words().into_iter().collect(),
+            },
+            self.egress.paragraph(Direction::Egress, from),
+            self.ingress.paragraph(Direction::Ingress, to),
+        ];
+        paragraphs.extend(self.fix_in_words());
+        paragraphs
+    }
+
+    fn unknown_in_words(&self) -> Option<String> {
+        let because = self.unknown_because?;
+        Some(format!("  Not known because of {}.", because.in_words()))
+    }
+
+    fn fix_in_words(&self) -> Vec<Paragraph> {
+        let both = match (self.egress.side.verdict, self.ingress.side.verdict) {
+            (Decision::Denied, Decision::Denied) => "To allow it, both sides must change",
+            _ => "To allow it",
+        };
+        let fix = self.fix.iter().enumerate().map(|(index, fix)| {
+            let start = if index == 0 { both } else { "And" };
+            let what = if fix.new {
+                format!("apply this new policy, {}", fix.policy)
+            } else {
+                format!("apply {} with one rule more", fix.policy)
+            };
+            let note = "# The whole object, because its lists are replaced by what is applied; add its labels and \
+                        annotations.";
+            let note = (!fix.new).then(|| note.to_owned());
+            Paragraph {
+                heading: format!("{start}: {what}"),
+                decision: None,
+                lines: note
+                    .into_iter()
+                    .chain(fix.object.lines().map(str::to_owned))
+                    .collect(),
+            }
+        });
+        fix.collect()
+    }
+}
+
+impl ExplainedSide {
+    fn paragraph(&self, direction: Direction, subject: &str) -> Paragraph {
+        let mut lines = vec![format!("  {}", reason_in_words(&self.side, direction))];
+        for policy in &self.policies {
+            policy.describe(direction, self.side.nearest.as_ref(), &mut lines);
+        }
+        let way = match direction {
+            Direction::Egress => "Egress of",
+            Direction::Ingress => "Ingress of",
+        };
+        Paragraph {
+            heading: format!("{way} {subject}"),
+            decision: Some(self.side.verdict),
+            lines,
+        }
+    }
+}
+
+impl ExplainedPolicy {
+    fn describe(
+        &self,
+        direction: Direction,
+        nearest: Option<&NearestMiss>,
+        lines: &mut Vec<String>,
+    ) {
+        if self.rules.is_empty() {
+            let way = way(direction);
+            lines.push(format!(
+                "  {}: no {way} rule, so it allows nothing",
+                self.policy
+            ));
+            return;
+        }
+        lines.push(format!("  {}:", self.policy));
+        for rule in &self.rules {
+            let is_nearest = nearest.is_some_and(|nearest| {
+                nearest.rule.policy.key == self.policy.key && nearest.rule.rule == rule.rule
+            });
+            rule.describe(direction, is_nearest, lines);
+        }
+    }
+}
+
+impl ExplainedRule {
+    fn describe(&self, direction: Direction, is_nearest: bool, lines: &mut Vec<String>) {
+        let nearest = if is_nearest { ", the nearest" } else { "" };
+        lines.push(format!(
+            "    rule {} {}{nearest}",
+            self.rule,
+            self.fit.in_words()
+        ));
+        let list = match direction {
+            Direction::Egress => "to",
+            Direction::Ingress => "from",
+        };
+        for (list, items) in [(list, &self.peers), ("ports", &self.ports)] {
+            for (index, item) in items.iter().flatten().enumerate() {
+                lines.push(format!("      {list}[{index}] {}", item.in_words()));
+            }
+        }
+    }
+}
+
+impl ExplainedItem {
+    fn in_words(&self) -> String {
+        let missed: Vec<String> = self.missed.iter().map(words::missed).collect();
+        match (self.fit, missed.as_slice()) {
+            (RuleFit::Misses, [_, ..]) => format!("misses: {}", missed.join("; ")),
+            (fit, _) => fit.in_words().to_owned(),
+        }
+    }
+}
+
+impl RuleFit {
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Matches => "matches",
+            Self::Misses => "misses",
+            Self::Unknown => "may match: nobody can say",
+        }
+    }
+}
+
+fn way(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Egress => "egress",
+        Direction::Ingress => "ingress",
+    }
+}
+
+fn reason_in_words(side: &Side, direction: Direction) -> String {
+    let way = way(direction);
+    match side.reason {
+        Reason::NotIsolated => format!("No policy isolates it for {way}."),
+        Reason::Rule => match &side.allowed_by {
+            Some(rule) => format!("Allowed by {rule}."),
+            None => "A rule allows it.".to_owned(),
+        },
+        Reason::NoRuleMatched => match side.isolated_by.as_slice() {
+            [policy] => format!("{policy} isolates it, and no rule matches."),
+            policies => format!(
+                "{} policies isolate it, and no rule matches.",
+                policies.len()
+            ),
+        },
+        Reason::RuleDenied => {
+            "A rule denies it, and no rule of another policy can change that.".to_owned()
+        }
+        Reason::NotSubject => "No pod with a network of its own: no policy has a say.".to_owned(),
+        Reason::OwnNode => "A pod and its own node always reach each other.".to_owned(),
+        Reason::Itself => "A pod always reaches itself.".to_owned(),
+        Reason::Established => "It was open before the policy was.".to_owned(),
+    }
+}
