@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use jiff::SignedDuration;
 
 use crate::commands::evaluate::{self, EvaluateArgs};
 use crate::commands::explain::{self, ExplainArgs};
+use crate::commands::reach::{self, ReachArgs};
 use crate::settings::{
     Attach, Listen, Log, Nanoseconds, Output, Profile, Settings, Source, Spans, Surroundings,
     Validation,
@@ -41,7 +43,22 @@ pub enum Command {
     /// Say for one connection what every policy and rule makes of it, and what would allow it.
     #[command(after_help = explain::EXAMPLES)]
     Explain(Box<ExplainArgs>),
+    /// List whom an endpoint can reach, or who can reach it, with the policies that open each way.
+    #[command(after_help = reach::EXAMPLES)]
+    Reach(Box<ReachArgs>),
+    /// Write a script that completes netverdict's commands and flags in a shell.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  netverdict completions bash > /etc/bash_completion.d/netverdict
+  netverdict completions zsh > \"${fpath[1]}/_netverdict\"
+  netverdict completions fish > ~/.config/fish/completions/netverdict.fish";
 
 const AGENT_EXAMPLES: &str = "\
 Examples:

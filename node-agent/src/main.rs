@@ -1,12 +1,13 @@
 //! The binary: arguments in, exit code out.
 
-use std::io::IsTerminal as _;
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
+use clap_complete::Shell;
 use netverdict::agent;
 use netverdict::args::{Cli, Command};
-use netverdict::commands::{Found, evaluate, explain};
+use netverdict::commands::{Found, evaluate, explain, reach};
 use netverdict::settings::Surroundings;
 use tracing_subscriber::EnvFilter;
 
@@ -31,7 +32,19 @@ fn run(command: Command) -> anyhow::Result<Found> {
         }
         Command::Evaluate(args) => evaluate::run(*args)?,
         Command::Explain(args) => explain::run(*args)?,
+        Command::Reach(args) => reach::run(*args)?,
+        Command::Completions { shell } => completions(shell)?,
     })
+}
+
+/// Made in memory first: clap's own writing would not survive a reader that goes away.
+fn completions(shell: Shell) -> anyhow::Result<Found> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "netverdict", &mut script);
+    match io::stdout().write_all(&script) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(Found::Nothing),
+    }
 }
 
 /// What operators read; `RUST_LOG` narrows or widens it.

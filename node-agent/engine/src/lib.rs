@@ -25,6 +25,7 @@ mod names;
 mod nearest;
 mod options;
 mod outcome;
+pub mod reach;
 pub mod record;
 mod render;
 mod suggest;

@@ -13,25 +13,32 @@ impl Side {
     /// Why this side says what it says, in a few words.
     #[must_use]
     pub fn in_words(&self) -> String {
-        let isolated_by = self.isolated_by.len();
-        match (self.reason, &self.allowed_by, &self.nearest) {
-            (Reason::Rule, Some(rule), _) => rule.to_string(),
-            (Reason::Rule, None, _) => "a rule".to_owned(),
-            (Reason::NoRuleMatched, _, Some(nearest)) => {
+        match (self.reason, &self.nearest, self.isolated_by.as_slice()) {
+            (Reason::NoRuleMatched, Some(nearest), _) => {
                 format!("no rule, nearest {}", nearest.rule)
             }
-            (Reason::NoRuleMatched, _, None) => match self.isolated_by.as_slice() {
-                [policy] => format!("no rule, isolated by {policy}"),
-                _ => format!("no rule, isolated by {isolated_by} policies"),
-            },
-            (Reason::RuleDenied, ..) => "a rule denies".to_owned(),
-            (Reason::NotIsolated, ..) => "not isolated".to_owned(),
-            (Reason::NotSubject, ..) => "no subject of policy".to_owned(),
-            (Reason::OwnNode, ..) => "own node".to_owned(),
-            (Reason::Itself, ..) => "itself".to_owned(),
-            (Reason::Established, ..) => "established".to_owned(),
+            (Reason::NoRuleMatched, None, [policy]) => format!("no rule, isolated by {policy}"),
+            (Reason::NoRuleMatched, None, policies) => {
+                format!("no rule, isolated by {} policies", policies.len())
+            }
+            (reason, ..) => self::reason(reason, self.allowed_by.as_ref()),
         }
     }
+}
+
+/// Why a side says what it says; the rule is said where one allows.
+pub(crate) fn reason(reason: Reason, allowed_by: Option<&RuleRef>) -> String {
+    let text = match reason {
+        Reason::Rule => return allowed_by.map_or("a rule".to_owned(), ToString::to_string),
+        Reason::NotIsolated => "not isolated",
+        Reason::NoRuleMatched => "no rule",
+        Reason::RuleDenied => "a rule denies",
+        Reason::NotSubject => "no subject of policy",
+        Reason::OwnNode => "own node",
+        Reason::Itself => "itself",
+        Reason::Established => "established",
+    };
+    text.to_owned()
 }
 
 /// `shop/allow-db`; the kind is said unless it is NetworkPolicy.

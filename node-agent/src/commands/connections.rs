@@ -5,15 +5,13 @@ mod problem;
 mod tsv;
 
 use std::fmt;
-use std::fs;
-use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use node_agent_engine::model::Protocol;
 use node_agent_engine::verdict::{Decision, Verdict};
 
-use super::Error;
+use super::{Error, input};
 pub use problem::Problem;
 
 /// A connection as somebody wrote it.
@@ -101,19 +99,7 @@ impl fmt::Display for Place {
 
 /// Reads a file of connections, `-` for stdin; JSON lines begin with a brace, anything else is a table.
 pub(super) fn read(path: &Path) -> Result<Vec<Asked>, Error> {
-    let unreadable = |source| Error::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
-    let mut bytes = Vec::new();
-    if path.as_os_str() == "-" {
-        io::stdin().read_to_end(&mut bytes).map_err(unreadable)?;
-    } else {
-        bytes = fs::read(path).map_err(unreadable)?;
-    }
-    let text = String::from_utf8(bytes)
-        .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-    let asked = parse(path, text.trim_start_matches('\u{feff}'))?;
+    let asked = parse(path, &input::read(path)?)?;
     if asked.is_empty() {
         anstream::eprintln!("warning: `{}` holds no connection", path.display());
     }

@@ -8,8 +8,11 @@ mod ends;
 pub mod evaluate;
 pub mod explain;
 mod inline;
+mod input;
 mod names;
 mod print;
+pub mod reach;
+mod records;
 mod source;
 
 use std::io;

@@ -69,11 +69,11 @@ impl Printer {
 }
 
 /// A table without lines, its header in capitals.
-pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
+pub(super) fn table<'a>(header: impl IntoIterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
-        .set_header(header.map(str::to_uppercase));
+        .set_header(header.into_iter().map(str::to_uppercase));
     table
 }
 

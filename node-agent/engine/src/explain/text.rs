@@ -49,7 +49,7 @@ impl Explanation {
             let what = if fix.new {
                 format!("apply this new policy, {}", fix.policy)
             } else {
-                format!("apply {} with one rule more", fix.policy)
+                format!("apply {} with what is missing added", fix.policy)
             };
             let note = "# The whole object, because its lists are replaced by what is applied; add its labels and \
                         annotations.";

@@ -34,6 +34,12 @@ pub enum Problem {
         /// What is wrong there.
         message: String,
     },
+    /// A line is no record.
+    #[error("no record of netverdict: {message}")]
+    Record {
+        /// What is wrong.
+        message: String,
+    },
     /// Neither a pod nor an address.
     #[error("`{text}` is neither NAMESPACE/POD nor one address")]
     End {

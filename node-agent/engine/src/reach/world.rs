@@ -1,0 +1,145 @@
+//! Addresses outside the cluster, by the blocks of which policies say different things.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::Asker;
+use crate::connection::PartyKind;
+use crate::identity::Identity;
+use crate::input::Moment;
+use crate::model::{DomainName, Peer, Peers, Policy};
+use crate::names::Names;
+use crate::record::Direction;
+
+/// Addresses that stand for all which no policy names.
+const SOMEWHERE: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 80)),
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 80)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x80)),
+    IpAddr::V6(Ipv6Addr::new(0x2606, 0, 0, 0, 0, 0, 0, 0x80)),
+];
+
+impl Asker<'_> {
+    /// Every block that the subject's policies name, the whole of both families included, with an address of
+    /// the world that lies in it and in none of the blocks inside it. A block without such an address is left out.
+    pub(super) fn blocks(&self) -> Vec<(IpNet, IpAddr)> {
+        let mut blocks = self.families();
+        for (policy, direction) in self.policies(self.subject, self.direction) {
+            blocks.extend(self.named(policy, direction));
+        }
+        let with_address = |block: &IpNet| Some((*block, self.address_in(block, &blocks)?));
+        blocks.iter().filter_map(with_address).collect()
+    }
+
+    fn families(&self) -> BTreeSet<IpNet> {
+        let everything = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]
+            .into_iter()
+            .filter_map(|ip| IpNet::new(ip, 0).ok());
+        let ips = match (&self.subject.ip, &self.subject.identity) {
+            (Some(ip), _) => vec![*ip],
+            (None, PartyKind::Pod(key)) => self
+                .cluster
+                .pod(key)
+                .map(|pod| pod.ips.clone())
+                .unwrap_or_default(),
+            (
+                None,
+                PartyKind::Node(_) | PartyKind::World | PartyKind::Service(_) | PartyKind::Unknown,
+            ) => Vec::new(),
+        };
+        let used = |block: &IpNet| {
+            ips.is_empty() && block.addr().is_ipv4()
+                || ips.iter().any(|ip| ip.is_ipv4() == block.addr().is_ipv4())
+        };
+        everything.filter(used).collect()
+    }
+
+    /// What a policy's rules name by address.
+    fn named(&self, policy: &Policy, direction: Direction) -> Vec<IpNet> {
+        let mut blocks = Vec::new();
+        for rule in policy.rules(direction) {
+            let Peers::Of(peers) = &rule.peers else {
+                continue;
+            };
+            for peer in peers {
+                match peer {
+                    Peer::Pods { .. } | Peer::OwnNetworkPods { .. } | Peer::Nodes(_) => {}
+                    Peer::Block { cidr, except } => {
+                        blocks.push(cidr.trunc());
+                        blocks.extend(except.iter().map(IpNet::trunc));
+                    }
+                    Peer::Networks(networks) => blocks.extend(networks),
+                    Peer::Domains(domains) => blocks.extend(self.addresses_of(domains)),
+                }
+            }
+        }
+        blocks
+    }
+
+    /// What DNS gave for names, each address a block.
+    fn addresses_of(&self, domains: &[DomainName]) -> impl Iterator<Item = IpNet> {
+        let names = self.cluster.names().into_iter().flat_map(Names::iter);
+        names
+            .filter(|(name, _)| domains.iter().any(|domain| domain.matches(name)))
+            .flat_map(|(_, ips)| ips.iter().copied().map(IpNet::from))
+    }
+
+    fn address_in(&self, block: &IpNet, blocks: &BTreeSet<IpNet>) -> Option<IpAddr> {
+        let inside: Vec<&IpNet> = blocks
+            .iter()
+            .filter(|other| *other != block && block.contains(*other))
+            .collect();
+        // If any address is left, one at the edge of a block inside is, or one at the edge of this.
+        let edges = inside
+            .iter()
+            .flat_map(|hole| [before(hole.network()), after(hole.broadcast())]);
+        let own = [
+            Some(block.network()),
+            after(block.network()),
+            Some(block.broadcast()),
+        ];
+        let candidates = SOMEWHERE.into_iter().map(Some).chain(own).chain(edges);
+        candidates.flatten().find(|ip| {
+            block.contains(ip)
+                && !inside.iter().any(|hole| hole.contains(ip))
+                && is_unicast(ip)
+                && self.cluster.lookup(*ip, Moment(u64::MAX)) == Identity::World
+        })
+    }
+}
+
+fn is_unicast(ip: &IpAddr) -> bool {
+    let is_broadcast = match ip {
+        IpAddr::V4(ip) => ip.is_broadcast(),
+        IpAddr::V6(_) => false,
+    };
+    !ip.is_loopback() && !ip.is_multicast() && !ip.is_unspecified() && !is_broadcast
+}
+
+fn after(ip: IpAddr) -> Option<IpAddr> {
+    match ip {
+        IpAddr::V4(ip) => ip
+            .to_bits()
+            .checked_add(1)
+            .map(|bits| Ipv4Addr::from(bits).into()),
+        IpAddr::V6(ip) => ip
+            .to_bits()
+            .checked_add(1)
+            .map(|bits| Ipv6Addr::from(bits).into()),
+    }
+}
+
+fn before(ip: IpAddr) -> Option<IpAddr> {
+    match ip {
+        IpAddr::V4(ip) => ip
+            .to_bits()
+            .checked_sub(1)
+            .map(|bits| Ipv4Addr::from(bits).into()),
+        IpAddr::V6(ip) => ip
+            .to_bits()
+            .checked_sub(1)
+            .map(|bits| Ipv6Addr::from(bits).into()),
+    }
+}
