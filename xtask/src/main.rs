@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod demo;
 mod lint;
+mod man;
 mod recipe;
 mod setup;
 mod shell;
@@ -45,6 +46,8 @@ enum Task {
     Lint,
     /// Checks the rules of the house: dependencies, absences, sizes
     Tidy,
+    /// Writes the man pages
+    Man(man::Arguments),
     /// Measures what netverdict costs (root)
     Bench(bench::Arguments),
 }
@@ -77,6 +80,7 @@ fn run(task: Task) -> anyhow::Result<Found> {
         Task::Test(arguments) => test::run(&house, &arguments),
         Task::Lint => lint::run(&house),
         Task::Tidy => tidy::run(&house),
+        Task::Man(arguments) => man::run(&house, &arguments),
         Task::Bench(arguments) => bench::run(&house, &arguments),
     }
 }
