@@ -1,5 +1,7 @@
 //! The conformance corpora as data: where they are, how they are read.
 
+pub mod world;
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::net::IpAddr;

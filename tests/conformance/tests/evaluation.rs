@@ -1,18 +1,10 @@
 //! Every case of every suite: no wrong verdict where the specification is certain. What the engine calls
 //! unknown there is wrong too.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
-
-use std::net::IpAddr;
-use std::sync::Arc;
-
-use conformance::{Case, Expected, Probe};
-use node_agent_engine::k8s::{Decode, Validation, decode};
-use node_agent_engine::model::ObjectKey;
+use conformance::world::{build, connection};
+use conformance::{Case, Expected};
+use node_agent_engine::Profile;
 use node_agent_engine::verdict::Decision;
-use node_agent_engine::{Cluster, Moment};
-use node_agent_engine::{Connection, Party, Profile};
-use serde_json::{Value, json};
 
 /// Every suite, and how many certain probes it had when this was written.
 const SUITES: [(&str, usize); 5] = [
@@ -22,7 +14,6 @@ const SUITES: [(&str, usize); 5] = [
     ("cnp-conformance", 301),
     ("policy-assistant", 562),
 ];
-const NOW: Moment = Moment(1);
 
 #[derive(Default)]
 struct Tally {
@@ -112,79 +103,4 @@ fn is(expected: Expected, found: Decision) -> bool {
         Expected::Allow => found == Decision::Allowed,
         Expected::Deny => found == Decision::Denied,
     }
-}
-
-fn build(case: &Case) -> Cluster {
-    let validation = if case.api_server_rejects.is_empty() {
-        Validation::Strict
-    } else {
-        Validation::Off
-    };
-    let options = Decode {
-        default_namespace: "default".into(),
-        validation,
-    };
-    let mut cluster = Cluster::new();
-    cluster.set_names(
-        case.domains
-            .iter()
-            .map(|(name, ips)| (name, ips.clone()))
-            .collect(),
-    );
-    for object in objects(case).iter().chain(&case.policies) {
-        let deltas =
-            decode(object, &options).unwrap_or_else(|wrong| panic!("{}: {wrong:?}", case.case));
-        assert_eq!(deltas.len(), 1, "{}: {object}", case.case);
-        for delta in &deltas {
-            cluster.apply(delta, NOW);
-        }
-    }
-    cluster
-}
-
-fn objects(case: &Case) -> Vec<Value> {
-    let namespaces = case.namespaces.iter().map(|namespace| {
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace.name, "labels": namespace.labels}})
-    });
-    let nodes = case.nodes.iter().map(|node| {
-        let addresses: Vec<Value> = node.ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip})).collect();
-        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name, "labels": node.labels},
-               "status": {"addresses": addresses}})
-    });
-    let pods = case.pods.iter().map(|pod| {
-        let containers: Vec<Value> = (pod.ports.iter())
-            .map(|port| json!({"ports": [{"name": port.name, "containerPort": port.port, "protocol": port.protocol}]}))
-            .collect();
-        let ips: Vec<Value> = pod.ips.iter().map(|ip| json!({"ip": ip})).collect();
-        json!({"apiVersion": "v1", "kind": "Pod",
-               "metadata": {"namespace": pod.ns, "name": pod.name, "labels": pod.labels},
-               "spec": {"nodeName": pod.node, "hostNetwork": pod.host_network, "containers": containers},
-               "status": {"phase": pod.phase, "podIPs": ips}})
-    });
-    namespaces.chain(nodes).chain(pods).collect()
-}
-
-fn connection(cluster: &Cluster, probe: &Probe) -> Connection {
-    Connection {
-        source: party(cluster, &probe.src, probe.src_ip.as_deref()),
-        destination: party(cluster, &probe.dst, probe.dst_ip.as_deref()),
-        protocol: probe.protocol,
-        port: probe.port,
-        via_service: probe.via.is_some(),
-    }
-}
-
-fn party(cluster: &Cluster, name: &str, ip: Option<&str>) -> Party {
-    let ip: Option<IpAddr> = ip.map(|ip| ip.parse().unwrap());
-    if let Ok(ip) = name.parse() {
-        return cluster.party_at(ip, NOW);
-    }
-    let (namespace, pod) = name.split_once('/').unwrap();
-    let key = ObjectKey {
-        namespace: Arc::from(namespace),
-        name: Arc::from(pod),
-    };
-    cluster
-        .party_of(&key, ip, NOW)
-        .unwrap_or_else(|| panic!("no pod {name}"))
 }
