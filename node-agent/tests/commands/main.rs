@@ -1,9 +1,7 @@
 //! The commands as somebody outside calls them: the built binary, its exit code, its two streams.
 
 #![expect(
-    clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic,
     clippy::unwrap_used,
     reason = "helpers of tests"
 )]
