@@ -11,9 +11,9 @@ pub use text::Paragraph;
 
 use crate::cluster::Cluster;
 use crate::connection::{Connection, PartyKind, Profile};
-use crate::model::{Peers, Policy, Ports, Rule};
+use crate::model::{Action, Peers, Policy, Ports, Rule, Tier};
 use crate::suggest::{self, Suggestion};
-use crate::verdict::{Decision, Missed, PolicyRef, Side, UnknownBecause, Verdict};
+use crate::verdict::{Decision, Missed, MissedWhat, PolicyRef, Side, UnknownBecause, Verdict};
 use crate::walk::{Fit, Question, Who};
 
 /// A connection in full.
@@ -44,7 +44,7 @@ pub struct ExplainedSide {
     /// The answer.
     #[serde(flatten)]
     pub side: Side,
-    /// In the order in which they are asked.
+    /// Those that are asked, in that order, then those that select the pod for the other direction only.
     pub policies: Vec<ExplainedPolicy>,
 }
 
@@ -54,7 +54,12 @@ pub struct ExplainedPolicy {
     /// Which.
     #[serde(flatten)]
     pub policy: PolicyRef,
-    /// Those of this direction; a policy without any allows nothing.
+    /// When it is asked.
+    pub tier: Tier,
+    /// Why it has no say on this side although it selects the pod: it is for the other direction only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missed: Option<Missed>,
+    /// Those of this direction; a policy of the tier of NetworkPolicy without any allows nothing.
     pub rules: Vec<ExplainedRule>,
 }
 
@@ -63,6 +68,8 @@ pub struct ExplainedPolicy {
 pub struct ExplainedRule {
     /// Index in `spec.ingress` or `spec.egress`.
     pub rule: usize,
+    /// What it does with the connections it is for.
+    pub action: Action,
     /// How the whole of it fits.
     pub fit: RuleFit,
     /// Each item of `from` or `to`; absent when the rule is for everybody.
@@ -146,14 +153,20 @@ impl Cluster {
 
 impl Question<'_> {
     fn explained(&self, side: Side) -> ExplainedSide {
-        let policies = match &self.subject().who {
-            Who::Pod { state, .. } => state.isolation.policies(self.direction),
-            Who::Node { .. } | Who::World | Who::Unknown => &[],
+        let (asked, others) = match &self.subject().who {
+            Who::Pod { state, .. } => (
+                state.isolation.policies(self.direction),
+                state.isolation.policies(self.direction.other()),
+            ),
+            Who::Node { .. } | Who::World | Who::Unknown => (&[][..], &[][..]),
         };
+        let others = others
+            .iter()
+            .filter(|policy| !policy.has_say(self.direction));
+        let policies = asked.iter().chain(others);
         ExplainedSide {
             side,
             policies: policies
-                .iter()
                 .map(|policy| self.explained_policy(policy))
                 .collect(),
         }
@@ -161,8 +174,15 @@ impl Question<'_> {
 
     fn explained_policy(&self, policy: &Policy) -> ExplainedPolicy {
         let rules = policy.rules(self.direction).iter().enumerate();
+        let wrong_way = || Missed {
+            what: MissedWhat::Direction,
+            wanted: self.direction.other().as_type().to_owned(),
+            found: self.direction.as_type().to_owned(),
+        };
         ExplainedPolicy {
             policy: PolicyRef::of(policy),
+            tier: policy.tier,
+            missed: (!policy.has_say(self.direction)).then(wrong_way),
             rules: rules
                 .map(|(index, rule)| self.explained_rule(policy, index, rule))
                 .collect(),
@@ -184,6 +204,7 @@ impl Question<'_> {
         };
         ExplainedRule {
             rule: index,
+            action: rule.action,
             fit: RuleFit::of(self.fit(policy, rule)),
             peers,
             ports,

@@ -27,10 +27,10 @@ impl Isolation {
             .collect();
         selecting.sort_by(|one, other| one.place().cmp(&other.place()));
         for policy in selecting {
-            if policy.ingress.is_some() {
+            if policy.has_say(Direction::Ingress) {
                 isolation.ingress.push(Arc::clone(policy));
             }
-            if policy.egress.is_some() {
+            if policy.has_say(Direction::Egress) {
                 isolation.egress.push(Arc::clone(policy));
             }
         }
@@ -62,6 +62,14 @@ impl Policy {
         };
         // A pod on its node's network is no subject (R31, R47).
         in_namespace && !pod.host_network && pods.matches(&pod.labels)
+    }
+
+    /// Whether it is asked in a direction.
+    pub(crate) fn has_say(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::Ingress => self.ingress.is_some(),
+            Direction::Egress => self.egress.is_some(),
+        }
     }
 
     /// Whether what it selects is denied what no rule allows.

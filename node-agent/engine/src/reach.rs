@@ -81,6 +81,9 @@ pub struct Opening {
     /// The rule that allows it; only with [`Reason::Rule`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_by: Option<RuleRef>,
+    /// The rule that denies it; only with [`Reason::RuleDenied`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub denied_by: Option<RuleRef>,
 }
 
 /// What holds between the endpoint and one other, on some ports.
@@ -204,19 +207,23 @@ impl Opening {
     /// In a few words.
     #[must_use]
     pub fn in_words(&self) -> String {
-        words::reason(self.reason, self.allowed_by.as_ref())
+        words::reason(
+            self.reason,
+            self.allowed_by.as_ref().or(self.denied_by.as_ref()),
+        )
     }
 
     fn of(side: &Side) -> Self {
-        let allowed_by = side.allowed_by.clone().map(|rule| RuleRef {
+        let whole = |rule: &RuleRef| RuleRef {
             peer: None,
             port: None,
-            ..rule
-        });
+            ..rule.clone()
+        };
         Self {
             verdict: side.verdict,
             reason: side.reason,
-            allowed_by,
+            allowed_by: side.allowed_by.as_ref().map(whole),
+            denied_by: side.denied_by.as_ref().map(whole),
         }
     }
 }

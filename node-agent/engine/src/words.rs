@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::connection::{Connection, Party, PartyKind};
+use crate::model::Tier;
 use crate::verdict::{Missed, MissedWhat, PolicyRef, Reason, RuleRef, Side, UnknownBecause};
 
 impl Side {
@@ -21,18 +22,24 @@ impl Side {
             (Reason::NoRuleMatched, None, policies) => {
                 format!("no rule, isolated by {} policies", policies.len())
             }
-            (reason, ..) => self::reason(reason, self.allowed_by.as_ref()),
+            (reason, ..) => {
+                self::reason(reason, self.allowed_by.as_ref().or(self.denied_by.as_ref()))
+            }
         }
     }
 }
 
-/// Why a side says what it says; the rule is said where one allows.
-pub(crate) fn reason(reason: Reason, allowed_by: Option<&RuleRef>) -> String {
+/// Why a side says what it says; the rule is said where one decides.
+pub(crate) fn reason(reason: Reason, rule: Option<&RuleRef>) -> String {
     let text = match reason {
-        Reason::Rule => return allowed_by.map_or("a rule".to_owned(), ToString::to_string),
+        Reason::Rule => return rule.map_or("a rule".to_owned(), ToString::to_string),
         Reason::NotIsolated => "not isolated",
         Reason::NoRuleMatched => "no rule",
-        Reason::RuleDenied => "a rule denies",
+        Reason::RuleDenied => {
+            return rule.map_or("a rule denies".to_owned(), |rule| {
+                format!("denied by {rule}")
+            });
+        }
         Reason::NotSubject => "no subject of policy",
         Reason::OwnNode => "own node",
         Reason::Itself => "itself",
@@ -73,6 +80,7 @@ pub(crate) trait Token: Serialize {
 }
 
 impl Token for MissedWhat {}
+impl Token for Tier {}
 impl Token for UnknownBecause {}
 
 /// `pod labels: app=api wanted, app=debug found`.

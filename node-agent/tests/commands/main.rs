@@ -11,3 +11,4 @@ mod explain;
 mod input;
 mod reach;
 mod support;
+mod tiers;

@@ -133,11 +133,7 @@ impl Question<'_> {
             let mut isolating = subject.isolation.isolating(direction);
             isolating.any(|policy| policy.tier < found.policy.tier)
         };
-        let other = match self.direction {
-            Direction::Ingress => Direction::Egress,
-            Direction::Egress => Direction::Ingress,
-        };
-        (isolated_before(other) && !isolated_before(self.direction))
+        (isolated_before(self.direction.other()) && !isolated_before(self.direction))
             .then_some(LeftOpen::OtherDirection)
     }
 

@@ -1,8 +1,9 @@
 //! An explanation for people, paragraph by paragraph.
 
 use super::{ExplainedItem, ExplainedPolicy, ExplainedRule, ExplainedSide, Explanation, RuleFit};
+use crate::model::{Action, Tier};
 use crate::record::Direction;
-use crate::verdict::{Decision, NearestMiss, Reason, Side};
+use crate::verdict::{Decision, NearestMiss, Reason};
 use crate::words::{self, Token as _};
 
 /// A heading and what it says.
@@ -69,7 +70,7 @@ impl Explanation {
 
 impl ExplainedSide {
     fn paragraph(&self, direction: Direction, subject: &str) -> Paragraph {
-        let mut lines = vec![format!("  {}", reason_in_words(&self.side, direction))];
+        let mut lines = vec![format!("  {}", self.reason_in_words(direction))];
         for policy in &self.policies {
             policy.describe(direction, self.side.nearest.as_ref(), &mut lines);
         }
@@ -83,6 +84,52 @@ impl ExplainedSide {
             lines,
         }
     }
+
+    fn reason_in_words(&self, direction: Direction) -> String {
+        let side = &self.side;
+        let way = way(direction);
+        match side.reason {
+            Reason::NotIsolated => format!("No policy isolates it for {way}, and no rule decides."),
+            Reason::Rule => match &side.allowed_by {
+                Some(rule) => format!("Allowed by {rule}."),
+                None => "A rule allows it.".to_owned(),
+            },
+            Reason::NoRuleMatched => match side.isolated_by.as_slice() {
+                [policy] => format!("{policy} isolates it, and no rule matches."),
+                policies => format!(
+                    "{} policies isolate it, and no rule matches.",
+                    policies.len()
+                ),
+            },
+            Reason::RuleDenied => self.denial_in_words(direction),
+            Reason::NotSubject => {
+                "No pod with a network of its own: no policy has a say.".to_owned()
+            }
+            Reason::OwnNode => "A pod and its own node always reach each other.".to_owned(),
+            Reason::Itself => "A pod always reaches itself.".to_owned(),
+            Reason::Established => "It was open before the policy was.".to_owned(),
+        }
+    }
+
+    fn denial_in_words(&self, direction: Direction) -> String {
+        let Some(rule) = &self.side.denied_by else {
+            return "A rule denies it.".to_owned();
+        };
+        let mut policies = self.policies.iter();
+        let tier = policies
+            .find(|policy| policy.policy.key == rule.policy.key)
+            .map(|policy| policy.tier);
+        match tier {
+            Some(Tier::Baseline) => format!(
+                "Denied by {rule}; the Baseline tier decides, because no NetworkPolicy isolates it for {}.",
+                way(direction)
+            ),
+            Some(Tier::Admin) => {
+                format!("Denied by {rule}; the Admin tier decides, whatever a NetworkPolicy says.")
+            }
+            Some(Tier::NetworkPolicy) | None => format!("Denied by {rule}."),
+        }
+    }
 }
 
 impl ExplainedPolicy {
@@ -92,29 +139,56 @@ impl ExplainedPolicy {
         nearest: Option<&NearestMiss>,
         lines: &mut Vec<String>,
     ) {
-        if self.rules.is_empty() {
-            let way = way(direction);
-            lines.push(format!(
-                "  {}: no {way} rule, so it allows nothing",
-                self.policy
-            ));
-            return;
+        let name = self.in_words();
+        let way = way(direction);
+        match (&self.missed, self.rules.as_slice()) {
+            (Some(_), _) => lines.push(format!("  {name}: selects it, but says nothing of {way}")),
+            (None, []) => lines.push(format!("  {name}: no {way} rule, {}", self.without_rules())),
+            (None, _) => lines.push(format!("  {name}:")),
         }
-        lines.push(format!("  {}:", self.policy));
         for rule in &self.rules {
             let is_nearest = nearest.is_some_and(|nearest| {
                 nearest.rule.policy.key == self.policy.key && nearest.rule.rule == rule.rule
             });
-            rule.describe(direction, is_nearest, lines);
+            rule.describe(self.tier, direction, is_nearest, lines);
+        }
+    }
+
+    /// `shop/db`, or `ClusterNetworkPolicy audit (Admin tier)`.
+    fn in_words(&self) -> String {
+        match self.tier {
+            Tier::NetworkPolicy => self.policy.to_string(),
+            tier @ (Tier::Admin | Tier::Baseline) => {
+                format!("{} ({} tier)", self.policy, tier.in_words())
+            }
+        }
+    }
+
+    fn without_rules(&self) -> &'static str {
+        match self.tier {
+            Tier::NetworkPolicy => "so it allows nothing",
+            Tier::Admin | Tier::Baseline => "so it decides nothing",
         }
     }
 }
 
 impl ExplainedRule {
-    fn describe(&self, direction: Direction, is_nearest: bool, lines: &mut Vec<String>) {
+    fn describe(
+        &self,
+        tier: Tier,
+        direction: Direction,
+        is_nearest: bool,
+        lines: &mut Vec<String>,
+    ) {
         let nearest = if is_nearest { ", the nearest" } else { "" };
+        let action = match (tier, self.action) {
+            (Tier::NetworkPolicy, Action::Accept) => "",
+            (Tier::Admin | Tier::Baseline, Action::Accept) => " (Accept)",
+            (_, Action::Deny) => " (Deny)",
+            (_, Action::Pass) => " (Pass, to the next tier)",
+        };
         lines.push(format!(
-            "    rule {} {}{nearest}",
+            "    rule {}{action} {}{nearest}",
             self.rule,
             self.fit.in_words()
         ));
@@ -154,30 +228,5 @@ fn way(direction: Direction) -> &'static str {
     match direction {
         Direction::Egress => "egress",
         Direction::Ingress => "ingress",
-    }
-}
-
-fn reason_in_words(side: &Side, direction: Direction) -> String {
-    let way = way(direction);
-    match side.reason {
-        Reason::NotIsolated => format!("No policy isolates it for {way}."),
-        Reason::Rule => match &side.allowed_by {
-            Some(rule) => format!("Allowed by {rule}."),
-            None => "A rule allows it.".to_owned(),
-        },
-        Reason::NoRuleMatched => match side.isolated_by.as_slice() {
-            [policy] => format!("{policy} isolates it, and no rule matches."),
-            policies => format!(
-                "{} policies isolate it, and no rule matches.",
-                policies.len()
-            ),
-        },
-        Reason::RuleDenied => {
-            "A rule denies it, and no rule of another policy can change that.".to_owned()
-        }
-        Reason::NotSubject => "No pod with a network of its own: no policy has a say.".to_owned(),
-        Reason::OwnNode => "A pod and its own node always reach each other.".to_owned(),
-        Reason::Itself => "A pod always reaches itself.".to_owned(),
-        Reason::Established => "It was open before the policy was.".to_owned(),
     }
 }
