@@ -15,14 +15,6 @@ use crate::{Case, Probe};
 /// When everything happens.
 pub const NOW: Moment = Moment(1);
 
-/// Whether a case has no other policies than those of networking.k8s.io/v1.
-#[must_use]
-pub fn only_network_policies(case: &Case) -> bool {
-    case.policies.iter().all(|policy| {
-        policy["apiVersion"] == "networking.k8s.io/v1" && policy["kind"] == "NetworkPolicy"
-    })
-}
-
 /// The cluster of a case.
 #[must_use]
 pub fn build(case: &Case) -> Cluster {

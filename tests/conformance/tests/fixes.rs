@@ -3,18 +3,20 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use conformance::Case;
-use conformance::world::{NOW, build, connection, only_network_policies};
+use conformance::world::{NOW, build, connection};
 use node_agent_engine::k8s::{Decode, Validation, decode};
-use node_agent_engine::verdict::{Decision, Verdict};
+use node_agent_engine::verdict::{Decision, Reason, Verdict};
 use node_agent_engine::{Cluster, Connection, Profile};
 
-const SUITES: [&str; 4] = [
+const SUITES: [&str; 5] = [
     "k8s-e2e-netpol",
     "cyclonus",
     "kube-network-policies",
+    "cnp-conformance",
     "policy-assistant",
 ];
-/// Of so many denied connections one is fixed: most differ from their neighbours in the port only.
+/// Of so many denied connections one is fixed, and each that both sides deny: most differ from their neighbours
+/// in the port only.
 const FIXED_ONE_IN: usize = 3;
 /// Of so many fixes one is held against all other probes of its case: all against all would take hours.
 const COMPARED_ONE_IN: usize = 31;
@@ -23,6 +25,8 @@ const COMPARED_ONE_IN: usize = 31;
 struct Tally {
     denied: usize,
     fixed: usize,
+    /// Of those, how many both sides denied.
+    both: usize,
     compared: usize,
     opened: usize,
 }
@@ -32,15 +36,16 @@ fn fixes_allow_and_take_nothing_away() {
     let mut tally = Tally::default();
     for suite in SUITES {
         let cases: Vec<Case> = conformance::read(suite).unwrap();
-        for case in cases.iter().filter(|case| only_network_policies(case)) {
+        for case in &cases {
             fix_each(case, &mut tally);
         }
     }
     println!(
-        "{} connections allowed by their fix; {} others judged before and after, {} of them opened too",
-        tally.fixed, tally.compared, tally.opened
+        "{} connections allowed by their fix, {} of them denied by both sides; {} others judged before and after, {} of them opened too",
+        tally.fixed, tally.both, tally.compared, tally.opened
     );
     assert!(tally.fixed > 5_000, "only {} were fixed", tally.fixed);
+    assert!(tally.both > 90, "only {} denied by both", tally.both);
     assert!(tally.compared > 10_000, "only {} compared", tally.compared);
 }
 
@@ -53,8 +58,9 @@ fn fix_each(case: &Case, tally: &mut Tally) {
         .collect();
     for connection in &connections {
         let before = cluster.evaluate(connection, Profile::Generic);
+        let by_both = is_denied_by_both(&before);
         tally.denied += usize::from(before.verdict == Decision::Denied);
-        if !tally.denied.is_multiple_of(FIXED_ONE_IN) {
+        if !tally.denied.is_multiple_of(FIXED_ONE_IN) && !by_both {
             continue;
         }
         let explanation = cluster.explain(connection, Profile::Generic);
@@ -73,22 +79,31 @@ fn fix_each(case: &Case, tally: &mut Tally) {
             explanation.fix
         );
         tally.fixed += 1;
+        tally.both += usize::from(by_both);
         if tally.fixed.is_multiple_of(COMPARED_ONE_IN) {
             compare(case, &connections, [&cluster, &fixed], tally);
         }
     }
 }
 
-/// A side that was unknown may stay so.
+fn is_denied_by_both(verdict: &Verdict) -> bool {
+    let sides = [&verdict.egress, &verdict.ingress];
+    sides
+        .iter()
+        .all(|side| side.reason == Reason::NoRuleMatched && side.verdict == Decision::Denied)
+}
+
+/// A side that was unknown may stay so, and what a rule of another tier denies no NetworkPolicy can allow.
 fn allowed_where_denied(before: &Verdict, after: &Verdict) -> bool {
     [
         (&before.egress, &after.egress),
         (&before.ingress, &after.ingress),
     ]
     .into_iter()
-    .all(|(before, after)| match before.verdict {
-        Decision::Denied | Decision::Allowed => after.verdict == Decision::Allowed,
-        Decision::Unknown => after.verdict != Decision::Denied,
+    .all(|(before, after)| match (before.verdict, before.reason) {
+        (Decision::Denied, Reason::RuleDenied) => after.denied_by == before.denied_by,
+        (Decision::Denied | Decision::Allowed, _) => after.verdict == Decision::Allowed,
+        (Decision::Unknown, _) => after.verdict != Decision::Denied,
     })
 }
 
