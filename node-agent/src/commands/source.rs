@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use node_agent_engine::model::Delta;
 use node_agent_engine::{Cluster, Moment, Profile};
 
 use super::{Error, names};
@@ -66,7 +67,10 @@ impl ClusterArgs {
         let (_, reading) = Files::open(&paths, options)?;
         reading.notices.iter().for_each(warn);
         let mut cluster = Cluster::new();
-        for delta in &reading.deltas {
+        // Pods last: each is then matched once, against every policy, and not again for each policy that comes.
+        let is_pod = |delta: &&Delta| matches!(delta, Delta::Pod(_));
+        let (pods, others): (Vec<&Delta>, Vec<&Delta>) = reading.deltas.iter().partition(is_pod);
+        for delta in others.into_iter().chain(pods) {
             cluster.apply(delta, NOW);
         }
         if let Some(path) = names {
