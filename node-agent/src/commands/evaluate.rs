@@ -1,15 +1,18 @@
 //! `netverdict evaluate`: a verdict for each connection of a list.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use clap::{Args, ValueEnum};
 use node_agent_engine::model::Protocol;
 use node_agent_engine::verdict::{Decision, Side, UnknownBecause, Verdict};
 use node_agent_engine::{Connection, Profile};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::connections::{self, Asked, Expected, Wanted};
 use super::inline::InlineArgs;
+use super::isolating::Isolating;
 use super::print::{self, Printer};
 use super::source::{ClusterArgs, Ground};
 use super::{Error, Found, ends};
@@ -95,13 +98,15 @@ fn json<'a>(
     ground: &Ground,
     connections: impl Iterator<Item = (&'a Asked, &'a Connection)>,
 ) -> Result<Found, Error> {
-    let mut printer = Printer::new();
+    let mut printer = Printer::without_colours();
+    let mut isolating = Isolating::default();
     let mut found = Found::Nothing;
     for (asked, connection) in connections {
-        let verdict = judge(ground, connection);
+        let mut verdict = judge(ground, connection);
         let matches = asked.expected.matches(&verdict);
         found = found.or(matches == Some(false));
-        printer.json(&Answer::new(asked, &verdict, matches))?;
+        let isolated_by = isolating.taken_from(connection, &mut verdict)?;
+        printer.json(&Answer::new(asked, &verdict, isolated_by, matches))?;
     }
     printer.finish()?;
     Ok(found)
@@ -176,21 +181,23 @@ struct Answer<'a> {
 struct SideLine<'a> {
     #[serde(flatten)]
     side: &'a Side,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    isolated_by: Option<[(); 0]>,
+    isolated_by: Rc<RawValue>,
 }
 
 impl<'a> SideLine<'a> {
-    fn new(side: &'a Side) -> Self {
-        Self {
-            side,
-            isolated_by: side.isolated_by.is_empty().then_some([]),
-        }
+    /// The side has no list of its own any more.
+    fn new(side: &'a Side, isolated_by: Rc<RawValue>) -> Self {
+        Self { side, isolated_by }
     }
 }
 
 impl<'a> Answer<'a> {
-    fn new(asked: &'a Asked, verdict: &'a Verdict, matches: Option<bool>) -> Self {
+    fn new(
+        asked: &'a Asked,
+        verdict: &'a Verdict,
+        [out, into]: [Rc<RawValue>; 2],
+        matches: Option<bool>,
+    ) -> Self {
         let side = |wanted: Option<Wanted>| match wanted {
             Some(Wanted::Is(decision)) => Some(decision),
             Some(Wanted::NotDenied) | None => None,
@@ -201,8 +208,8 @@ impl<'a> Answer<'a> {
             port: asked.port,
             protocol: asked.protocol,
             verdict: verdict.verdict,
-            egress: SideLine::new(&verdict.egress),
-            ingress: SideLine::new(&verdict.ingress),
+            egress: SideLine::new(&verdict.egress, out),
+            ingress: SideLine::new(&verdict.ingress, into),
             unknown_because: verdict.unknown_because,
             expected: asked.expected.verdict,
             expected_egress: side(asked.expected.egress),

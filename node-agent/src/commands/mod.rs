@@ -9,6 +9,7 @@ pub mod evaluate;
 pub mod explain;
 mod inline;
 mod input;
+mod isolating;
 mod names;
 mod print;
 pub mod reach;

@@ -18,7 +18,15 @@ pub(super) struct Printer {
 impl Printer {
     /// Colours go where a terminal is, and `NO_COLOR` is not set.
     pub(super) fn new() -> Self {
-        let out = anstream::AutoStream::auto(io::stdout().lock());
+        Self::of(anstream::AutoStream::auto(io::stdout().lock()))
+    }
+
+    /// For what has no colours: nobody has to look for them.
+    pub(super) fn without_colours() -> Self {
+        Self::of(anstream::AutoStream::always_ansi(io::stdout().lock()))
+    }
+
+    fn of(out: anstream::AutoStream<io::StdoutLock<'static>>) -> Self {
         Self {
             out: Some(BufWriter::with_capacity(1 << 16, out)),
         }
