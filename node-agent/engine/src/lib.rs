@@ -20,6 +20,7 @@ mod isolation;
 mod judge;
 pub mod k8s;
 mod labels;
+pub mod lint;
 pub mod model;
 mod names;
 mod nearest;

@@ -1,0 +1,115 @@
+//! Mistakes in policies: what is written, held against what it does and what the cluster has.
+//!
+//! Each check has the number it is known by (N01 to N35) and a family, one module each. A check claims only
+//! what the objects given can carry: that a selector matches no pod is said only of a namespace whose pods are
+//! known. It never judges a connection; that is for `evaluate`.
+
+mod blocks;
+mod check;
+mod dataplane;
+mod dns;
+mod everything;
+mod exposure;
+mod finding;
+mod names;
+mod overlap;
+pub mod path;
+mod peers;
+mod policy;
+mod ports;
+mod selectors;
+mod server;
+mod sides;
+mod tiers;
+mod together;
+mod world;
+mod written;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use regex::Regex;
+use serde_json::Value;
+
+pub use check::{Check, Severity, UnknownCheck};
+pub use finding::{Finding, ObjectName};
+
+use crate::k8s::Rejection;
+use policy::NetPol;
+use world::World;
+
+/// What is looked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The namespace of objects that name none.
+    pub default_namespace: Arc<str>,
+    /// What is not looked for.
+    pub disabled: BTreeSet<Check>,
+    /// What the name of a policy has to match (N35); anything when absent.
+    pub name_pattern: Option<Regex>,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Report {
+    /// In the order of the objects, of a policy's checks by their number.
+    pub findings: Vec<Finding>,
+    /// How many policies were looked at.
+    pub policies: usize,
+    /// What is wrong with objects that are no policies, and are left out for it; by the place of the object.
+    pub left_out: Vec<(usize, Rejection)>,
+}
+
+/// Looks for mistakes in all policies among these objects; the others are the facts they are held against.
+#[must_use]
+pub fn lint(objects: &[Value], options: &Options) -> Report {
+    let mut findings = Vec::new();
+    let mut policies = Vec::new();
+    for (source, object) in objects.iter().enumerate() {
+        if policy::is_network_policy(object) {
+            written::check(source, object, options, &mut findings);
+            policies.extend(NetPol::read(source, object, options));
+        }
+    }
+    let (world, left_out) = World::of(objects, options, &policies);
+    let facts = Facts { policies, world };
+    for family in FAMILIES {
+        family(&facts, &mut findings);
+    }
+    let tiers = tiers::check(objects, &facts, options, &mut findings);
+    names::check(objects, options, &mut findings);
+    findings.retain(|finding| !options.disabled.contains(&finding.check));
+    findings.sort_by(|a, b| a.place().cmp(&b.place()));
+    findings.dedup();
+    Report {
+        findings,
+        policies: objects
+            .iter()
+            .filter(|o| policy::is_network_policy(o))
+            .count()
+            + tiers,
+        left_out,
+    }
+}
+
+/// What is known: policies that an API server would take, and the cluster around them.
+struct Facts<'a> {
+    policies: Vec<NetPol<'a>>,
+    world: World,
+}
+
+type Family = fn(&Facts<'_>, &mut Vec<Finding>);
+
+const FAMILIES: [Family; 11] = [
+    selectors::check,
+    peers::check,
+    everything::check,
+    dns::check,
+    ports::check,
+    blocks::check,
+    server::check,
+    exposure::check,
+    together::check,
+    sides::check,
+    dataplane::check,
+];

@@ -1,0 +1,38 @@
+//! The names of policies: N35.
+
+use serde_json::Value;
+
+use super::policy::is_network_policy;
+use super::tiers::is_cluster_policy;
+use super::world::kind;
+use super::written::object_name;
+use super::{Check, Finding, Options, Severity};
+
+/// What has just one object, whose name nobody chooses.
+const SINGLE: &str = "BaselineAdminNetworkPolicy";
+
+pub(super) fn check(objects: &[Value], options: &Options, findings: &mut Vec<Finding>) {
+    let Some(pattern) = &options.name_pattern else {
+        return;
+    };
+    for (source, object) in objects.iter().enumerate() {
+        let is_policy = is_network_policy(object) || is_cluster_policy(object);
+        let name = object_name(object, options);
+        if !is_policy || kind(object).1 == SINGLE || pattern.is_match(&name.name) {
+            continue;
+        }
+        findings.push(Finding {
+            check: Check::N35,
+            severity: Severity::Warning,
+            source,
+            field: "metadata.name".to_owned(),
+            wrong: format!("`{}` does not match the pattern `{pattern}`", name.name),
+            effect: "who looks for it by name does not find it".to_owned(),
+            fix: Some(
+                "rename it; a policy under a new name is a new object, so delete the old one"
+                    .to_owned(),
+            ),
+            object: name,
+        });
+    }
+}

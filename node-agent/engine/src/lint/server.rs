@@ -1,0 +1,243 @@
+//! The API server, which is neither a pod that selectors see nor at its Service's address: N17.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use super::policy::{NetPol, PlacedPeer};
+use super::world::{KnownPod, World, kind, text_at};
+use super::{Check, Facts, Finding, Severity};
+use crate::model::{Operator, Peer, Peers, Protocol, Rule, Selector};
+use crate::record::Direction::Egress;
+
+pub(super) fn check(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
+    if facts.world.has_other_allowances() {
+        return;
+    }
+    let server = Server::of(&facts.world);
+    for policy in &facts.policies {
+        let before = findings.len();
+        for placed in policy.peers() {
+            if placed.direction == Egress && !server.is_open_to(facts, policy) {
+                findings.extend(server.by_selector(&facts.world, policy, &placed));
+                findings.extend(server.by_address(policy, &placed));
+            }
+        }
+        if findings.len() == before {
+            findings.extend(server.forgotten(facts, policy));
+        }
+    }
+}
+
+/// Whether a selector looks for the API server's pods.
+pub(super) fn means_server(pods: &Selector) -> bool {
+    pods.requirements.iter().any(|requirement| {
+        matches!(&requirement.operator, Operator::In(values)
+            if values.iter().any(|value| value.contains("apiserver")))
+    })
+}
+
+/// Where the API server is.
+struct Server {
+    /// The address of the Service `kubernetes`; empty when it is not known.
+    service: Vec<IpAddr>,
+    /// Where it really answers; empty when that is not known.
+    endpoints: Vec<(IpAddr, u16)>,
+}
+
+impl Server {
+    fn of(world: &World) -> Self {
+        let is_it = |namespace: &str, name: &str| namespace == "default" && name == "kubernetes";
+        let service = world
+            .services
+            .iter()
+            .filter(|service| is_it(&service.key.namespace, &service.key.name))
+            .flat_map(|service| service.cluster_ips.iter().copied())
+            .collect();
+        let slices = world
+            .slices
+            .iter()
+            .filter(|slice| is_it(&slice.key.namespace, &slice.service));
+        let endpoints = slices
+            .flat_map(|slice| {
+                let ports: Vec<u16> = slice.ports.iter().map(|port| port.port).collect();
+                slice
+                    .ready
+                    .iter()
+                    .flat_map(move |ip| ports.clone().into_iter().map(move |port| (*ip, port)))
+            })
+            .collect();
+        Self { service, endpoints }
+    }
+
+    /// Whether some egress rule leads to it from all that the policy selects: from one of each known pod's.
+    fn is_open_to(&self, facts: &Facts<'_>, policy: &NetPol<'_>) -> bool {
+        let own = |other: &&NetPol<'_>| other.key.namespace == policy.key.namespace;
+        let leads =
+            |other: &NetPol<'_>| other.rules(Egress).iter().any(|rule| self.is_led_to(rule));
+        let mut opening = facts
+            .policies
+            .iter()
+            .filter(own)
+            .filter(|other| leads(other));
+        match facts.world.subjects(policy) {
+            Some(pods) if !pods.is_empty() => {
+                let opening: Vec<_> = opening.collect();
+                pods.iter()
+                    .all(|pod| opening.iter().any(|other| pod.fits(&other.subject)))
+            }
+            Some(_) | None => {
+                opening.any(|other| !super::overlap::is_disjoint(&other.subject, &policy.subject))
+            }
+        }
+    }
+
+    fn is_led_to(&self, rule: &Rule) -> bool {
+        self.endpoints.iter().any(|(ip, port)| {
+            rule.ports_have(*port, Protocol::Tcp)
+                && match &rule.peers {
+                    Peers::Any => true,
+                    Peers::Of(peers) => peers.iter().any(|peer| has_address(peer, ip)),
+                }
+        })
+    }
+
+    /// By labels of its pods, which are on the host network.
+    fn by_selector(
+        &self,
+        world: &World,
+        policy: &NetPol<'_>,
+        placed: &PlacedPeer<'_>,
+    ) -> Option<Finding> {
+        let Peer::Pods { namespaces, pods } = placed.peer else {
+            return None;
+        };
+        if !means_server(pods) {
+            return None;
+        }
+        let found = world.peer_pods(&policy.key.namespace, namespaces, pods);
+        let has_own_network = |pods: Vec<&KnownPod>| pods.iter().any(|pod| pod.is_subject());
+        if found.is_some_and(has_own_network) {
+            return None;
+        }
+        Some(self.finding(
+            policy,
+            &placed.field,
+            format!("{pods} selects the API server's pods, which are on the host network"),
+            "selectors do not see such pods, so the API server is not reached by this rule",
+        ))
+    }
+
+    /// By the address of its Service, or with the Service's port.
+    fn by_address(&self, policy: &NetPol<'_>, placed: &PlacedPeer<'_>) -> Option<Finding> {
+        let Peer::Block { cidr, .. } = placed.peer else {
+            return None;
+        };
+        let is_single = |cidr: &IpNet| cidr.prefix_len() == cidr.max_prefix_len();
+        if is_single(cidr) && self.service.iter().any(|ip| cidr.contains(ip)) {
+            return Some(self.finding(
+                policy,
+                &placed.field,
+                format!("{cidr} is the address of Service default/kubernetes"),
+                "policy sees the API server's own address and port, so this rule does not reach it",
+            ));
+        }
+        let (_, port) = self.endpoints.iter().find(|(ip, _)| cidr.contains(ip))?;
+        let is_meant = cidr.prefix_len() >= 24 && placed.rule.ports_have(443, Protocol::Tcp);
+        (is_meant && *port != 443).then(|| {
+            self.finding(
+                policy,
+                &placed.field,
+                format!("443 is the port of Service default/kubernetes, the API server listens on {port}"),
+                "policy sees the port after the Service's translation, so this rule does not reach it",
+            )
+        })
+    }
+
+    /// Pods with an account of their own that no rule leads there.
+    fn forgotten(&self, facts: &Facts<'_>, policy: &NetPol<'_>) -> Option<Finding> {
+        if self.endpoints.is_empty() || policy.rules(Egress).is_empty() {
+            return None;
+        }
+        let pods = facts.world.subjects(policy)?;
+        let first_of = |pod: &KnownPod| {
+            let mut policies = facts.policies.iter().filter(|other| {
+                other.key.namespace == policy.key.namespace
+                    && !other.rules(Egress).is_empty()
+                    && pod.fits(&other.subject)
+            });
+            policies
+                .next()
+                .is_some_and(|first| std::ptr::eq(first, policy))
+        };
+        let is_cut_off = |pod: &&&KnownPod| {
+            pod.is_subject()
+                && pod.has_own_account
+                && first_of(pod)
+                && !facts.policies.iter().any(|other| {
+                    other.key.namespace == policy.key.namespace
+                        && pod.fits(&other.subject)
+                        && other.rules(Egress).iter().any(|rule| self.is_led_to(rule))
+                })
+        };
+        let pod = pods.iter().find(is_cut_off)?;
+        let has_rights = facts.world.others.iter().any(|other| binds(other, pod));
+        let account = &pod.pod.service_account;
+        let mut finding = self.finding(
+            policy,
+            "spec.egress",
+            format!(
+                "{} has the account {account}, and no rule lets it reach the API server",
+                pod.shown()
+            ),
+            "if it talks to the API server, that fails",
+        );
+        finding.severity = if has_rights {
+            Severity::Error
+        } else {
+            Severity::Info
+        };
+        Some(finding)
+    }
+
+    fn finding(&self, policy: &NetPol<'_>, field: &str, wrong: String, effect: &str) -> Finding {
+        let finding = policy.finding(Check::N17, Severity::Error, field, wrong, effect);
+        match self.endpoints.first() {
+            Some((ip, port)) => {
+                let length = if ip.is_ipv4() { 32 } else { 128 };
+                finding.with_fix(format!(
+                    "write `to: [{{ipBlock: {{cidr: {ip}/{length}}}}}]` with `ports: [{{protocol: TCP, port: \
+                     {port}}}]`, for each endpoint"
+                ))
+            }
+            None => finding.with_fix(
+                "write ipBlocks with what `kubectl get endpointslices -n default` shows for kubernetes, and its \
+                 port, usually 6443",
+            ),
+        }
+    }
+}
+
+fn has_address(peer: &Peer, ip: &IpAddr) -> bool {
+    match peer {
+        Peer::Block { cidr, except } => {
+            cidr.contains(ip) && !except.iter().any(|hole| hole.contains(ip))
+        }
+        Peer::Pods { .. } => false,
+    }
+}
+
+/// Whether a binding gives rights to a pod's account.
+fn binds(object: &Value, pod: &KnownPod) -> bool {
+    let namespace = text_at(object, &["metadata", "namespace"]).unwrap_or_default();
+    let is_binding = kind(object).1.ends_with("RoleBinding");
+    let subjects = object.get("subjects").and_then(Value::as_array);
+    is_binding
+        && subjects.into_iter().flatten().any(|subject| {
+            let text = |field: &str| subject.get(field).and_then(Value::as_str);
+            text("kind") == Some("ServiceAccount")
+                && text("name") == Some(&*pod.pod.service_account)
+                && text("namespace").unwrap_or(namespace) == &*pod.pod.key.namespace
+        })
+}

@@ -1,0 +1,198 @@
+//! Policies of the whole cluster: N29 to N31, and N15 and N22 of theirs.
+
+mod hidden;
+mod read;
+
+use serde_json::Value;
+
+use super::overlap::{covers, is_disjoint};
+use super::world::kind;
+use super::{Check, Facts, Finding, ObjectName, Options, Severity};
+use crate::record::Direction;
+use read::{Action, Subject, Tier, TierPeer, TierRule, Tiered};
+
+pub(super) use read::{allows_something, denies_something};
+
+/// Checks the cluster's own policies and says how many there are.
+pub(super) fn check(
+    objects: &[Value],
+    facts: &Facts<'_>,
+    options: &Options,
+    findings: &mut Vec<Finding>,
+) -> usize {
+    let mut policies = Vec::new();
+    let mut count = 0;
+    for (source, object) in objects.iter().enumerate() {
+        if is_cluster_policy(object) {
+            count += 1;
+            super::written::legality(source, object, options, findings);
+            policies.extend(Tiered::read(source, object));
+        }
+    }
+    for (at, policy) in policies.iter().enumerate() {
+        for earlier in policies.iter().take(at) {
+            findings.extend(equal_priority(facts, policy, earlier));
+        }
+        networks(&policies, policy, findings);
+    }
+    hidden::check(facts, &policies, findings);
+    count
+}
+
+/// Says whether an object is a ClusterNetworkPolicy, or one of the two kinds before it.
+pub(super) fn is_cluster_policy(object: &Value) -> bool {
+    let (version, kind) = kind(object);
+    version.starts_with("policy.networking.k8s.io/")
+        && matches!(
+            kind,
+            "ClusterNetworkPolicy" | "AdminNetworkPolicy" | "BaselineAdminNetworkPolicy"
+        )
+}
+
+/// N29 (R45).
+fn equal_priority(facts: &Facts<'_>, policy: &Tiered, earlier: &Tiered) -> Option<Finding> {
+    let same = policy.tier == earlier.tier && policy.priority? == earlier.priority?;
+    if !same || !do_meet(facts, &policy.subject, &earlier.subject) {
+        return None;
+    }
+    let (mine, theirs) = [Direction::Ingress, Direction::Egress]
+        .into_iter()
+        .find_map(|direction| contradiction(policy.rules(direction), earlier.rules(direction)))?;
+    let finding = policy.finding(
+        Check::N29,
+        Severity::Error,
+        "spec.priority",
+        format!(
+            "{} has the same priority {} and selects the same pods, but says {theirs} where this one says {mine}",
+            earlier.name,
+            policy.priority.unwrap_or_default()
+        ),
+        "which of them counts is not defined",
+    );
+    Some(finding.with_fix("give them different priorities; the lower number comes first"))
+}
+
+/// Whether surely some pod is selected by both.
+fn do_meet(facts: &Facts<'_>, one: &Subject, other: &Subject) -> bool {
+    let known = facts.world.pods().any(|pod| {
+        let labels = facts.world.listed_labels(&pod.pod.key.namespace);
+        labels.is_some_and(|labels| one.selects(labels, pod) && other.selects(labels, pod))
+    });
+    let by_text = |wide: &Subject, narrow: &Subject| {
+        covers(&wide.namespaces, &narrow.namespaces) && covers(&wide.pods, &narrow.pods)
+    };
+    known || by_text(one, other) || by_text(other, one)
+}
+
+/// Two rules with different actions that may be for the same connection.
+fn contradiction(mine: &[TierRule], theirs: &[TierRule]) -> Option<(Action, Action)> {
+    mine.iter().find_map(|mine| {
+        let other = theirs
+            .iter()
+            .find(|theirs| theirs.action != mine.action && may_share_a_peer(mine, theirs))?;
+        Some((mine.action, other.action))
+    })
+}
+
+fn may_share_a_peer(one: &TierRule, other: &TierRule) -> bool {
+    one.peers.iter().any(|one| {
+        other.peers.iter().any(|other| match (one, other) {
+            (TierPeer::Pods(one), TierPeer::Pods(other)) => {
+                !is_disjoint(&one.namespaces, &other.namespaces)
+                    && !is_disjoint(&one.pods, &other.pods)
+            }
+            (TierPeer::Networks(one), TierPeer::Networks(other)) => one.iter().any(|one| {
+                other
+                    .iter()
+                    .any(|other| super::overlap::overlap(one, other))
+            }),
+            (TierPeer::Pods(_), TierPeer::Networks(_))
+            | (TierPeer::Networks(_), TierPeer::Pods(_)) => true,
+            (TierPeer::Other, _) | (_, TierPeer::Other) => false,
+        })
+    })
+}
+
+/// N30 (R51): what is said of all addresses is said of pods, unless a rule before it takes them out.
+fn networks(policies: &[Tiered], policy: &Tiered, findings: &mut Vec<Finding>) {
+    let takes_pods_out = |rule: &TierRule| {
+        let all =
+            |peer: &TierPeer| matches!(peer, TierPeer::Pods(subject) if subject.is_everybody());
+        !rule.has_ports && rule.peers.iter().any(all)
+    };
+    let is_before = |other: &&Tiered| {
+        other.tier == policy.tier
+            && other.priority < policy.priority
+            && covers(&other.subject.namespaces, &policy.subject.namespaces)
+            && covers(&other.subject.pods, &policy.subject.pods)
+    };
+    let mut earlier = policies.iter().filter(is_before);
+    if earlier.any(|other| other.rules(Direction::Egress).iter().any(takes_pods_out)) {
+        return;
+    }
+    for (index, rule) in policy.rules(Direction::Egress).iter().enumerate() {
+        if takes_pods_out(rule) {
+            return;
+        }
+        if rule.action == Action::Pass {
+            continue;
+        }
+        for (at, peer) in rule.peers.iter().enumerate() {
+            let TierPeer::Networks(networks) = peer else {
+                continue;
+            };
+            let Some(all) = networks.iter().position(|net| net.prefix_len() == 0) else {
+                continue;
+            };
+            let verb = match rule.action {
+                Action::Deny => "denied",
+                Action::Accept | Action::Pass => "accepted",
+            };
+            let finding = policy.finding(
+                Check::N30,
+                Severity::Warning,
+                format!("spec.egress[{index}].to[{at}].networks[{all}]"),
+                "all addresses are meant, and pods have addresses too",
+                format!("traffic between pods is {verb} by this rule as well"),
+            );
+            findings.push(
+                finding.with_fix("put a rule before it: `{action: Pass, to: [{namespaces: {}}]}`"),
+            );
+        }
+    }
+}
+
+impl Tiered {
+    fn finding(
+        &self,
+        check: Check,
+        severity: Severity,
+        field: impl Into<String>,
+        wrong: impl Into<String>,
+        effect: impl Into<String>,
+    ) -> Finding {
+        Finding {
+            check,
+            severity,
+            object: ObjectName {
+                kind: self.kind.clone(),
+                namespace: String::new(),
+                name: self.name.clone(),
+            },
+            source: self.source,
+            field: field.into(),
+            wrong: wrong.into(),
+            effect: effect.into(),
+            fix: None,
+        }
+    }
+}
+
+impl Tier {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Admin => "Admin",
+            Self::Baseline => "Baseline",
+        }
+    }
+}

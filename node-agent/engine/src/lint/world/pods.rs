@@ -1,0 +1,164 @@
+//! Pods, those that a workload will make included.
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use super::{kind, text_at, value_at};
+use crate::model::{NamedPort, Pod, Protocol, Requirement, Selector};
+
+/// A pod, or what a workload makes its pods from.
+pub(in crate::lint) struct KnownPod {
+    /// The place of its object, or its workload's, among those given.
+    pub(in crate::lint) source: usize,
+    pub(in crate::lint) pod: Pod,
+    pub(in crate::lint) origin: Origin,
+    pub(in crate::lint) resolver: Resolver,
+    /// It has an account of its own and its token is mounted: it may talk to the API server.
+    pub(in crate::lint) has_own_account: bool,
+    /// What a person knows it by: kind and name.
+    pub(in crate::lint) workload: (String, String),
+}
+
+/// Where a pod is known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::lint) enum Origin {
+    /// An object of its own.
+    Live,
+    /// The template of a workload.
+    Template,
+}
+
+/// Whom a pod asks for names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::lint) enum Resolver {
+    /// The cluster's DNS.
+    Cluster,
+    /// Its node's, or one it names itself.
+    Other,
+}
+
+impl KnownPod {
+    pub(super) fn new(
+        source: usize,
+        pod: Pod,
+        written: &Value,
+        maker: &Value,
+        origin: Origin,
+    ) -> Self {
+        let spec = |field: &str| value_at(written, &["spec", field]);
+        let policy = spec("dnsPolicy").and_then(Value::as_str);
+        // On the host network `ClusterFirst` falls back to the node's resolver.
+        let resolver = match policy {
+            Some("Default" | "None") => Resolver::Other,
+            Some(_) | None => Resolver::Cluster,
+        };
+        let mounts = spec("automountServiceAccountToken").and_then(Value::as_bool) != Some(false);
+        let workload = match origin {
+            Origin::Live => (pod.workload.kind.to_string(), pod.workload.name.to_string()),
+            Origin::Template => (kind(maker).1.to_owned(), pod.key.name.to_string()),
+        };
+        Self {
+            source,
+            has_own_account: mounts && &*pod.service_account != "default",
+            pod,
+            origin,
+            resolver,
+            workload,
+        }
+    }
+
+    /// Whether a selector matches it. What a controller adds to its pods' labels is not in their template, so
+    /// it counts as there.
+    pub(in crate::lint) fn fits(&self, selector: &Selector) -> bool {
+        let fits = |requirement: &Requirement| {
+            requirement.matches(&self.pod.labels)
+                || (self.origin == Origin::Template && is_generated(&requirement.key))
+        };
+        selector.requirements.iter().all(fits)
+    }
+
+    /// Whether policy can isolate it: it has a network of its own (R31) and is not finished (R33).
+    pub(in crate::lint) fn is_subject(&self) -> bool {
+        !self.pod.host_network && !self.pod.finished
+    }
+
+    /// Its ports of that name.
+    pub(in crate::lint) fn named<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> impl Iterator<Item = &'a NamedPort> {
+        self.pod
+            .ports
+            .iter()
+            .filter(move |port| &*port.name == name)
+    }
+
+    /// Whether it says that it listens there. A pod may listen on what it does not say (R26).
+    pub(in crate::lint) fn declares(&self, number: u16, protocol: Protocol) -> bool {
+        self.pod
+            .ports
+            .iter()
+            .any(|port| port.port == number && port.protocol == protocol)
+    }
+
+    /// Its addresses in the pods' own network.
+    pub(in crate::lint) fn addresses(&self) -> &[IpAddr] {
+        if self.is_subject() {
+            &self.pod.ips
+        } else {
+            &[]
+        }
+    }
+
+    /// `Deployment web`, or `Pod web-0`.
+    pub(in crate::lint) fn shown(&self) -> String {
+        let (kind, name) = &self.workload;
+        format!("{kind} {}/{name}", self.pod.key.namespace)
+    }
+}
+
+/// Labels that controllers add, and change with each generation of pods.
+pub(in crate::lint) fn is_generated(key: &str) -> bool {
+    [
+        "pod-template-hash",
+        "controller-revision-hash",
+        "pod-template-generation",
+        "controller-uid",
+        "job-name",
+        "statefulset.kubernetes.io/pod-name",
+        "apps.kubernetes.io/pod-index",
+    ]
+    .contains(&key)
+        || key.starts_with("batch.kubernetes.io/")
+}
+
+/// The pod that a workload would make; none when the object is none, or another one makes its pods: an old
+/// ReplicaSet of a Deployment says what pods were like once.
+pub(super) fn template(object: &Value) -> Option<Value> {
+    let paths: [&[&str]; 2] = [
+        &["spec", "template"],
+        &["spec", "jobTemplate", "spec", "template"],
+    ];
+    let template = paths
+        .iter()
+        .filter_map(|path| value_at(object, path))
+        .find(|template| value_at(template, &["spec", "containers"]).is_some())?;
+    let is_owned = value_at(object, &["metadata", "ownerReferences"])
+        .and_then(Value::as_array)
+        .is_some_and(|owners| !owners.is_empty());
+    if is_owned {
+        return None;
+    }
+    let labels = value_at(template, &["metadata", "labels"]);
+    Some(json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": text_at(object, &["metadata", "name"]),
+            "namespace": text_at(object, &["metadata", "namespace"]),
+            "labels": labels,
+        },
+        "spec": template.get("spec"),
+    }))
+}
