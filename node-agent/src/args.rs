@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 
 use crate::commands::evaluate::{self, EvaluateArgs};
 use crate::commands::explain::{self, ExplainArgs};
+use crate::commands::lint::{self, LintArgs};
 use crate::commands::reach::{self, ReachArgs};
 use crate::settings::{
     Attach, Listen, Log, Nanoseconds, Output, Profile, Settings, Source, Spans, Surroundings,
@@ -52,6 +53,9 @@ pub enum Command {
         /// The shell.
         shell: Shell,
     },
+    /// Find mistakes in policies, and say what to write instead.
+    #[command(after_help = lint::EXAMPLES)]
+    Lint(Box<LintArgs>),
 }
 
 const COMPLETIONS_EXAMPLES: &str = "\

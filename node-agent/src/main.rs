@@ -7,7 +7,7 @@ use clap::{CommandFactory as _, Parser as _};
 use clap_complete::Shell;
 use netverdict::agent;
 use netverdict::args::{Cli, Command};
-use netverdict::commands::{Found, evaluate, explain, reach};
+use netverdict::commands::{Found, evaluate, explain, lint, reach};
 use netverdict::settings::Surroundings;
 use tracing_subscriber::EnvFilter;
 
@@ -31,6 +31,7 @@ fn run(command: Command) -> anyhow::Result<Found> {
             Found::Nothing
         }
         Command::Evaluate(args) => evaluate::run(*args)?,
+        Command::Lint(args) => lint::run(*args)?,
         Command::Explain(args) => explain::run(*args)?,
         Command::Reach(args) => reach::run(*args)?,
         Command::Completions { shell } => completions(shell)?,

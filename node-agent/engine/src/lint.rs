@@ -25,14 +25,14 @@ mod together;
 mod world;
 mod written;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use regex::Regex;
 use serde_json::Value;
 
 pub use check::{Check, Severity, UnknownCheck};
 pub use finding::{Finding, ObjectName};
+pub use names::NamePattern;
 
 use crate::k8s::Rejection;
 use policy::NetPol;
@@ -46,7 +46,7 @@ pub struct Options {
     /// What is not looked for.
     pub disabled: BTreeSet<Check>,
     /// What the name of a policy has to match (N35); anything when absent.
-    pub name_pattern: Option<Regex>,
+    pub name_pattern: Option<NamePattern>,
 }
 
 /// What was found.
@@ -72,7 +72,7 @@ pub fn lint(objects: &[Value], options: &Options) -> Report {
         }
     }
     let (world, left_out) = World::of(objects, options, &policies);
-    let facts = Facts { policies, world };
+    let facts = Facts::new(policies, world);
     for family in FAMILIES {
         family(&facts, &mut findings);
     }
@@ -94,8 +94,35 @@ pub fn lint(objects: &[Value], options: &Options) -> Report {
 
 /// What is known: policies that an API server would take, and the cluster around them.
 struct Facts<'a> {
+    /// In the order of their objects.
     policies: Vec<NetPol<'a>>,
+    /// The places of a namespace's policies among them.
+    by_namespace: BTreeMap<Arc<str>, Vec<usize>>,
     world: World,
+}
+
+impl<'a> Facts<'a> {
+    fn new(policies: Vec<NetPol<'a>>, world: World) -> Self {
+        let mut by_namespace: BTreeMap<Arc<str>, Vec<usize>> = BTreeMap::new();
+        for (at, policy) in policies.iter().enumerate() {
+            let namespace = Arc::clone(&policy.key.namespace);
+            by_namespace.entry(namespace).or_default().push(at);
+        }
+        Self {
+            policies,
+            by_namespace,
+            world,
+        }
+    }
+
+    /// The policies of a namespace.
+    fn policies_in<'s>(&'s self, namespace: &str) -> impl Iterator<Item = &'s NetPol<'a>> {
+        let places = self.by_namespace.get(namespace);
+        places
+            .into_iter()
+            .flatten()
+            .filter_map(|at| self.policies.get(*at))
+    }
 }
 
 type Family = fn(&Facts<'_>, &mut Vec<Finding>);

@@ -12,6 +12,8 @@ const REPLAYED_NODES: usize = 100_000;
 pub(super) struct Document {
     /// Number of the document in its file, from 1; empty documents are not counted.
     pub(super) number: usize,
+    /// Where in the document it stands, `items[2]`; empty when it is the document.
+    pub(super) path: String,
     /// The object as written.
     pub(super) value: Value,
 }
@@ -28,7 +30,7 @@ pub(super) fn split(file: &Path, bytes: &[u8]) -> Result<Vec<Document>, String> 
     let values = if is_json { json(bytes)? } else { yaml(bytes)? };
     let mut documents = Vec::new();
     for (index, value) in values.into_iter().enumerate() {
-        unfold(index + 1, value, &mut documents);
+        unfold(index + 1, "", value, &mut documents);
     }
     Ok(documents)
 }
@@ -43,9 +45,14 @@ fn json(bytes: &[u8]) -> Result<Vec<Value>, String> {
 /// Reads YAML as `kubectl` does: `yes`, `on` and `y` without quotes are booleans, a key given twice is an error.
 fn yaml(bytes: &[u8]) -> Result<Vec<Value>, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| error.to_string())
+}
+
+/// How YAML is read.
+pub(super) fn options() -> serde_saphyr::Options {
     // A dump of a large cluster has more nodes than the library's defaults allow; what an attacker can
     // multiply, aliases, stays bounded.
-    let options = serde_saphyr::options! {
+    serde_saphyr::options! {
         with_snippet: false,
         budget: serde_saphyr::budget! {
             max_documents: 1_000_000,
@@ -57,12 +64,11 @@ fn yaml(bytes: &[u8]) -> Result<Vec<Value>, String> {
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: REPLAYED_NODES,
         },
-    };
-    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| error.to_string())
+    }
 }
 
 /// Gives the items of a list one by one; those of a typed list may lack what its own header says.
-fn unfold(number: usize, value: Value, documents: &mut Vec<Document>) {
+fn unfold(number: usize, path: &str, value: Value, documents: &mut Vec<Document>) {
     let item_kind = value
         .get("kind")
         .and_then(Value::as_str)
@@ -75,7 +81,8 @@ fn unfold(number: usize, value: Value, documents: &mut Vec<Document>) {
             let Some(Value::Array(items)) = list.remove("items") else {
                 return;
             };
-            for mut item in items {
+            let dot = if path.is_empty() { "" } else { "." };
+            for (index, mut item) in items.into_iter().enumerate() {
                 if !kind.is_empty()
                     && let Value::Object(object) = &mut item
                 {
@@ -88,10 +95,15 @@ fn unfold(number: usize, value: Value, documents: &mut Vec<Document>) {
                             .or_insert_with(|| version.clone());
                     }
                 }
-                unfold(number, item, documents);
+                let path = format!("{path}{dot}items[{index}]");
+                unfold(number, &path, item, documents);
             }
         }
-        (value, _) => documents.push(Document { number, value }),
+        (value, _) => documents.push(Document {
+            number,
+            path: path.to_owned(),
+            value,
+        }),
     }
 }
 

@@ -375,7 +375,7 @@ fn readable(bytes: &[u8], path: &Path, objects: usize) -> Result<Vec<Document>, 
     documents::split(path, bytes)
 }
 
-fn kubernetes_object(value: &Value) -> Result<(), Refusal> {
+pub(super) fn kubernetes_object(value: &Value) -> Result<(), Refusal> {
     let refusal = |field: &str, message: &str| Refusal {
         object: String::new(),
         field: field.to_owned(),

@@ -6,7 +6,9 @@
 
 mod documents;
 mod files;
+mod manifests;
 mod notice;
+mod places;
 mod root;
 mod still;
 mod union;
@@ -23,7 +25,9 @@ use node_agent_engine::model::Delta;
 use serde_json::Value;
 
 pub use files::{Files, Reading};
+pub use manifests::{Manifest, Manifests, STDIN};
 pub use notice::Notice;
+pub use places::Place;
 pub use watch::Watch;
 
 use crate::settings::Validation;
@@ -132,7 +136,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A folder without content, where content is needed.
-    #[error("`{}` holds no .yaml, .yml or .json file", path.display())]
+    #[error("`{}` holds nothing to read: no .yaml, .yml or .json file, or no content", path.display())]
     Nothing {
         /// The folder.
         path: PathBuf,

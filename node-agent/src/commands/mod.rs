@@ -10,6 +10,7 @@ pub mod explain;
 mod inline;
 mod input;
 mod isolating;
+pub mod lint;
 mod names;
 mod print;
 pub mod reach;

@@ -50,7 +50,7 @@ impl BlockPlace<'_> {
             return None;
         }
         let inside = |service: &&KnownService| service.cluster_ips.iter().any(|ip| self.has(ip));
-        let service = self.world.services.iter().find(inside)?;
+        let service = self.world.services().find(inside)?;
         let finding = self.policy.finding(
             Check::N09,
             Severity::Error,

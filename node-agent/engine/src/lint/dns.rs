@@ -56,9 +56,8 @@ struct Group<'a> {
 /// The pods of a policy with all egress rules that hold for them. Where pods are not known, they are one group,
 /// with the rules of each policy that may select one of them.
 fn groups<'a>(facts: &'a Facts<'a>, policy: &'a NetPol<'a>) -> Vec<Group<'a>> {
-    let own = |other: &&NetPol<'_>| other.key.namespace == policy.key.namespace;
     let rules = |selects: &dyn Fn(&NetPol<'_>) -> bool| {
-        let policies = facts.policies.iter().filter(own);
+        let policies = facts.policies_in(&policy.key.namespace);
         policies
             .filter(|other| selects(other))
             .flat_map(|other| other.rules(Egress).iter().map(move |rule| (other, rule)))

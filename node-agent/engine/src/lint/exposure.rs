@@ -71,11 +71,9 @@ pub(super) fn closed_to_outside<'a>(
             })
     };
     let is_closed = |pod: &KnownPod| {
-        !facts.policies.iter().any(|other| {
-            other.key.namespace == pod.pod.key.namespace
-                && pod.fits(&other.subject)
-                && lets_outside_in(other)
-        })
+        !facts
+            .policies_in(&pod.pod.key.namespace)
+            .any(|other| pod.fits(&other.subject) && lets_outside_in(other))
     };
     exposed(facts, policy, rule)
         .into_iter()

@@ -1,5 +1,9 @@
 //! The names of policies: N35.
 
+use std::fmt;
+use std::str::FromStr;
+
+use regex::Regex;
 use serde_json::Value;
 
 use super::policy::is_network_policy;
@@ -11,6 +15,24 @@ use super::{Check, Finding, Options, Severity};
 /// What has just one object, whose name nobody chooses.
 const SINGLE: &str = "BaselineAdminNetworkPolicy";
 
+/// What the name of a policy has to match, anywhere in it unless it is anchored.
+#[derive(Clone, Debug)]
+pub struct NamePattern(Regex);
+
+impl FromStr for NamePattern {
+    type Err = regex::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for NamePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 pub(super) fn check(objects: &[Value], options: &Options, findings: &mut Vec<Finding>) {
     let Some(pattern) = &options.name_pattern else {
         return;
@@ -18,7 +40,7 @@ pub(super) fn check(objects: &[Value], options: &Options, findings: &mut Vec<Fin
     for (source, object) in objects.iter().enumerate() {
         let is_policy = is_network_policy(object) || is_cluster_policy(object);
         let name = object_name(object, options);
-        if !is_policy || kind(object).1 == SINGLE || pattern.is_match(&name.name) {
+        if !is_policy || kind(object).1 == SINGLE || pattern.0.is_match(&name.name) {
             continue;
         }
         findings.push(Finding {

@@ -112,12 +112,7 @@ impl PortPlace<'_> {
         let mut found = None;
         let mut targets = BTreeSet::new();
         for pod in pods {
-            for service in self
-                .world
-                .services
-                .iter()
-                .filter(|service| service.selects(pod))
-            {
+            for service in self.world.services_of(pod) {
                 for port in service
                     .ports
                     .iter()
@@ -144,10 +139,10 @@ impl PortPlace<'_> {
             Direction::Egress => return None,
         };
         let sends = |selector: &Selector| covers(selector, subject);
-        let services = self.world.services.iter().filter(|service| {
-            service.key.namespace == self.policy.key.namespace
-                && service.selector.as_ref().is_some_and(sends)
-        });
+        let own = self.world.services_in(&self.policy.key.namespace);
+        let services = own
+            .iter()
+            .filter(|service| service.selector.as_ref().is_some_and(sends));
         let mut found = None;
         for service in services {
             for port in service

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
+use super::overlap::is_disjoint;
 use super::policy::{NetPol, PlacedPeer};
 use super::world::{KnownPod, World, kind, text_at};
 use super::{Check, Facts, Finding, Severity};
@@ -50,8 +51,7 @@ impl Server {
     fn of(world: &World) -> Self {
         let is_it = |namespace: &str, name: &str| namespace == "default" && name == "kubernetes";
         let service = world
-            .services
-            .iter()
+            .services()
             .filter(|service| is_it(&service.key.namespace, &service.key.name))
             .flat_map(|service| service.cluster_ips.iter().copied())
             .collect();
@@ -73,23 +73,17 @@ impl Server {
 
     /// Whether some egress rule leads to it from all that the policy selects: from one of each known pod's.
     fn is_open_to(&self, facts: &Facts<'_>, policy: &NetPol<'_>) -> bool {
-        let own = |other: &&NetPol<'_>| other.key.namespace == policy.key.namespace;
         let leads =
-            |other: &NetPol<'_>| other.rules(Egress).iter().any(|rule| self.is_led_to(rule));
-        let mut opening = facts
-            .policies
-            .iter()
-            .filter(own)
-            .filter(|other| leads(other));
+            |other: &&NetPol<'_>| other.rules(Egress).iter().any(|rule| self.is_led_to(rule));
+        let own = facts.policies_in(&policy.key.namespace);
+        let opening: Vec<_> = own.filter(leads).collect();
         match facts.world.subjects(policy) {
-            Some(pods) if !pods.is_empty() => {
-                let opening: Vec<_> = opening.collect();
-                pods.iter()
-                    .all(|pod| opening.iter().any(|other| pod.fits(&other.subject)))
-            }
-            Some(_) | None => {
-                opening.any(|other| !super::overlap::is_disjoint(&other.subject, &policy.subject))
-            }
+            Some(pods) if !pods.is_empty() => pods
+                .iter()
+                .all(|pod| opening.iter().any(|other| pod.fits(&other.subject))),
+            Some(_) | None => opening
+                .iter()
+                .any(|other| !is_disjoint(&other.subject, &policy.subject)),
         }
     }
 
@@ -155,44 +149,37 @@ impl Server {
         })
     }
 
-    /// Pods with an account of their own that no rule leads there.
+    /// Pods with an account of their own that no rule leads there; said once, by the first policy of theirs.
     fn forgotten(&self, facts: &Facts<'_>, policy: &NetPol<'_>) -> Option<Finding> {
         if self.endpoints.is_empty() || policy.rules(Egress).is_empty() {
             return None;
         }
-        let pods = facts.world.subjects(policy)?;
-        let first_of = |pod: &KnownPod| {
-            let mut policies = facts.policies.iter().filter(|other| {
-                other.key.namespace == policy.key.namespace
-                    && !other.rules(Egress).is_empty()
-                    && pod.fits(&other.subject)
-            });
-            policies
+        let is_cut_off = |pod: &KnownPod| {
+            let own = facts.policies_in(&policy.key.namespace);
+            let mut theirs =
+                own.filter(|other| !other.rules(Egress).is_empty() && pod.fits(&other.subject));
+            let is_first = theirs
                 .next()
-                .is_some_and(|first| std::ptr::eq(first, policy))
+                .is_some_and(|first| std::ptr::eq(first, policy));
+            let leads = |other: &NetPol<'_>| {
+                let mut rules = other.rules(Egress).iter();
+                rules.any(|rule| self.is_led_to(rule))
+            };
+            is_first && !leads(policy) && !theirs.any(leads)
         };
-        let is_cut_off = |pod: &&&KnownPod| {
-            pod.is_subject()
-                && pod.has_own_account
-                && first_of(pod)
-                && !facts.policies.iter().any(|other| {
-                    other.key.namespace == policy.key.namespace
-                        && pod.fits(&other.subject)
-                        && other.rules(Egress).iter().any(|rule| self.is_led_to(rule))
-                })
-        };
-        let pod = pods.iter().find(is_cut_off)?;
+        let pods = facts.world.subjects(policy)?;
+        let mut talking = pods
+            .iter()
+            .filter(|pod| pod.is_subject() && pod.has_own_account);
+        let pod = talking.find(|pod| is_cut_off(pod))?;
         let has_rights = facts.world.others.iter().any(|other| binds(other, pod));
         let account = &pod.pod.service_account;
-        let mut finding = self.finding(
-            policy,
-            "spec.egress",
-            format!(
-                "{} has the account {account}, and no rule lets it reach the API server",
-                pod.shown()
-            ),
-            "if it talks to the API server, that fails",
+        let wrong = format!(
+            "{} has the account {account}, and no rule lets it reach the API server",
+            pod.shown()
         );
+        let effect = "if it talks to the API server, that fails";
+        let mut finding = self.finding(policy, "spec.egress", wrong, effect);
         finding.severity = if has_rights {
             Severity::Error
         } else {

@@ -80,11 +80,9 @@ fn isolating<'a>(
     pod: &'a KnownPod,
     direction: Direction,
 ) -> impl Iterator<Item = &'a NetPol<'a>> {
-    facts.policies.iter().filter(move |policy| {
-        policy.key.namespace == pod.pod.key.namespace
-            && policy.side(direction).isolates
-            && pod.fits(&policy.subject)
-    })
+    facts
+        .policies_in(&pod.pod.key.namespace)
+        .filter(move |policy| policy.side(direction).isolates && pod.fits(&policy.subject))
 }
 
 /// N27: a rule for certain pods, all of which the other side shuts out.

@@ -6,7 +6,7 @@ mod read;
 use serde_json::Value;
 
 use super::overlap::{covers, is_disjoint};
-use super::world::kind;
+use super::world::{kind, text_at};
 use super::{Check, Facts, Finding, ObjectName, Options, Severity};
 use crate::record::Direction;
 use read::{Action, Subject, Tier, TierPeer, TierRule, Tiered};
@@ -35,8 +35,37 @@ pub(super) fn check(
         }
         networks(&policies, policy, findings);
     }
+    for policy in &policies {
+        findings.extend(unknown_kind(facts, policy));
+    }
     hidden::check(facts, &policies, findings);
     count
+}
+
+/// N28: the cluster's kinds are known, and this one is not among them.
+fn unknown_kind(facts: &Facts<'_>, policy: &Tiered) -> Option<Finding> {
+    let plural = policy.kind.to_lowercase().replace("policy", "policies");
+    let wanted = format!("{plural}.policy.networking.k8s.io");
+    let names = facts
+        .world
+        .others
+        .iter()
+        .filter(|object| kind(object).1 == "CustomResourceDefinition")
+        .map(|object| text_at(object, &["metadata", "name"]).unwrap_or_default());
+    let names: Vec<&str> = names.collect();
+    (!names.is_empty() && !names.contains(&wanted.as_str())).then(|| {
+        policy
+            .finding(
+                Check::N28,
+                Severity::Info,
+                "",
+                format!("the cluster has no kind {}", policy.kind),
+                "the object is refused, and nothing enforces it",
+            )
+            .with_fix(format!(
+                "install the CustomResourceDefinition {wanted}, and a plugin that knows it"
+            ))
+    })
 }
 
 /// Says whether an object is a ClusterNetworkPolicy, or one of the two kinds before it.

@@ -104,9 +104,8 @@ fn reopened(
     except: &[IpNet],
 ) -> Option<Finding> {
     for (at, hole) in except.iter().enumerate() {
-        for other in facts.policies.iter().filter(|other| {
-            other.key.namespace == policy.key.namespace && meet(facts, policy, other)
-        }) {
+        let own = facts.policies_in(&policy.key.namespace);
+        for other in own.filter(|other| meet(facts, policy, other)) {
             for (index, rule) in other.rules(placed.direction).iter().enumerate() {
                 if std::ptr::eq(rule, placed.rule) && is_only_peer(rule) {
                     continue;

@@ -31,8 +31,7 @@ pub(super) struct World {
     pods: BTreeMap<Arc<str>, Vec<KnownPod>>,
     /// Where an object of an unknown kind may make pods that nobody wrote down.
     makers: BTreeSet<Arc<str>>,
-    /// By namespace and name.
-    pub(super) services: Vec<KnownService>,
+    services: BTreeMap<Arc<str>, Vec<KnownService>>,
     pub(super) slices: Vec<EndpointSlice>,
     pub(super) nodes: Vec<Node>,
     /// Objects of other kinds that a check or two look at.
@@ -86,9 +85,12 @@ impl World {
         }
         match kind(object) {
             ("v1", "Pod") => return self.add_pod(source, object, object, Origin::Live, &decode),
-            ("v1", "Service") => self
-                .services
-                .extend(services::read(object, &options.default_namespace)),
+            ("v1", "Service") => {
+                if let Some(service) = services::read(object, &options.default_namespace) {
+                    let namespace = Arc::clone(&service.key.namespace);
+                    self.services.entry(namespace).or_default().push(service);
+                }
+            }
             ("v1", "Namespace" | "Node") | ("discovery.k8s.io/v1", "EndpointSlice") => {
                 for delta in k8s::decode(object, &decode)? {
                     self.take(delta);
@@ -267,12 +269,24 @@ impl World {
         self.has_cluster_allowance || self.has_foreign_policies
     }
 
+    /// Every Service, by namespace.
+    pub(super) fn services(&self) -> impl Iterator<Item = &KnownService> {
+        self.services.values().flatten()
+    }
+
+    /// The Services of a namespace.
+    pub(super) fn services_in(&self, namespace: &str) -> &[KnownService] {
+        self.services.get(namespace).map_or(&[], Vec::as_slice)
+    }
+
     /// Services that send their traffic to a pod.
-    pub(super) fn services_of<'a>(
+    pub(super) fn services_of<'a, 'p>(
         &'a self,
-        pod: &'a KnownPod,
-    ) -> impl Iterator<Item = &'a KnownService> {
-        self.services.iter().filter(|service| service.selects(pod))
+        pod: &'p KnownPod,
+    ) -> impl Iterator<Item = &'a KnownService> + use<'a, 'p> {
+        self.services_in(&pod.pod.key.namespace)
+            .iter()
+            .filter(|service| service.selects(pod))
     }
 }
 

@@ -97,6 +97,13 @@ impl Written<'_> {
             "the API server refuses the whole policy, so nothing of it holds",
         );
         let found = at(self.object, field);
+        if let Some(Value::Bool(_) | Value::Number(_)) = found
+            && message.starts_with("must be a string")
+        {
+            return finding.with_fix(
+                "put it in quotes: YAML reads yes, no, on, off, y, n and numbers otherwise",
+            );
+        }
         let is_rule = |value: &Value| value.get("from").or_else(|| value.get("to")).is_some();
         if field.starts_with("spec.policyTypes[") && found.is_some_and(is_rule) {
             return finding.with_fix(

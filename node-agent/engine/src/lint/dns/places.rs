@@ -37,8 +37,7 @@ pub(super) struct Dns<'a> {
 impl<'a> Dns<'a> {
     pub(super) fn of(world: &'a World) -> Self {
         let services: Vec<_> = world
-            .services
-            .iter()
+            .services()
             .filter(|service| {
                 NAMESPACES.contains(&&*service.key.namespace)
                     && SERVICES.contains(&&*service.key.name)

@@ -40,12 +40,7 @@ fn baseline(facts: &Facts<'_>, policy: &Tiered, direction: Direction) -> Option<
     let isolates = |other: &&NetPol<'_>| other.side(direction).isolates;
     let mut hidden = 0;
     for namespace in &namespaces {
-        let of_namespace: Vec<_> = facts
-            .policies
-            .iter()
-            .filter(|other| other.key.namespace == *namespace)
-            .filter(isolates)
-            .collect();
+        let of_namespace: Vec<_> = facts.policies_in(namespace).filter(isolates).collect();
         if of_namespace
             .iter()
             .any(|other| other.subject.requirements.is_empty())
