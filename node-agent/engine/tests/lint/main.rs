@@ -3,6 +3,8 @@
 //! A case has a name, what the check finds (`severity field`, nothing when empty), and objects; `cluster: true`
 //! adds those of `cluster.yaml`, a small cluster of which everything is known.
 
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
