@@ -23,6 +23,7 @@ pub(super) fn check(source: usize, object: &Value, options: &Options, findings: 
     place.policy_types(findings);
     for (field, selector) in selectors(object) {
         place.null_labels(&field, selector, findings);
+        place.null_values(&field, selector, findings);
     }
 }
 
@@ -231,7 +232,11 @@ impl Written<'_> {
             finding.severity = severity;
             findings.push(finding);
         }
-        let labels = fields.get("matchLabels").and_then(Value::as_object);
+    }
+
+    /// N16: a label that has no value.
+    fn null_values(&self, field: &str, selector: &Value, findings: &mut Vec<Finding>) {
+        let labels = selector.get("matchLabels").and_then(Value::as_object);
         for (key, _) in labels
             .into_iter()
             .flatten()

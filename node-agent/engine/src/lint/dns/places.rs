@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::lint::overlap::overlap;
-use crate::lint::world::{KnownPod, NAME_LABEL, World};
+use crate::lint::world::{KnownPod, KnownService, NAME_LABEL, World};
 use crate::model::{
-    Namespace, NamespaceMatch, Operator, Peer, Peers, PortMatch, PortSpec, Ports, Protocol, Rule,
-    Selector,
+    NamedPort, Namespace, NamespaceMatch, Operator, Peer, Peers, PortMatch, PortSpec, Ports,
+    Protocol, Rule, Selector,
 };
 
 const NAMESPACES: [&str; 2] = ["kube-system", "openshift-dns"];
@@ -38,62 +38,27 @@ impl<'a> Dns<'a> {
     pub(super) fn of(world: &'a World) -> Self {
         let services: Vec<_> = world
             .services()
-            .filter(|service| {
-                NAMESPACES.contains(&&*service.key.namespace)
-                    && SERVICES.contains(&&*service.key.name)
-            })
+            .filter(|service| is_dns_service(service))
             .collect();
         let is_dns = |pod: &&KnownPod| {
-            let labels = &pod.pod.labels;
-            let named = labels
-                .get("k8s-app")
-                .is_some_and(|app| ["kube-dns", "coredns"].contains(&&**app))
-                || labels.contains_key("dns.operator.openshift.io/daemonset-dns");
-            let declared = PORTS.iter().any(|port| pod.declares(*port, Protocol::Udp));
             let served = services.iter().any(|service| service.selects(pod));
             NAMESPACES.contains(&&*pod.pod.key.namespace)
                 && !pod.pod.host_network
-                && (named || declared || served)
+                && (served || is_resolver(pod))
         };
         let pods: Vec<_> = world.pods().filter(is_dns).collect();
-        let mut addresses: Vec<IpAddr> = pods
-            .iter()
-            .flat_map(|pod| pod.addresses().iter().copied())
-            .collect();
-        addresses.extend(
-            services
-                .iter()
-                .flat_map(|service| service.cluster_ips.iter().copied()),
-        );
-        let node_local = |pod: &KnownPod| {
-            pod.pod
-                .labels
-                .get("k8s-app")
-                .is_some_and(|app| &**app == "node-local-dns")
-        };
-        if world.pods().any(node_local) {
+        let pod_ips = pods.iter().flat_map(|pod| pod.addresses());
+        let service_ips = services.iter().flat_map(|service| &service.cluster_ips);
+        let mut addresses: Vec<IpAddr> = pod_ips.chain(service_ips).copied().collect();
+        let is_node_local = |pod: &KnownPod| has_app(pod, &["node-local-dns"]);
+        if world.pods().any(is_node_local) {
             addresses.extend(NODE_LOCAL.parse::<IpAddr>());
-        }
-        let is_dns_port =
-            |name: &str, number: u16| name.starts_with("dns") || PORTS.contains(&number);
-        let mut ports: Vec<u16> = pods
-            .iter()
-            .flat_map(|pod| pod.pod.ports.iter())
-            .filter(|port| port.protocol == Protocol::Udp && is_dns_port(&port.name, port.port))
-            .map(|port| port.port)
-            .collect();
-        if ports.is_empty() {
-            ports.extend(if pods.is_empty() {
-                &PORTS[..]
-            } else {
-                &PORTS[..1]
-            });
         }
         Self {
             world,
+            ports: ports_of(&pods),
             pods,
             addresses,
-            ports,
         }
     }
 
@@ -248,6 +213,40 @@ impl<'a> Dns<'a> {
         let open =
             |net: IpNet| overlap(cidr, &net) && !except.iter().any(|hole| hole.contains(&net));
         NODE_LOCAL.parse().is_ok_and(node_local) || private.into_iter().any(open)
+    }
+}
+
+fn is_dns_service(service: &KnownService) -> bool {
+    NAMESPACES.contains(&&*service.key.namespace) && SERVICES.contains(&&*service.key.name)
+}
+
+/// Whether a pod of the system says that it answers DNS.
+fn is_resolver(pod: &KnownPod) -> bool {
+    has_app(pod, &["kube-dns", "coredns"])
+        || pod
+            .pod
+            .labels
+            .contains_key("dns.operator.openshift.io/daemonset-dns")
+        || PORTS.iter().any(|port| pod.declares(*port, Protocol::Udp))
+}
+
+fn has_app(pod: &KnownPod, names: &[&str]) -> bool {
+    let app = pod.pod.labels.get("k8s-app");
+    app.is_some_and(|app| names.contains(&&**app))
+}
+
+/// What the cluster's DNS pods listen on; what is usual when they do not say.
+fn ports_of(pods: &[&KnownPod]) -> Vec<u16> {
+    let is_dns = |port: &&NamedPort| {
+        port.protocol == Protocol::Udp
+            && (port.name.starts_with("dns") || PORTS.contains(&port.port))
+    };
+    let declared = pods.iter().flat_map(|pod| &pod.pod.ports).filter(is_dns);
+    let ports: Vec<u16> = declared.map(|port| port.port).collect();
+    match (ports.is_empty(), pods.is_empty()) {
+        (false, _) => ports,
+        (true, true) => PORTS.to_vec(),
+        (true, false) => vec![53],
     }
 }
 
