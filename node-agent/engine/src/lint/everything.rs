@@ -135,11 +135,11 @@ impl RulePlace<'_> {
 
     /// N23: everything, by a policy whose name says that it restricts this direction.
     fn unrestricted(&self, words: &Words<'_>) -> Option<Finding> {
-        let is_all = matches!(
-            (&self.rule.peers, &self.rule.ports),
-            (Peers::Any, Ports::Any)
-        );
-        if !is_all || !words.restrict(self.direction) || self.denies_other_way() {
+        let is_all = is_everything(self.rule);
+        if !is_all || !words.restrict(self.direction) {
+            return None;
+        }
+        if self.restricts_other_way() && !words.name(self.direction) {
             return None;
         }
         let what = match self.direction {
@@ -159,14 +159,14 @@ impl RulePlace<'_> {
         )
     }
 
-    /// Whether the policy restricts after all: it has nothing but denial for the other direction.
-    fn denies_other_way(&self) -> bool {
+    /// Whether the policy restricts after all: the other direction.
+    fn restricts_other_way(&self) -> bool {
         let other = match self.direction {
             Direction::Ingress => Direction::Egress,
             Direction::Egress => Direction::Ingress,
         };
         let side = self.policy.side(other);
-        side.isolates && side.rules.is_empty()
+        side.isolates && !side.rules.iter().any(is_everything)
     }
 
     /// N23: all that it allows, another rule of the policy allows too. Equal rules are N24.
@@ -187,6 +187,10 @@ impl RulePlace<'_> {
         );
         Some(finding.with_fix("leave out this rule, or narrow the other one"))
     }
+}
+
+fn is_everything(rule: &Rule) -> bool {
+    matches!((&rule.peers, &rule.ports), (Peers::Any, Ports::Any))
 }
 
 /// The namespaces of a peer that takes all their pods.
@@ -226,9 +230,7 @@ impl<'a> Words<'a> {
 
     /// Whether the world outside the cluster is meant; other words may make it something inside.
     fn mean_outside(&self) -> bool {
-        let outside = [
-            "internet", "external", "world", "anywhere", "public", "outside",
-        ];
+        let outside = ["internet", "external", "world", "anywhere", "outside"];
         let inside = [
             "dns",
             "secrets",
@@ -240,6 +242,14 @@ impl<'a> Words<'a> {
             "no",
         ];
         self.has(&outside) && !self.has(&inside)
+    }
+
+    /// Whether they name a direction.
+    fn name(&self, direction: Direction) -> bool {
+        self.has(&[match direction {
+            Direction::Ingress => "ingress",
+            Direction::Egress => "egress",
+        }])
     }
 
     /// Whether a restriction is meant for a direction.
@@ -256,11 +266,11 @@ impl<'a> Words<'a> {
             "only",
             "forbid",
         ];
-        let (this, other) = match direction {
-            Direction::Ingress => ("ingress", "egress"),
-            Direction::Egress => ("egress", "ingress"),
+        let other = match direction {
+            Direction::Ingress => Direction::Egress,
+            Direction::Egress => Direction::Ingress,
         };
-        let is_other = self.has(&[other]) && !self.has(&[this]);
+        let is_other = self.name(other) && !self.name(direction);
         self.has(&restrict) && !self.has(&["allow"]) && !is_other
     }
 }

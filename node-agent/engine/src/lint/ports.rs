@@ -123,13 +123,18 @@ impl PortPlace<'_> {
                     }
                     if port.port == number {
                         found = Some(service);
-                        targets.extend(port.target.numbers(pod).iter().map(u16::to_string));
+                        targets.extend(port.target.numbers(pod));
                     }
                 }
             }
         }
         let service = found?;
-        (!targets.is_empty()).then(|| (service, joined(&targets)))
+        // Whoever writes both ports knows, or is on the safe side.
+        let is_open = |target: &u16| self.placed.rule.ports_have(*target, self.protocol());
+        (!targets.iter().all(is_open)).then(|| {
+            let targets = targets.iter().map(u16::to_string).collect();
+            (service, joined(&targets))
+        })
     }
 
     /// The same where pods are not known: a Service that sends to all the pods which the policy selects.
@@ -152,6 +157,8 @@ impl PortPlace<'_> {
             {
                 match &port.target {
                     Target::Number(target) if *target == number => return None,
+                    Target::Number(target)
+                        if self.placed.rule.ports_have(*target, port.protocol) => {}
                     Target::Number(target) if port.port == number => {
                         found = Some((service, target.to_string()));
                     }

@@ -138,7 +138,7 @@ impl Server {
             ));
         }
         let (_, port) = self.endpoints.iter().find(|(ip, _)| cidr.contains(ip))?;
-        let is_meant = cidr.prefix_len() >= 24 && placed.rule.ports_have(443, Protocol::Tcp);
+        let is_meant = is_single(cidr) && placed.rule.ports_have(443, Protocol::Tcp);
         (is_meant && *port != 443).then(|| {
             self.finding(
                 policy,

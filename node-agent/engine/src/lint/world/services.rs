@@ -66,7 +66,7 @@ impl Target {
 pub(super) fn read(object: &Value, default_namespace: &Arc<str>) -> Option<KnownService> {
     let spec = |field: &str| value_at(object, &["spec", field]);
     let name = text_at(object, &["metadata", "name"])?;
-    let namespace = text_at(object, &["metadata", "namespace"]);
+    let namespace = text_at(object, &["metadata", "namespace"]).filter(|name| !name.is_empty());
     let labels = spec("selector").and_then(Value::as_object);
     let pairs = labels
         .into_iter()
