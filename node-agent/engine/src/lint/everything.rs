@@ -206,14 +206,11 @@ fn empty_selector(peer: &Peer) -> Option<&NamespaceMatch> {
 }
 
 fn web_port(port: &PortMatch) -> Option<u16> {
-    match (port.protocol, &port.port) {
-        (Protocol::Tcp, PortSpec::Range { first, last })
-            if first == last && [80, 443].contains(first) =>
-        {
-            Some(*first)
-        }
-        _ => None,
-    }
+    let PortSpec::Range { first, last } = port.port else {
+        return None;
+    };
+    let is_web = port.protocol == Protocol::Tcp && first == last && [80, 443].contains(&first);
+    is_web.then_some(first)
 }
 
 /// The words of a policy's name.

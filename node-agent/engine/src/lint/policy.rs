@@ -171,9 +171,12 @@ fn decode(
         validation,
     };
     let deltas = k8s::decode(object, &decode).ok()?;
-    deltas.into_iter().find_map(|delta| match delta {
-        Delta::Policy(policy) => Some(policy),
-        _ => None,
+    deltas.into_iter().find_map(|delta| {
+        if let Delta::Policy(policy) = delta {
+            Some(policy)
+        } else {
+            None
+        }
     })
 }
 

@@ -102,14 +102,13 @@ impl World {
     }
 
     fn take(&mut self, delta: Delta) {
-        match delta {
-            Delta::Namespace(Namespace { name, labels, .. }) => {
-                self.listed.insert(Arc::clone(&name));
-                self.namespaces.insert(name, labels);
-            }
-            Delta::Node(node) => self.nodes.push(node),
-            Delta::EndpointSlice(slice) => self.slices.push(slice),
-            _ => {}
+        if let Delta::Namespace(Namespace { name, labels, .. }) = delta {
+            self.listed.insert(Arc::clone(&name));
+            self.namespaces.insert(name, labels);
+        } else if let Delta::Node(node) = delta {
+            self.nodes.push(node);
+        } else if let Delta::EndpointSlice(slice) = delta {
+            self.slices.push(slice);
         }
     }
 
