@@ -69,6 +69,9 @@ impl BlockPlace<'_> {
 
     /// N10.
     fn pods(&self) -> Option<Finding> {
+        if !self.is_narrow() || self.nodes_inside() {
+            return None;
+        }
         let in_range = |node: &Node| {
             node.pod_ranges
                 .iter()
@@ -76,7 +79,7 @@ impl BlockPlace<'_> {
         };
         let range = self.world.nodes.iter().any(in_range);
         let pod = self.pods_inside().next();
-        if !self.is_narrow() || self.nodes_inside() || (pod.is_none() && !range) {
+        if pod.is_none() && !range {
             return None;
         }
         let whose = pod.map_or_else(

@@ -12,6 +12,9 @@ use crate::record::Direction;
 /// Namespaces of the platform, whose pods others look after.
 const PLATFORM: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
+/// A rule for more pairs of pods than this is for no certain pair, and too much to go through.
+const MOST_PAIRS: usize = 1024;
+
 pub(super) fn check(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
     if facts.policies.is_empty() || facts.world.has_foreign_policies {
         return;
@@ -105,9 +108,12 @@ fn one_side(facts: &Facts<'_>, policy: &NetPol<'_>, placed: &PlacedPeer<'_>) -> 
     let peers = facts
         .world
         .peer_pods(&policy.key.namespace, namespaces, pods)?;
-    let subjects = alike(facts.world.subjects(policy)?);
+    let (subjects, peers) = (alike(facts.world.subjects(policy)?), alike(peers));
+    if subjects.len().saturating_mul(peers.len()) > MOST_PAIRS {
+        return None;
+    }
     let mut denied = None;
-    for peer in alike(peers) {
+    for peer in peers {
         for subject in subjects
             .iter()
             .filter(|subject| !std::ptr::eq(**subject, peer))
