@@ -26,7 +26,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::model::{Delta, Labels, Policy, Selector};
+use crate::model::{Delta, Labels, Policy};
 
 /// How objects are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -215,11 +215,6 @@ fn dialect(version: &str, kind: &str) -> Result<Option<Dialect>, String> {
             "no server has a {kind} of `{version}`, it is `{ours}`"
         )),
     }
-}
-
-/// A selector as far as it can be read; none when it is not even an object.
-pub(crate) fn selector_of(written: &Value) -> Option<Selector> {
-    selector::selector(&mut check::Check::new(""), Some(written), "")
 }
 
 fn display_name(object: &Value) -> String {

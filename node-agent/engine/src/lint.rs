@@ -17,6 +17,7 @@ pub mod path;
 mod peers;
 mod policy;
 mod ports;
+mod rule;
 mod selectors;
 mod server;
 mod sides;
@@ -36,6 +37,7 @@ pub use names::NamePattern;
 
 use crate::k8s::Rejection;
 use policy::NetPol;
+use tiers::Tiered;
 use world::World;
 
 /// What is looked for.
@@ -64,32 +66,35 @@ pub struct Report {
 #[must_use]
 pub fn lint(objects: &[Value], options: &Options) -> Report {
     let mut findings = Vec::new();
-    let mut policies = Vec::new();
+    let (mut policies, mut tiered) = (Vec::new(), Vec::new());
     for (source, object) in objects.iter().enumerate() {
         if policy::is_network_policy(object) {
             written::check(source, object, options, &mut findings);
             policies.extend(NetPol::read(source, object, options));
+        } else if tiers::is_cluster_policy(object) {
+            written::legality(source, object, options, &mut findings);
+            tiered.extend(Tiered::read(source, object, options));
         }
     }
-    let (world, left_out) = World::of(objects, options, &policies);
-    let facts = Facts::new(policies, world);
+    let (world, left_out) = World::of(objects, options, &policies, &tiered);
+    let facts = Facts::new(policies, tiered, world);
     for family in FAMILIES {
         family(&facts, &mut findings);
     }
-    let tiers = tiers::check(objects, &facts, options, &mut findings);
     names::check(objects, options, &mut findings);
     findings.retain(|finding| !options.disabled.contains(&finding.check));
     findings.sort_by(|a, b| a.place().cmp(&b.place()));
     findings.dedup();
     Report {
         findings,
-        policies: objects
-            .iter()
-            .filter(|o| policy::is_network_policy(o))
-            .count()
-            + tiers,
+        policies: objects.iter().filter(|object| is_policy(object)).count(),
         left_out,
     }
+}
+
+/// Says whether an object is a policy of one of the kinds that are looked at, of whatever version.
+fn is_policy(object: &Value) -> bool {
+    policy::is_network_policy(object) || tiers::is_cluster_policy(object)
 }
 
 /// What is known: policies that an API server would take, and the cluster around them.
@@ -98,11 +103,12 @@ struct Facts<'a> {
     policies: Vec<NetPol<'a>>,
     /// The places of a namespace's policies among them.
     by_namespace: BTreeMap<Arc<str>, Vec<usize>>,
+    tiered: Vec<Tiered>,
     world: World,
 }
 
 impl<'a> Facts<'a> {
-    fn new(policies: Vec<NetPol<'a>>, world: World) -> Self {
+    fn new(policies: Vec<NetPol<'a>>, tiered: Vec<Tiered>, world: World) -> Self {
         let mut by_namespace: BTreeMap<Arc<str>, Vec<usize>> = BTreeMap::new();
         for (at, policy) in policies.iter().enumerate() {
             let namespace = Arc::clone(&policy.key.namespace);
@@ -111,6 +117,7 @@ impl<'a> Facts<'a> {
         Self {
             policies,
             by_namespace,
+            tiered,
             world,
         }
     }
@@ -127,7 +134,7 @@ impl<'a> Facts<'a> {
 
 type Family = fn(&Facts<'_>, &mut Vec<Finding>);
 
-const FAMILIES: [Family; 11] = [
+const FAMILIES: [Family; 12] = [
     selectors::check,
     peers::check,
     everything::check,
@@ -139,4 +146,5 @@ const FAMILIES: [Family; 11] = [
     together::check,
     sides::check,
     dataplane::check,
+    tiers::check,
 ];

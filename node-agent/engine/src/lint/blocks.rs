@@ -6,9 +6,10 @@ use ipnet::IpNet;
 
 use super::overlap::overlap;
 use super::policy::{NetPol, PlacedPeer};
+use super::rule::{Peer, Peers};
 use super::world::{KnownPod, KnownService, World};
 use super::{Check, Facts, Finding, Severity};
-use crate::model::{Node, Peer, Peers, Protocol};
+use crate::model::{Node, Protocol};
 use crate::record::Direction;
 
 const METADATA: &str = "169.254.169.254/32";

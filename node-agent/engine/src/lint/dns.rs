@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 
 use super::overlap::is_disjoint;
 use super::policy::{NetPol, rule_field};
+use super::rule::{Peer, Peers, Ports, Rule};
 use super::world::{KnownPod, Resolver};
 use super::{Check, Facts, Finding, Severity};
-use crate::model::{ObjectKey, Peer, Peers, PortSpec, Ports, Protocol, Rule};
+use crate::model::{ObjectKey, PortSpec, Protocol};
 use crate::record::Direction::Egress;
 use places::Dns;
 

@@ -5,9 +5,10 @@ use serde_json::Value;
 use super::exposure;
 use super::overlap::rule_covers;
 use super::policy::{DIRECTIONS, NetPol, list, rule_field};
+use super::rule::{Peer, Peers, Port, Ports, Rule};
 use super::world::World;
 use super::{Check, Facts, Finding, Severity};
-use crate::model::{NamespaceMatch, Peer, Peers, PortMatch, PortSpec, Ports, Protocol, Rule};
+use crate::model::{NamespaceMatch, PortSpec, Protocol};
 use crate::record::Direction;
 
 pub(super) fn check(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
@@ -205,7 +206,7 @@ fn empty_selector(peer: &Peer) -> Option<&NamespaceMatch> {
     (all && pods.requirements.is_empty()).then_some(namespaces)
 }
 
-fn web_port(port: &PortMatch) -> Option<u16> {
+fn web_port(port: &Port) -> Option<u16> {
     let PortSpec::Range { first, last } = port.port else {
         return None;
     };

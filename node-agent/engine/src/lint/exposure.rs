@@ -3,9 +3,10 @@
 use ipnet::IpNet;
 
 use super::policy::{NetPol, PlacedPeer};
+use super::rule::{Peer, Peers, Ports, Rule};
 use super::world::{KnownPod, KnownService};
 use super::{Check, Facts, Finding, Severity};
-use crate::model::{Peer, Peers, Ports, Rule};
+
 use crate::record::Direction;
 
 pub(super) fn check(facts: &Facts<'_>, findings: &mut Vec<Finding>) {

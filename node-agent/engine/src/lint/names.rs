@@ -6,14 +6,10 @@ use std::str::FromStr;
 use regex::Regex;
 use serde_json::Value;
 
-use super::policy::is_network_policy;
-use super::tiers::is_cluster_policy;
+use super::tiers::SINGLE;
 use super::world::kind;
 use super::written::object_name;
-use super::{Check, Finding, Options, Severity};
-
-/// What has just one object, whose name nobody chooses.
-const SINGLE: &str = "BaselineAdminNetworkPolicy";
+use super::{Check, Finding, Options, Severity, is_policy};
 
 /// What the name of a policy has to match, anywhere in it unless it is anchored.
 #[derive(Clone, Debug)]
@@ -38,9 +34,8 @@ pub(super) fn check(objects: &[Value], options: &Options, findings: &mut Vec<Fin
         return;
     };
     for (source, object) in objects.iter().enumerate() {
-        let is_policy = is_network_policy(object) || is_cluster_policy(object);
         let name = object_name(object, options);
-        if !is_policy || kind(object).1 == SINGLE || pattern.0.is_match(&name.name) {
+        if !is_policy(object) || kind(object).1 == SINGLE || pattern.0.is_match(&name.name) {
             continue;
         }
         findings.push(Finding {

@@ -2,10 +2,8 @@
 
 use ipnet::IpNet;
 
-use crate::model::{
-    NamespaceMatch, Operator, Peer, Peers, PortMatch, PortSpec, Ports, Protocol, Requirement, Rule,
-    Selector,
-};
+use super::rule::{Peer, Peers, Port, Ports, Rule};
+use crate::model::{NamespaceMatch, Operator, PortSpec, Protocol, Requirement, Selector};
 
 /// Whether whatever the narrow selector matches is surely matched by the wide one too.
 pub(super) fn covers(wide: &Selector, narrow: &Selector) -> bool {
@@ -129,7 +127,7 @@ pub(super) fn ports_cover(wide: &Ports, narrow: &Ports) -> bool {
     }
 }
 
-fn port_covers(wide: &PortMatch, narrow: &PortMatch) -> bool {
+fn port_covers(wide: &Port, narrow: &Port) -> bool {
     wide.protocol == narrow.protocol
         && match (&wide.port, &narrow.port) {
             (PortSpec::Any, _) => true,
@@ -155,7 +153,7 @@ pub(super) fn ports_meet(one: &Ports, other: &Ports) -> bool {
     }
 }
 
-fn port_meets(one: &PortMatch, other: &PortMatch) -> bool {
+fn port_meets(one: &Port, other: &Port) -> bool {
     one.protocol == other.protocol
         && match (&one.port, &other.port) {
             (

@@ -1,11 +1,12 @@
 //! Peers that nobody is: N03, N04, N18.
 
 use super::policy::{NetPol, PlacedPeer};
+use super::rule::{Peer, Peers};
 use super::selectors::nearly;
 use super::server::means_server;
 use super::world::{KnownPod, World};
 use super::{Check, Facts, Finding, Severity};
-use crate::model::{NamespaceMatch, Peer, Peers, Selector};
+use crate::model::{NamespaceMatch, Selector};
 use crate::record::Direction;
 
 pub(super) fn check(facts: &Facts<'_>, findings: &mut Vec<Finding>) {

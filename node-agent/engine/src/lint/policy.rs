@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::rule::{Peer, Peers, Port, Ports, Rule};
 use super::{Check, Finding, ObjectName, Options, Severity};
 use crate::k8s::{self, Decode, Validation};
-use crate::model::{Delta, ObjectKey, Peer, Peers, PortMatch, Ports, Rule, Selector};
+use crate::model::{self, Delta, ObjectKey, Policy, Selector};
 use crate::record::Direction;
 
 pub(super) const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
@@ -44,7 +45,7 @@ pub(super) struct PlacedPeer<'a> {
 pub(super) struct PlacedPort<'a> {
     pub(super) direction: Direction,
     pub(super) rule: &'a Rule,
-    pub(super) port: &'a PortMatch,
+    pub(super) port: &'a Port,
     /// `spec.ingress[0].ports[1]`.
     pub(super) field: String,
 }
@@ -52,15 +53,15 @@ pub(super) struct PlacedPort<'a> {
 impl<'a> NetPol<'a> {
     /// Reads a policy; none when the API server would refuse it: then it is not there to be held against anything.
     pub(super) fn read(source: usize, written: &'a Value, options: &Options) -> Option<Self> {
-        let effective = decode(written, Validation::Strict, options)?;
+        let effective = decode(written, options)?;
         let mut both = written.clone();
         if let Some(spec) = both.get_mut("spec").and_then(Value::as_object_mut) {
             spec.insert("policyTypes".to_owned(), json!(["Ingress", "Egress"]));
         }
-        let whole = decode(&both, Validation::Strict, options)?;
-        let side = |isolates: bool, rules: Option<Vec<Rule>>| Side {
+        let whole = decode(&both, options)?;
+        let side = |isolates: bool, rules: Option<Vec<model::Rule>>| Side {
             isolates,
-            rules: rules.unwrap_or_default(),
+            rules: rules.into_iter().flatten().map(Rule::from).collect(),
         };
         Some(Self {
             source,
@@ -69,7 +70,7 @@ impl<'a> NetPol<'a> {
                 namespace: effective.key.namespace,
                 name: effective.key.name,
             },
-            subject: effective.subject,
+            subject: effective.subject.pods,
             ingress: side(effective.ingress.is_some(), whole.ingress),
             egress: side(effective.egress.is_some(), whole.egress),
         })
@@ -161,22 +162,16 @@ pub(super) fn is_network_policy(object: &Value) -> bool {
         && matches!(group, "" | "networking.k8s.io" | "extensions")
 }
 
-fn decode(
-    object: &Value,
-    validation: Validation,
-    options: &Options,
-) -> Option<crate::model::Policy> {
+/// Decodes a policy of any kind; none when the API server would refuse it.
+pub(super) fn decode(object: &Value, options: &Options) -> Option<Policy> {
     let decode = Decode {
         default_namespace: options.default_namespace.clone(),
-        validation,
+        validation: Validation::Strict,
     };
     let deltas = k8s::decode(object, &decode).ok()?;
-    deltas.into_iter().find_map(|delta| {
-        if let Delta::Policy(policy) = delta {
-            Some(policy)
-        } else {
-            None
-        }
+    deltas.into_iter().find_map(|delta| match delta {
+        Delta::Policy(policy) => Some(policy),
+        _ => None,
     })
 }
 

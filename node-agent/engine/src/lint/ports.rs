@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::overlap::covers;
 use super::path::at;
 use super::policy::{NetPol, PlacedPort};
+use super::rule::{Peer, Peers};
 use super::world::{KnownPod, KnownService, Target, World};
 use super::{Check, Facts, Finding, Severity};
-use crate::model::{Peer, Peers, PortSpec, Protocol, Selector};
+use crate::model::{PortSpec, Protocol, Selector};
 use crate::record::Direction;
 
 /// Ports where somebody who leaves out the protocol hardly means TCP.

@@ -1,9 +1,10 @@
 //! Selectors that match nothing, or will not for long: N01, N02, N34.
 
+use super::rule::Peer;
 use super::world::{KnownPod, NAME_LABEL, World, is_generated, named};
 use super::{Check, Facts, Finding, Severity};
 use crate::lint::policy::NetPol;
-use crate::model::{NamespaceMatch, Operator, Peer, Requirement, Selector};
+use crate::model::{NamespaceMatch, Operator, Requirement, Selector};
 
 /// Labels whose value is another one after an upgrade.
 const VOLATILE: [&str; 5] = [

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::overlap::is_disjoint;
 use super::policy::{NetPol, PlacedPeer};
+use super::rule::{Peer, Peers, Rule};
 use super::world::{KnownPod, World, kind, text_at};
 use super::{Check, Facts, Finding, Severity};
-use crate::model::{Operator, Peer, Peers, Protocol, Rule, Selector};
+use crate::model::{Operator, Protocol, Selector};
 use crate::record::Direction::Egress;
 
 pub(super) fn check(facts: &Facts<'_>, findings: &mut Vec<Finding>) {

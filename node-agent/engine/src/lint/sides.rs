@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::overlap::ports_meet;
 use super::policy::{DIRECTIONS, NetPol, PlacedPeer};
+use super::rule::{Peer, Peers, Ports, Rule};
 use super::world::{KnownPod, NAME_LABEL, World};
 use super::{Check, Facts, Finding, ObjectName, Severity};
-use crate::model::{Labels, Namespace, NamespaceMatch, Peer, Peers, Ports, Rule};
+use crate::model::{Labels, Namespace, NamespaceMatch};
 use crate::record::Direction;
 
 /// Namespaces of the platform, whose pods others look after.

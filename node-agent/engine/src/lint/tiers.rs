@@ -5,41 +5,26 @@ mod read;
 
 use serde_json::Value;
 
-use super::overlap::{covers, is_disjoint};
+use super::overlap::{covers, is_disjoint, overlap, ports_meet};
 use super::world::{kind, text_at};
-use super::{Check, Facts, Finding, ObjectName, Options, Severity};
+use super::{Check, Facts, Finding, ObjectName, Severity};
+use crate::model::Action;
 use crate::record::Direction;
-use read::{Action, Subject, Tier, TierPeer, TierRule, Tiered};
+use read::{Pods, TierPeer, TierRule};
 
-pub(super) use read::{allows_something, denies_something};
+pub(super) use read::{SINGLE, Tiered};
 
-/// Checks the cluster's own policies and says how many there are.
-pub(super) fn check(
-    objects: &[Value],
-    facts: &Facts<'_>,
-    options: &Options,
-    findings: &mut Vec<Finding>,
-) -> usize {
-    let mut policies = Vec::new();
-    let mut count = 0;
-    for (source, object) in objects.iter().enumerate() {
-        if is_cluster_policy(object) {
-            count += 1;
-            super::written::legality(source, object, options, findings);
-            policies.extend(Tiered::read(source, object));
-        }
-    }
+/// Checks the cluster's own policies.
+pub(super) fn check(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
+    let policies = &facts.tiered;
     for (at, policy) in policies.iter().enumerate() {
         for earlier in policies.iter().take(at) {
             findings.extend(equal_priority(facts, policy, earlier));
         }
-        networks(&policies, policy, findings);
-    }
-    for policy in &policies {
+        networks(policies, policy, findings);
         findings.extend(unknown_kind(facts, policy));
     }
-    hidden::check(facts, &policies, findings);
-    count
+    hidden::check(facts, policies, findings);
 }
 
 /// N28: the cluster's kinds are known, and this one is not among them.
@@ -80,8 +65,8 @@ pub(super) fn is_cluster_policy(object: &Value) -> bool {
 
 /// N29 (R45).
 fn equal_priority(facts: &Facts<'_>, policy: &Tiered, earlier: &Tiered) -> Option<Finding> {
-    let same = policy.tier == earlier.tier && policy.priority? == earlier.priority?;
-    if !same || !do_meet(facts, &policy.subject, &earlier.subject) {
+    let same = policy.tier == earlier.tier && policy.priority == earlier.priority;
+    if !same || policy.kind == SINGLE || !do_meet(facts, &policy.subject, &earlier.subject) {
         return None;
     }
     let (mine, theirs) = [Direction::Ingress, Direction::Egress]
@@ -92,9 +77,8 @@ fn equal_priority(facts: &Facts<'_>, policy: &Tiered, earlier: &Tiered) -> Optio
         Severity::Error,
         "spec.priority",
         format!(
-            "{} has the same priority {} and selects the same pods, but says {theirs} where this one says {mine}",
-            earlier.name,
-            policy.priority.unwrap_or_default()
+            "{} has the same priority {} and selects the same pods, but says {theirs:?} where this one says {mine:?}",
+            earlier.name, policy.priority
         ),
         "which of them counts is not defined",
     );
@@ -102,12 +86,12 @@ fn equal_priority(facts: &Facts<'_>, policy: &Tiered, earlier: &Tiered) -> Optio
 }
 
 /// Whether surely some pod is selected by both.
-fn do_meet(facts: &Facts<'_>, one: &Subject, other: &Subject) -> bool {
+fn do_meet(facts: &Facts<'_>, one: &Pods, other: &Pods) -> bool {
     let known = facts.world.pods().any(|pod| {
         let labels = facts.world.listed_labels(&pod.pod.key.namespace);
         labels.is_some_and(|labels| one.selects(labels, pod) && other.selects(labels, pod))
     });
-    let by_text = |wide: &Subject, narrow: &Subject| {
+    let by_text = |wide: &Pods, narrow: &Pods| {
         covers(&wide.namespaces, &narrow.namespaces) && covers(&wide.pods, &narrow.pods)
     };
     known || by_text(one, other) || by_text(other, one)
@@ -116,10 +100,12 @@ fn do_meet(facts: &Facts<'_>, one: &Subject, other: &Subject) -> bool {
 /// Two rules with different actions that may be for the same connection.
 fn contradiction(mine: &[TierRule], theirs: &[TierRule]) -> Option<(Action, Action)> {
     mine.iter().find_map(|mine| {
-        let other = theirs
-            .iter()
-            .find(|theirs| theirs.action != mine.action && may_share_a_peer(mine, theirs))?;
-        Some((mine.action, other.action))
+        let contradicts = |theirs: &&TierRule| {
+            theirs.action != mine.action
+                && may_share_a_peer(mine, theirs)
+                && ports_meet(&mine.ports, &theirs.ports)
+        };
+        Some((mine.action, theirs.iter().find(contradicts)?.action))
     })
 }
 
@@ -130,11 +116,9 @@ fn may_share_a_peer(one: &TierRule, other: &TierRule) -> bool {
                 !is_disjoint(&one.namespaces, &other.namespaces)
                     && !is_disjoint(&one.pods, &other.pods)
             }
-            (TierPeer::Networks(one), TierPeer::Networks(other)) => one.iter().any(|one| {
-                other
-                    .iter()
-                    .any(|other| super::overlap::overlap(one, other))
-            }),
+            (TierPeer::Networks(one), TierPeer::Networks(other)) => one
+                .iter()
+                .any(|one| other.iter().any(|other| overlap(one, other))),
             (TierPeer::Pods(_), TierPeer::Networks(_))
             | (TierPeer::Networks(_), TierPeer::Pods(_)) => true,
             (TierPeer::Other, _) | (_, TierPeer::Other) => false,
@@ -147,7 +131,7 @@ fn networks(policies: &[Tiered], policy: &Tiered, findings: &mut Vec<Finding>) {
     let takes_pods_out = |rule: &TierRule| {
         let all =
             |peer: &TierPeer| matches!(peer, TierPeer::Pods(subject) if subject.is_everybody());
-        !rule.has_ports && rule.peers.iter().any(all)
+        rule.is_for_all_ports() && rule.peers.iter().any(all)
     };
     let is_before = |other: &&Tiered| {
         other.tier == policy.tier
@@ -213,15 +197,6 @@ impl Tiered {
             wrong: wrong.into(),
             effect: effect.into(),
             fix: None,
-        }
-    }
-}
-
-impl Tier {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Admin => "Admin",
-            Self::Baseline => "Baseline",
         }
     }
 }

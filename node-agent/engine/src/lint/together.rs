@@ -6,8 +6,9 @@ use ipnet::IpNet;
 
 use super::overlap::{is_disjoint, overlap, ports_meet};
 use super::policy::{DIRECTIONS, NetPol, PlacedPeer, rule_field};
+use super::rule::{Peer, Peers, Rule};
 use super::{Check, Facts, Finding, Severity};
-use crate::model::{ObjectKey, Peer, Peers, Rule};
+use crate::model::ObjectKey;
 
 pub(super) fn check(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
     let mut by_name: BTreeMap<&ObjectKey, &NetPol<'_>> = BTreeMap::new();

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::Options;
 use super::policy::NetPol;
-use super::{Options, tiers};
+use super::tiers::Tiered;
 use crate::k8s::{self, Decode, Rejection, Validation};
 use crate::model::{
-    Delta, EndpointSlice, Labels, Namespace, NamespaceMatch, Node, Operator, Selector,
+    Action, Delta, EndpointSlice, Labels, Namespace, NamespaceMatch, Node, Operator, Selector,
 };
 
 pub(super) use pods::{KnownPod, Origin, Resolver, is_generated};
@@ -52,6 +53,7 @@ impl World {
         objects: &[Value],
         options: &Options,
         policies: &[NetPol<'_>],
+        tiered: &[Tiered],
     ) -> (Self, Vec<(usize, Rejection)>) {
         let mut world = Self::default();
         let mut left_out = Vec::new();
@@ -64,6 +66,9 @@ impl World {
             world.imply(&policy.key.namespace);
         }
         world.is_whole = world.looks_whole();
+        let has = |action| tiered.iter().any(|policy| policy.has(action));
+        world.has_cluster_allowance = has(Action::Accept);
+        world.has_cluster_denial = has(Action::Deny);
         (world, left_out)
     }
 
@@ -77,7 +82,7 @@ impl World {
             default_namespace: Arc::clone(&options.default_namespace),
             validation: Validation::Off,
         };
-        if super::policy::is_network_policy(object) {
+        if super::is_policy(object) {
             return Ok(());
         }
         if let Some(template) = pods::template(object) {
@@ -134,12 +139,7 @@ impl World {
     fn add_other(&mut self, object: &Value, version: &str, kind: &str, options: &Options) {
         let group = version.split_once('/').map_or("", |(group, _)| group);
         let is_policy = kind.ends_with("NetworkPolicy");
-        if tiers::is_cluster_policy(object) {
-            self.has_cluster_allowance |= tiers::allows_something(object);
-            self.has_cluster_denial |= tiers::denies_something(object);
-        } else {
-            self.has_foreign_policies |= is_policy;
-        }
+        self.has_foreign_policies |= is_policy;
         if group.contains('.') && !group.ends_with(".k8s.io") && !is_policy {
             self.makers.insert(namespace_of(object, options));
         }

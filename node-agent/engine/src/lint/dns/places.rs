@@ -5,11 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::lint::overlap::overlap;
+use crate::lint::rule::{Peer, Peers, Port, Ports, Rule};
 use crate::lint::world::{KnownPod, KnownService, NAME_LABEL, World};
-use crate::model::{
-    NamedPort, Namespace, NamespaceMatch, Operator, Peer, Peers, PortMatch, PortSpec, Ports,
-    Protocol, Rule, Selector,
-};
+use crate::model::{NamedPort, Namespace, NamespaceMatch, Operator, PortSpec, Protocol, Selector};
 
 const NAMESPACES: [&str; 2] = ["kube-system", "openshift-dns"];
 const SERVICES: [&str; 4] = [
@@ -109,7 +107,7 @@ impl<'a> Dns<'a> {
         let Ports::Of(ports) = ports else {
             return Some(Meant::Anything);
         };
-        let fits = |port: &&PortMatch| {
+        let fits = |port: &&Port| {
             port.protocol == protocol
                 && match &port.port {
                     PortSpec::Any => true,
@@ -123,7 +121,7 @@ impl<'a> Dns<'a> {
                         .any(|pod| pod.named(name).any(|port| port.protocol == protocol)),
                 }
         };
-        let is_wide = |port: &PortMatch| match &port.port {
+        let is_wide = |port: &Port| match &port.port {
             PortSpec::Any => true,
             PortSpec::Range { first, last } => first != last,
             PortSpec::Named(_) => false,

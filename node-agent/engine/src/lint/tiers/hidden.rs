@@ -1,10 +1,11 @@
 //! Rules that another tier decides before them: N31 (R57).
 
-use super::read::{Action, Tier, TierPeer, TierRule, Tiered};
+use super::read::{TierPeer, TierRule, Tiered};
 use super::{Check, Facts, Finding, Severity};
 use crate::lint::policy::{DIRECTIONS, NetPol, PlacedPeer};
+use crate::lint::rule::Peer;
 use crate::lint::world::KnownPod;
-use crate::model::Peer;
+use crate::model::{Action, Tier};
 use crate::record::Direction;
 
 pub(super) fn check(facts: &Facts<'_>, policies: &[Tiered], findings: &mut Vec<Finding>) {
@@ -67,7 +68,7 @@ fn baseline(facts: &Facts<'_>, policy: &Tiered, direction: Direction) -> Option<
                 Severity::Warning,
                 field,
                 format!("every pod that it selects is isolated for {word} by a NetworkPolicy"),
-                format!("a NetworkPolicy always decides for its pods, so no {word} rule of tier {} is reached", policy.tier.word()),
+                format!("a NetworkPolicy always decides for its pods, so no {word} rule of tier Baseline is reached"),
             )
             .with_fix("what must hold whatever NetworkPolicies say belongs into the tier Admin")
     })
@@ -152,7 +153,7 @@ fn denier_of_all<'a>(admin: &[&'a Tiered], direction: Direction) -> Option<&'a T
 }
 
 fn is_denial(rule: &TierRule) -> bool {
-    rule.action == Action::Deny && !rule.has_ports
+    rule.action == Action::Deny && rule.is_for_all_ports()
 }
 
 fn words(direction: Direction) -> (&'static str, &'static str) {

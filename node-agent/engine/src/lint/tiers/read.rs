@@ -1,39 +1,33 @@
-//! What these checks need of a ClusterNetworkPolicy, or of the two kinds before it.
-//!
-//! It reads less than a judge of connections would: of ports only whether there are any.
-
-use std::fmt;
+//! A ClusterNetworkPolicy, or one of the two kinds before it, as these checks need it.
 
 use ipnet::IpNet;
 use serde_json::Value;
 
-use crate::k8s;
-use crate::lint::world::{KnownPod, kind, text_at, value_at};
-use crate::model::{Labels, Selector};
+use crate::lint::Options;
+use crate::lint::policy::{DIRECTIONS, decode};
+use crate::lint::rule::Ports;
+use crate::lint::world::KnownPod;
+use crate::model::{Action, Labels, NamespaceMatch, Peer, Peers, Policy, Rule, Selector, Tier};
 use crate::record::Direction;
 
-/// A policy of a tier.
-pub(super) struct Tiered {
+/// The kind that has just one object.
+pub(in crate::lint) const SINGLE: &str = "BaselineAdminNetworkPolicy";
+
+/// A policy that an API server would take.
+pub(in crate::lint) struct Tiered {
     pub(super) source: usize,
     pub(super) kind: String,
     pub(super) name: String,
     pub(super) tier: Tier,
-    /// None for the kind that has just one object.
-    pub(super) priority: Option<i64>,
-    pub(super) subject: Subject,
+    /// Lower comes first.
+    pub(super) priority: u16,
+    pub(super) subject: Pods,
     ingress: Vec<TierRule>,
     egress: Vec<TierRule>,
 }
 
-/// Before or after NetworkPolicy (R57).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tier {
-    Admin,
-    Baseline,
-}
-
 /// Pods by their namespaces' labels and their own.
-pub(super) struct Subject {
+pub(super) struct Pods {
     pub(super) namespaces: Selector,
     pub(super) pods: Selector,
 }
@@ -42,50 +36,42 @@ pub(super) struct Subject {
 pub(super) struct TierRule {
     pub(super) action: Action,
     pub(super) peers: Vec<TierPeer>,
-    pub(super) has_ports: bool,
-}
-
-/// What a rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    Accept,
-    Deny,
-    Pass,
+    pub(super) ports: Ports,
 }
 
 /// One peer.
 pub(super) enum TierPeer {
-    Pods(Subject),
+    Pods(Pods),
     Networks(Vec<IpNet>),
-    /// Nodes, domain names, or what is not known.
+    /// Nodes or domain names.
     Other,
 }
 
 impl Tiered {
-    /// Reads a policy; none when it has no legible tier or subject.
-    pub(super) fn read(source: usize, object: &Value) -> Option<Self> {
-        let (_, kind) = kind(object);
-        let tier = match (kind, text_at(object, &["spec", "tier"])) {
-            ("AdminNetworkPolicy", _) | ("ClusterNetworkPolicy", Some("Admin")) => Tier::Admin,
-            ("BaselineAdminNetworkPolicy", _) | ("ClusterNetworkPolicy", Some("Baseline")) => {
-                Tier::Baseline
-            }
-            _ => return None,
-        };
-        let rules = |field: &str, list: &str| {
-            let rules = value_at(object, &["spec", field]).and_then(Value::as_array);
-            let rules = rules.into_iter().flatten();
-            rules.filter_map(|written| rule(written, list)).collect()
-        };
+    /// Reads a policy; none when the API server would refuse it.
+    pub(in crate::lint) fn read(source: usize, object: &Value, options: &Options) -> Option<Self> {
+        let Policy {
+            key,
+            tier,
+            priority,
+            subject,
+            ingress,
+            egress,
+            ..
+        } = decode(object, options)?;
+        let rules = |rules: Option<Vec<Rule>>| rules.into_iter().flatten().map(TierRule::from);
         Some(Self {
             source,
-            kind: kind.to_owned(),
-            name: text_at(object, &["metadata", "name"])?.to_owned(),
             tier,
-            priority: value_at(object, &["spec", "priority"]).and_then(Value::as_i64),
-            subject: subject(value_at(object, &["spec", "subject"])?)?,
-            ingress: rules("ingress", "from"),
-            egress: rules("egress", "to"),
+            priority: priority?,
+            kind: key.kind.to_string(),
+            name: key.name.to_string(),
+            subject: Pods {
+                namespaces: namespaces(subject.namespaces),
+                pods: subject.pods,
+            },
+            ingress: rules(ingress).collect(),
+            egress: rules(egress).collect(),
         })
     }
 
@@ -95,9 +81,17 @@ impl Tiered {
             Direction::Egress => &self.egress,
         }
     }
+
+    /// Whether some rule of it does that.
+    pub(in crate::lint) fn has(&self, action: Action) -> bool {
+        DIRECTIONS
+            .into_iter()
+            .flat_map(|direction| self.rules(direction))
+            .any(|rule| rule.action == action)
+    }
 }
 
-impl Subject {
+impl Pods {
     /// Whether it selects a pod of a namespace with these labels; never one on the host network (R47).
     pub(super) fn selects(&self, namespace: &Labels, pod: &KnownPod) -> bool {
         pod.is_subject() && self.namespaces.matches(namespace) && pod.fits(&self.pods)
@@ -108,70 +102,44 @@ impl Subject {
     }
 }
 
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Accept => "Accept",
-            Self::Deny => "Deny",
-            Self::Pass => "Pass",
-        })
+impl TierRule {
+    pub(super) fn is_for_all_ports(&self) -> bool {
+        matches!(self.ports, Ports::Any)
     }
 }
 
-/// Whether it may allow what a NetworkPolicy does not.
-pub(in crate::lint) fn allows_something(object: &Value) -> bool {
-    has_action(object, &["Accept", "Allow"])
-}
-
-/// Whether it denies what no NetworkPolicy has to.
-pub(in crate::lint) fn denies_something(object: &Value) -> bool {
-    has_action(object, &["Deny"])
-}
-
-fn has_action(object: &Value, wanted: &[&str]) -> bool {
-    ["ingress", "egress"].iter().any(|field| {
-        let rules = value_at(object, &["spec", field]).and_then(Value::as_array);
-        rules.into_iter().flatten().any(|rule| {
-            let action = rule.get("action").and_then(Value::as_str);
-            action.is_some_and(|action| wanted.contains(&action))
-        })
-    })
-}
-
-fn rule(written: &Value, list: &str) -> Option<TierRule> {
-    let action = match written.get("action")?.as_str()? {
-        "Accept" | "Allow" => Action::Accept,
-        "Deny" => Action::Deny,
-        "Pass" => Action::Pass,
-        _ => return None,
-    };
-    let is_there = |field: &str| written.get(field).is_some_and(|value| !value.is_null());
-    let peers = written.get(list).and_then(Value::as_array);
-    Some(TierRule {
-        action,
-        peers: peers.into_iter().flatten().map(peer).collect(),
-        has_ports: is_there("protocols") || is_there("ports"),
-    })
-}
-
-fn peer(written: &Value) -> TierPeer {
-    if let Some(networks) = written.get("networks").and_then(Value::as_array) {
-        let read = networks.iter().filter_map(|net| net.as_str()?.parse().ok());
-        return TierPeer::Networks(read.collect());
+impl From<Rule> for TierRule {
+    fn from(rule: Rule) -> Self {
+        let peers = match rule.peers {
+            // Every rule of these kinds has a list.
+            Peers::Any => Vec::new(),
+            Peers::Of(peers) => peers,
+        };
+        Self {
+            action: rule.action,
+            peers: peers.into_iter().map(TierPeer::from).collect(),
+            ports: rule.ports.into(),
+        }
     }
-    subject(written).map_or(TierPeer::Other, TierPeer::Pods)
 }
 
-fn subject(written: &Value) -> Option<Subject> {
-    if let Some(namespaces) = written.get("namespaces") {
-        return Some(Subject {
-            namespaces: k8s::selector_of(namespaces)?,
-            pods: Selector::default(),
-        });
+impl From<Peer> for TierPeer {
+    fn from(peer: Peer) -> Self {
+        match peer {
+            Peer::OwnNetworkPods { namespaces, pods } => Self::Pods(Pods { namespaces, pods }),
+            Peer::Networks(networks) => Self::Networks(networks),
+            // The last two are a NetworkPolicy's only.
+            Peer::Nodes(_) | Peer::Domains(_) | Peer::Pods { .. } | Peer::Block { .. } => {
+                Self::Other
+            }
+        }
     }
-    let pods = written.get("pods")?;
-    Some(Subject {
-        namespaces: k8s::selector_of(pods.get("namespaceSelector")?)?,
-        pods: k8s::selector_of(pods.get("podSelector")?)?,
-    })
+}
+
+fn namespaces(subject: NamespaceMatch) -> Selector {
+    match subject {
+        NamespaceMatch::Matching(selector) => selector,
+        // Only a NetworkPolicy has a namespace of its own.
+        NamespaceMatch::Own => Selector::default(),
+    }
 }
