@@ -94,7 +94,14 @@ impl Line {
         for output in self.outputs.drain(..) {
             match output {
                 Output::Record(record) => self.report.record(&record)?,
-                Output::Counted { connection, count } => self.report.counted(&connection, count),
+                Output::Counted {
+                    connection,
+                    count,
+                    port,
+                } => self.report.counted(&connection, count, port),
+                Output::Lost { stage, count } => self.report.lost(stage, count),
+                Output::Measured { span, ns } => self.report.measured(span, ns),
+                Output::Gone(subject) => self.report.gone(&subject),
                 Output::Epoch(epoch) => self.wanted.epoch = Some(epoch),
                 Output::PodAddresses(addresses) => self.wanted.pod_addresses = Some(addresses),
                 Output::SharedAddress { ip, pods } => {

@@ -1,6 +1,7 @@
 //! The line, single-threaded: one input enum in, outputs out, time as a parameter.
 
 mod follow;
+mod measure;
 mod write;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,10 +12,12 @@ use crate::Moment;
 use crate::aggregate::Aggregate;
 use crate::cluster::{Change, Cluster};
 use crate::counters::Counters;
+use crate::delays::Delays;
 use crate::identity::Identity;
 use crate::input::{Input, Link, Output, Stage};
 use crate::model::{Delta, ObjectKey, Pod, PolicyKey};
 use crate::options::Options;
+use crate::presence::Presence;
 use crate::record::{Body, PolicyChange};
 use crate::verdict::PolicyRef;
 use crate::waiting::{For, Waiting};
@@ -37,6 +40,8 @@ pub struct Core {
     counters: Counters,
     waiting: Waiting,
     aggregate: Aggregate,
+    delays: Delays,
+    presence: Presence,
     early: VecDeque<Input>,
     synced: bool,
     heard: Moment,
@@ -65,6 +70,8 @@ impl Core {
             links: BTreeMap::new(),
             counters: Counters::default(),
             waiting: Waiting::default(),
+            delays: Delays::default(),
+            presence: Presence::default(),
             early: VecDeque::new(),
             synced: false,
             heard: Moment::default(),
@@ -134,7 +141,11 @@ impl Core {
 
     fn delta(&mut self, now: Moment, delta: &Delta, out: &mut Vec<Output>) {
         self.heard = now;
-        match self.cluster.apply(delta, now) {
+        let before = Presence::subject(&self.cluster, delta);
+        let change = self.cluster.apply(delta, now);
+        let after = Presence::subject(&self.cluster, delta);
+        self.presence.moved(before, after, now);
+        match change {
             Change::None => return,
             Change::Verdicts => {}
             Change::Policy { key, change } => {
@@ -251,8 +262,11 @@ impl Core {
         if lost > 0 {
             self.lose_here(now, lost, out);
         }
+        let gone = self.presence.take_gone(now);
+        out.extend(gone.into_iter().map(Output::Gone));
         if now.since(self.forgot) > FORGET_EVERY_NS {
             self.forgot = now;
+            self.delays.forget(now);
             self.aggregate.forget(now);
             self.counters.forget(now);
         }

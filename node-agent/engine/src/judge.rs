@@ -91,6 +91,11 @@ impl Judge<'_> {
         Judgement::Made(Box::new(self.write(case, ending)))
     }
 
+    /// When what the verdict on an ending rests on last changed.
+    pub(crate) fn settled(&self, ending: &Ending) -> Moment {
+        Ends::of(self.cluster, self.links, ending).settled_since(self.cluster)
+    }
+
     /// Judges an ending that can wait no longer: no claim that needs confirmation is made.
     pub(crate) fn judge_at_the_end(&self, held: &Held) -> Connection {
         let mut case = self.case(&held.ending);

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use node_agent_engine::input::Stage;
+use node_agent_engine::input::{Port, Span, Stage};
 use node_agent_engine::model::{ObjectKey, PolicyKey, Protocol, Workload};
 use node_agent_engine::record::*;
 use node_agent_engine::verdict::*;
@@ -82,6 +82,13 @@ fn token_lists_of_schema_and_engine_are_equal() {
         ("cause", tokens!(Cause: OwnFirewall, PeerGone, NoEndpoints)),
         ("change", tokens!(Change: Added, Changed, Removed)),
     ];
+    assert_eq!(
+        metrics::REASONS
+            .iter()
+            .map(token_of)
+            .collect::<BTreeSet<_>>(),
+        lists[1].1
+    );
     let stages: BTreeSet<String> =
         tokens!(Stage: Ring, Attempts, Conversations, UdpFlows, Decode, Core, Output);
     let schema = schema();
@@ -304,9 +311,15 @@ fn metrics_name_what_is_counted_and_escape_it() {
     let metrics = Metrics::new();
     let mut hostile = blocked();
     hostile.source.workload.as_mut().unwrap().name = "a\"\n\\b".into();
-    metrics.connections(&hostile, 3);
-    metrics.connections(&unknown(), 2);
+    metrics.connections(&hostile, 3, Port::Declared);
+    metrics.connections(&unknown(), 2, Port::Undeclared);
     metrics.lost(Stage::Ring, 5);
+    metrics.drops("NO_SOCKET", 4);
+    metrics.drops("NO_SOCKET", 7);
+    metrics.set_aside(1, 2);
+    metrics.objects(&[("pod", 3)], true);
+    metrics.measured(Span::EnforcementDelay, 400_000_000);
+    metrics.latency(2_000_000);
     let text = metrics.text().unwrap();
     for wanted in [
         "netverdict_connections_total{assessment=\"blocked\",allowed_by=\"\",start_window=\"false\",direction=\"ingress\",reporter=\"both\",protocol=\"TCP\",source_namespace=\"kasm\",source_workload=\"a\\\"\\n\\\\b\",destination_namespace=\"kasm\",destination_workload=\"kasm-db\",destination_port=\"5432\"} 3\n",
@@ -314,7 +327,20 @@ fn metrics_name_what_is_counted_and_escape_it() {
         "netverdict_unknown_total{reason=\"far_side\"} 2\n",
         "netverdict_events_lost_total{stage=\"ring\"} 5\n",
         "netverdict_events_lost_total{stage=\"core\"} 0\n",
+        "netverdict_unknown_total{reason=\"in_flux\"} 0\n",
+        "netverdict_policy_denials_total{policy_namespace=\"kasm\",policy=\"default-deny\",direction=\"ingress\"} 5\n",
+        "netverdict_drops_total{reason=\"NO_SOCKET\"} 7\n",
+        "netverdict_packets_set_aside_total{reason=\"not_unicast\"} 2\n",
+        "netverdict_cache_objects{kind=\"pod\"} 3\n",
+        "netverdict_cache_synced{kind=\"pod\"} 1\n",
+        "netverdict_enforcement_delay_seconds_bucket{le=\"0.5\"} 1\n",
+        "netverdict_start_window_seconds_count 0\n",
+        "netverdict_event_latency_seconds_sum 0.002\n",
+        "netverdict_series_evicted_total{metric=\"netverdict_policy_rule_hits_total\"} 0\n",
         "netverdict_build_info{version=",
+        "process_resident_memory_bytes ",
+        "process_cpu_seconds_total ",
+        "process_open_fds ",
     ] {
         assert!(text.contains(wanted), "{wanted}\n{text}");
     }
@@ -324,10 +350,9 @@ fn metrics_name_what_is_counted_and_escape_it() {
 #[test]
 fn scanned_port_makes_no_series() {
     let mut scanned = blocked();
-    scanned.service = None;
     scanned.verdict.ingress.nearest = None;
     let metrics = Metrics::new();
-    metrics.connections(&scanned, 1);
+    metrics.connections(&scanned, 1, Port::Undeclared);
     assert!(
         metrics
             .text()

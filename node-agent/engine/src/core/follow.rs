@@ -119,7 +119,7 @@ impl Core {
             }
             Target::Kind(kind) => {
                 if let Some(connection) = self.aggregate.more(kind, count, span) {
-                    out.push(Output::Counted { connection, count });
+                    self.say_counted(connection, count, out);
                 }
             }
         }
@@ -139,10 +139,14 @@ impl Core {
     /// Judges an ending as soon as it can be judged.
     pub(super) fn judge(&mut self, now: Moment, mut held: Held, out: &mut Vec<Output>) -> Target {
         let (due, waits_for) = match self.judging().judge(now, &held) {
-            Judgement::Made(connection) => return self.settle(held, *connection, out),
+            Judgement::Made(connection) => {
+                self.note_stopped(&held.ending, &connection, out);
+                return self.settle(held, *connection, out);
+            }
             Judgement::Wait { until, waits_for } => (until, waits_for),
         };
         held.waits_for = waits_for;
+        self.note_passed(&held);
         match self.waiting.hold(due, held) {
             Some(number) => Target::Waiting(number),
             None => Target::Nobody,
@@ -159,10 +163,8 @@ impl Core {
         let connection = Arc::new(connection);
         self.aggregate
             .add(&kind, Arc::clone(&connection), held.count, held.span);
-        out.push(Output::Counted {
-            connection,
-            count: held.count,
-        });
+        Self::note_start_window(&connection, out);
+        self.say_counted(connection, held.count, out);
         Target::Kind(Box::new(kind))
     }
 

@@ -22,6 +22,7 @@ impl Core {
         if count > 0 {
             self.lost_at = Some(now);
             self.lost_total += count;
+            out.push(Output::Lost { stage, count });
             let record = self.record(now, Body::Lost(Lost { stage, count }));
             out.push(Output::Record(Box::new(record)));
         }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use node_agent_engine::input::{
     AttemptState, Counted, Drop, DropClass, Event, EventKind, Flow, IcmpError, Link, Rejected,
-    Swept,
+    Span, Subject, Swept,
 };
 use node_agent_engine::k8s::{self, Decode};
 use node_agent_engine::model::Protocol;
@@ -29,6 +29,8 @@ pub(crate) struct Bench {
     pub(crate) now: Moment,
     pub(crate) written: Vec<Connection>,
     pub(crate) counted: u64,
+    pub(crate) measured: Vec<(Span, u64)>,
+    pub(crate) gone: Vec<Subject>,
     pub(crate) confirms: usize,
     ports: u16,
 }
@@ -76,6 +78,8 @@ impl Bench {
             now: Moment(S),
             written: Vec::new(),
             counted: 0,
+            measured: Vec::new(),
+            gone: Vec::new(),
             confirms: 0,
             ports: 40_000,
         };
@@ -124,7 +128,12 @@ impl Bench {
                 }
                 Output::Counted { count, .. } => self.counted += count,
                 Output::Confirm => self.confirms += 1,
-                Output::Epoch(_) | Output::PodAddresses(_) | Output::SharedAddress { .. } => {}
+                Output::Measured { span, ns } => self.measured.push((span, ns)),
+                Output::Gone(subject) => self.gone.push(subject),
+                Output::Epoch(_)
+                | Output::Lost { .. }
+                | Output::PodAddresses(_)
+                | Output::SharedAddress { .. } => {}
             }
         }
     }

@@ -3,4 +3,5 @@
 mod bench;
 mod claims;
 mod counts;
+mod measures;
 mod outcomes;
