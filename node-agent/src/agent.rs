@@ -143,7 +143,7 @@ impl Line {
 fn lines(settings: &Settings, patience: Patience) -> Result<Lines, report::Error> {
     match &settings.output {
         settings::Output::Stdout => Lines::stdout(patience),
-        settings::Output::File(path) => Lines::file(path, patience),
+        settings::Output::File { path, rotate } => Lines::file(path, *rotate, patience),
     }
 }
 

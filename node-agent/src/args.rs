@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use jiff::SignedDuration;
 
 use crate::settings::{
-    Attach, Listen, Log, Nanoseconds, Output, Profile, Settings, Source, Spans, Surroundings,
-    Validation,
+    Attach, Listen, Log, Nanoseconds, Output, Profile, Rotate, Settings, Source, Spans,
+    Surroundings, Validation,
 };
 
 /// Where the metrics are found when nothing else is said.
@@ -58,12 +59,7 @@ Exit codes: 0 done, 2 bad usage or unreadable input, 3 the machine lacks somethi
 pub struct AgentArgs {
     /// File or folder of manifests (.yaml, .yml, .json), as `kubectl get -o yaml` prints them; may be given
     /// several times. Read again whenever it changes.
-    #[arg(
-        long,
-        value_name = "SOURCE",
-        env = "NETVERDICT_CLUSTER",
-        required_unless_present = "replay"
-    )]
+    #[arg(long, value_name = "SOURCE", env = "NETVERDICT_CLUSTER")]
     cluster: Vec<PathBuf>,
     /// Name of this node in the cluster [default: the host's name]
     #[arg(long, value_name = "NAME", env = "NETVERDICT_NODE")]
@@ -93,6 +89,10 @@ pub struct AgentArgs {
         default_value = "-"
     )]
     output: PathBuf,
+    /// Rename the output file before it grows over SIZE (K, M, G) and begin anew; KEEP old ones stay, as FILE.1 and
+    /// so on.
+    #[arg(long, value_name = "SIZE,KEEP", env = "NETVERDICT_OUTPUT_ROTATE", value_parser = rotate)]
+    output_rotate: Option<Rotate>,
     /// Address for /metrics, /livez and /readyz, or `off` [default: 127.0.0.1:9469, in a pod [::]:9469]
     #[arg(long, value_name = "ADDR", env = "NETVERDICT_METRICS_LISTEN", value_parser = listen)]
     metrics_listen: Option<Listen>,
@@ -160,6 +160,9 @@ pub struct AgentArgs {
     /// Evaluate objects that the API server would refuse, as far as they make sense.
     #[arg(long, env = "NETVERDICT_NO_VALIDATION")]
     no_validation: bool,
+    /// File of YAML that has flags as keys, `log: all`; a flag wins over the environment, that over the file.
+    #[arg(long, value_name = "FILE", env = "NETVERDICT_CONFIG")]
+    config: Option<PathBuf>,
     /// Size of the ring buffer, for tests.
     #[arg(long, hide = true, value_parser = ring_bytes)]
     ring_bytes: Option<u32>,
@@ -170,14 +173,18 @@ pub struct AgentArgs {
 
 impl AgentArgs {
     /// Says what the flags mean.
-    #[must_use]
-    pub fn settings(self, surroundings: Surroundings) -> Settings {
+    ///
+    /// # Errors
+    ///
+    /// When they do not fit together.
+    pub fn settings(self, surroundings: Surroundings) -> Result<Settings, clap::Error> {
         let Self {
             cluster,
             node,
             interfaces,
             attach,
             output,
+            output_rotate,
             metrics_listen,
             record,
             replay,
@@ -191,13 +198,29 @@ impl AgentArgs {
             cluster_name,
             strict,
             no_validation,
+            // It was read before.
+            config: _,
             ring_bytes,
             attempts,
         } = self;
         let Surroundings { host_name, in_pod } = surroundings;
-        Settings {
+        let wrong = |kind, message: &str| Err(Cli::command().error(kind, message));
+        let is_stdout = output.as_os_str() == "-";
+        if is_stdout && output_rotate.is_some() {
+            return wrong(
+                ErrorKind::ArgumentConflict,
+                "`--output-rotate` needs `--output FILE`: standard output cannot be renamed",
+            );
+        }
+        Ok(Settings {
             source: match replay {
                 Some(file) => Source::Replay(file),
+                None if cluster.is_empty() => {
+                    return wrong(
+                        ErrorKind::MissingRequiredArgument,
+                        "where the cluster is read from is not given: `--cluster FOLDER`",
+                    );
+                }
                 None => Source::Live { cluster, record },
             },
             validation: match (strict, no_validation) {
@@ -209,10 +232,11 @@ impl AgentArgs {
             cluster_name: cluster_name.into(),
             interfaces,
             attach,
-            output: if output.as_os_str() == "-" {
+            output: if is_stdout {
                 Output::Stdout
             } else {
-                Output::File(output)
+                let (path, rotate) = (output, output_rotate);
+                Output::File { path, rotate }
             },
             metrics: metrics_listen.unwrap_or_else(|| usual_listen(in_pod)),
             log,
@@ -226,7 +250,7 @@ impl AgentArgs {
             profile,
             ring_bytes,
             attempts,
-        }
+        })
     }
 }
 
@@ -253,6 +277,22 @@ fn duration(text: &str) -> Result<Nanoseconds, String> {
         .map_err(|_| "expected a time from 0 to some hundred years".to_owned())
 }
 
+fn rotate(text: &str) -> Result<Rotate, String> {
+    let read = || {
+        let (size, keep) = text.split_once(',')?;
+        let (number, unit) = match size.as_bytes().last()? {
+            b'K' => (size.strip_suffix('K')?, 1 << 10),
+            b'M' => (size.strip_suffix('M')?, 1 << 20),
+            b'G' => (size.strip_suffix('G')?, 1 << 30),
+            _ => (size, 1),
+        };
+        let bytes = number.parse::<u64>().ok()?.checked_mul(unit)?;
+        let keep: u32 = keep.trim().parse().ok()?;
+        (bytes > 0 && keep > 0).then_some(Rotate { bytes, keep })
+    };
+    read().ok_or_else(|| "expected a size and how many files to keep, such as 10M,5".to_owned())
+}
+
 fn ring_bytes(text: &str) -> Result<u32, String> {
     text.parse()
         .ok()
@@ -270,15 +310,14 @@ mod tests {
             .chain(flags.split_whitespace());
         let Cli { command } = Cli::try_parse_from(words)?;
         let Command::Agent(args) = command;
-        Ok(args.settings(Surroundings {
+        args.settings(Surroundings {
             host_name: "host".to_owned(),
             in_pod: false,
-        }))
+        })
     }
 
     #[test]
     fn command_line_is_consistent() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
     }
 
@@ -322,7 +361,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(settings.interfaces, ["veth*", "cali*"]);
-        assert_eq!(settings.output, Output::File("o".into()));
+        let (path, rotate) = ("o".into(), None);
+        assert_eq!(settings.output, Output::File { path, rotate });
         assert_eq!(settings.metrics, Listen::Off);
         assert_eq!(settings.spans.window, Nanoseconds(60_000_000_000));
         assert_eq!(settings.spans.settle, Nanoseconds(0));
@@ -347,6 +387,10 @@ mod tests {
             "--cluster a --ring-bytes 5000",
             "--cluster a --strict --no-validation",
             "--cluster a --nod x",
+            "--cluster a --output-rotate 10M,5",
+            "--cluster a --output o --output-rotate 10M",
+            "--cluster a --output o --output-rotate 10X,5",
+            "--cluster a --output o --output-rotate 0,5",
         ] {
             let error = settings(flags).expect_err(flags);
             assert_eq!(error.exit_code(), 2, "{flags}");

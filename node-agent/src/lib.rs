@@ -6,6 +6,7 @@ pub mod agent;
 pub mod args;
 pub mod capture;
 pub mod cluster;
+pub mod config;
 pub mod recording;
 pub mod report;
 pub mod settings;

@@ -3,17 +3,27 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use netverdict::agent;
 use netverdict::args::{Cli, Command};
+use netverdict::config;
 use netverdict::settings::Surroundings;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let Cli { command } = Cli::parse();
+    let Cli { command } = match config::command_line(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(config::Error::Usage(usage)) => usage.exit(),
+        Err(error) => {
+            eprintln!("error: {:#}", anyhow::Error::from(error));
+            return ExitCode::from(2);
+        }
+    };
     log_to_stderr();
     let ended = match command {
-        Command::Agent(args) => agent::run(args.settings(Surroundings::look())),
+        Command::Agent(args) => match args.settings(Surroundings::look()) {
+            Ok(settings) => agent::run(settings),
+            Err(usage) => usage.exit(),
+        },
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

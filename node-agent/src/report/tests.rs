@@ -462,3 +462,54 @@ async fn probes_and_metrics_are_served() {
     let taken = Server::start(server.address(), Arc::new(Metrics::new()), health).await;
     assert!(matches!(taken, Err(Error::Listen { .. })));
 }
+
+/// A disk that fills in the middle of the second of three records: one is written, two are lost.
+#[test]
+fn losses_are_counted_by_line() {
+    let (written, bytes) = mpsc::channel();
+    let length = serde_json::to_string(&lost_record()).unwrap().len();
+    let results = vec![Ok(length + 5), Err(io::ErrorKind::StorageFull.into())];
+    let mut lines = Lines::to(Scripted { results, written }, Patience::Wait).unwrap();
+    for _ in 0..3 {
+        lines.write(&lost_record()).unwrap();
+    }
+    lines.flush().unwrap();
+    // The writer is done with it when it is done with the next.
+    lines.write(&lost_record()).unwrap();
+    lines.flush().unwrap();
+    while bytes.recv().unwrap() != b"\n" {}
+    assert_eq!(lines.lost_total(), 2);
+    lines.finish().unwrap();
+}
+
+/// A reader that stops: what waits is bounded, the rest is counted, and nobody is held up.
+#[test]
+fn stalled_reader_costs_no_more_than_what_may_wait() {
+    struct Stalled(mpsc::Receiver<()>);
+    impl Write for Stalled {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Until the test lets go.
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (go, stalled) = mpsc::channel();
+    let mut lines = Lines::to(Stalled(stalled), Patience::Lose).unwrap();
+    let record = record(Body::Connection(Box::new(blocked())));
+    let length = serde_json::to_string(&record).unwrap().len() as u64;
+    let (written, per_flush) = (40_000, 100);
+    for number in 0..written {
+        lines.write(&record).unwrap();
+        if number % per_flush == 0 {
+            lines.flush().unwrap();
+        }
+    }
+    let waiting = (written - lines.lost_total()) * length;
+    assert!(lines.lost_total() > 0);
+    assert!(waiting < 9 << 20, "{waiting} bytes wait");
+    drop(go);
+    lines.finish().unwrap();
+}
