@@ -111,6 +111,12 @@ impl Line {
                         .collect();
                     warn!(address = %ip, pods = names.join(", "), "address of several pods: nothing is claimed of it");
                 }
+                Output::BadAnnotation { object, message } => {
+                    warn!(
+                        object = %object.escape_debug(),
+                        "{message}"
+                    );
+                }
                 Output::Confirm => self.wanted.confirmation = true,
             }
         }

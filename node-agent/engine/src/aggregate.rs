@@ -5,17 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::Moment;
+use crate::back_off::BackOff;
 use crate::model::{PolicyKey, Protocol};
-use crate::record::{Assessment, Cause, ClientSaw, Connection, Direction, OutcomeKind};
+use crate::record::{Assessment, Cause, ClientSaw, Connection, Direction, Endpoint, OutcomeKind};
 use crate::verdict::{Decision, Side, UnknownBecause};
-
-const SECOND_NS: u64 = 1_000_000_000;
-
-/// How long after its last record a kind that goes on is written again. The first step is the window.
-const BACK_OFF_NS: [u64; 3] = [60 * SECOND_NS, 600 * SECOND_NS, 3600 * SECOND_NS];
-
-/// A kind that said nothing for so long begins anew.
-const FORGET_NS: u64 = 2 * 3600 * SECOND_NS;
 
 /// Most kinds held at a time.
 const MOST_KINDS: usize = 65_536;
@@ -23,8 +16,8 @@ const MOST_KINDS: usize = 65_536;
 /// What makes two endings the same in a reader's eyes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Kind {
-    source: (IpAddr, Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>),
-    destination: (IpAddr, Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>),
+    source: End,
+    destination: End,
     port: u16,
     protocol: Protocol,
     assessment: Assessment,
@@ -33,27 +26,40 @@ pub(crate) struct Kind {
     cause: Option<Cause>,
     direction: Option<Direction>,
     start_window: bool,
+    acknowledged: bool,
     deciding: Vec<PolicyKey>,
+}
+
+/// An end of a connection, as far as a reader tells it from others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct End {
+    ip: IpAddr,
+    namespace: Option<Arc<str>>,
+    name: Option<Arc<str>>,
+    uid: Option<Arc<str>>,
+}
+
+impl End {
+    fn of(endpoint: &Endpoint) -> Self {
+        Self {
+            ip: endpoint.ip,
+            namespace: endpoint.namespace.clone(),
+            name: endpoint.name.clone(),
+            uid: endpoint.uid.clone(),
+        }
+    }
 }
 
 impl Kind {
     pub(crate) fn of(connection: &Connection) -> Self {
-        let end = |end: &crate::record::Endpoint| {
-            (
-                end.ip,
-                end.namespace.clone(),
-                end.name.clone(),
-                end.uid.clone(),
-            )
-        };
         let outcome = match connection.outcome.outcome {
             // Of one denial the drop and the rejection are one kind.
             OutcomeKind::Rejected => OutcomeKind::Dropped,
             other => other,
         };
         Self {
-            source: end(&connection.source),
-            destination: end(&connection.destination),
+            source: End::of(&connection.source),
+            destination: End::of(&connection.destination),
             port: connection.destination.port,
             protocol: connection.protocol,
             assessment: connection.assessment,
@@ -62,6 +68,7 @@ impl Kind {
             cause: connection.cause,
             direction: connection.direction,
             start_window: connection.start_window_s.is_some(),
+            acknowledged: connection.acknowledged.is_some(),
             deciding: deciding(connection),
         }
     }
@@ -124,27 +131,22 @@ struct Folded {
     connection: Arc<Connection>,
     count: u64,
     span: Span,
-    written: Option<Moment>,
-    step: usize,
+    said: BackOff,
 }
 
-impl Folded {
-    fn due(&self, window_ns: u64) -> Option<Moment> {
-        let written = self.written?;
-        let wait = match self.step.checked_sub(1) {
-            None => window_ns,
-            Some(step) => BACK_OFF_NS
-                .get(step)
-                .or(BACK_OFF_NS.last())
-                .copied()
-                .unwrap_or(window_ns),
-        };
-        Some(written.plus(wait))
-    }
+/// What to do with a kind that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is written.
+    Write,
+    /// It is counted only.
+    Skip,
+    /// It is asked about again then.
+    Later(Moment),
 }
 
 /// All kinds seen of late.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Aggregate {
     window_ns: u64,
     kinds: BTreeMap<Kind, Folded>,
@@ -181,8 +183,7 @@ impl Aggregate {
                 connection,
                 count,
                 span,
-                written: None,
-                step: 0,
+                said: BackOff::default(),
             },
         );
     }
@@ -211,15 +212,19 @@ impl Aggregate {
     ) {
         if folded.count == 0 {
             folded.span = span;
-            let due = folded.due(window_ns).unwrap_or_default();
-            waiting.insert((due, kind.clone()), ());
+            waiting.insert((folded.said.due(window_ns), kind.clone()), ());
         }
         folded.count += count;
         folded.span = folded.span.join(span);
     }
 
-    /// What is due now, or everything at the end.
-    pub(crate) fn take_due(&mut self, now: Moment, everything: bool) -> Vec<Due> {
+    /// What is due now, or everything at the end, as far as `fate` wants it written.
+    pub(crate) fn take_due(
+        &mut self,
+        now: Moment,
+        everything: bool,
+        fate: impl Fn(&Connection) -> Fate,
+    ) -> Vec<Due> {
         let mut due = Vec::new();
         while let Some(((moment, kind), ())) = self.waiting.pop_first() {
             if moment > now && !everything {
@@ -229,27 +234,30 @@ impl Aggregate {
             let Some(folded) = self.kinds.get_mut(&kind) else {
                 continue;
             };
-            if folded.written.is_some() {
-                folded.step += 1;
+            let fate = fate(&folded.connection);
+            if let Fate::Later(then) = fate
+                && !everything
+            {
+                self.waiting.insert((then.max(now.plus(1)), kind), ());
+                continue;
             }
-            folded.written = Some(now);
-            due.push(Due {
-                connection: Arc::clone(&folded.connection),
-                count: std::mem::take(&mut folded.count),
-                span: folded.span,
-            });
+            folded.said.say(now);
+            let count = std::mem::take(&mut folded.count);
+            if fate != Fate::Skip {
+                due.push(Due {
+                    connection: Arc::clone(&folded.connection),
+                    count,
+                    span: folded.span,
+                });
+            }
         }
         due
     }
 
     /// Forgets kinds that said nothing for long.
     pub(crate) fn forget(&mut self, now: Moment) {
-        self.kinds.retain(|_, folded| {
-            folded.count > 0
-                || folded
-                    .written
-                    .is_none_or(|written| now.since(written) < FORGET_NS)
-        });
+        self.kinds
+            .retain(|_, folded| folded.count > 0 || !folded.said.is_forgotten(now));
     }
 
     /// Attempts that found no room since the last call.

@@ -2,6 +2,7 @@
 
 mod follow;
 mod measure;
+mod notes;
 mod write;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,12 +14,14 @@ use crate::aggregate::Aggregate;
 use crate::cluster::{Change, Cluster};
 use crate::counters::Counters;
 use crate::delays::Delays;
+use crate::enforcing::Enforcing;
 use crate::identity::Identity;
 use crate::input::{Input, Link, Output, Stage};
 use crate::model::{Delta, ObjectKey, Pod, PolicyKey};
 use crate::options::Options;
 use crate::presence::Presence;
 use crate::record::{Body, PolicyChange};
+use crate::scan::Scans;
 use crate::verdict::PolicyRef;
 use crate::waiting::{For, Waiting};
 
@@ -42,10 +45,14 @@ pub struct Core {
     aggregate: Aggregate,
     delays: Delays,
     presence: Presence,
+    scans: Scans,
+    enforcing: Enforcing,
+    /// The present, as the latest input has it.
+    now: Moment,
     early: VecDeque<Input>,
     synced: bool,
     heard: Moment,
-    lost: BTreeMap<Stage, u64>,
+    lost: BTreeMap<Stage, write::Losses>,
     lost_at: Option<Moment>,
     lost_total: u64,
     epoch: u32,
@@ -72,6 +79,9 @@ impl Core {
             waiting: Waiting::default(),
             delays: Delays::default(),
             presence: Presence::default(),
+            scans: Scans::default(),
+            enforcing: Enforcing::default(),
+            now: Moment::default(),
             early: VecDeque::new(),
             synced: false,
             heard: Moment::default(),
@@ -91,6 +101,7 @@ impl Core {
 
     /// Consumes one input. `now` never goes back.
     pub fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Output>) {
+        self.now = now;
         match input {
             Input::Event(_) | Input::Swept(_) | Input::Counted(_) if !self.synced => {
                 self.hold_early(now, input, out)
@@ -141,6 +152,7 @@ impl Core {
 
     fn delta(&mut self, now: Moment, delta: &Delta, out: &mut Vec<Output>) {
         self.heard = now;
+        self.check_annotations(delta, out);
         let before = Presence::subject(&self.cluster, delta);
         let change = self.cluster.apply(delta, now);
         let after = Presence::subject(&self.cluster, delta);
@@ -175,8 +187,8 @@ impl Core {
             generation: policy.map_or(0, |policy| policy.generation),
             key,
         };
-        let record = self.record(now, Body::PolicyChange(PolicyChange { change, policy }));
-        out.push(Output::Record(Box::new(record)));
+        let body = Body::PolicyChange(PolicyChange { change, policy });
+        self.write(now, body, out);
     }
 
     /// Says which addresses of a pod are another's too.
@@ -256,7 +268,9 @@ impl Core {
             out.push(Output::Confirm);
         }
         self.move_epoch(now, out);
+        self.write_folded(now, false, out);
         self.write_due(now, false, out);
+        self.write_lost(now, false, out);
         let lost =
             self.aggregate.take_lost() + self.counters.take_lost() + self.waiting.take_lost();
         if lost > 0 {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::Moment;
 use crate::input::Flow;
 use crate::model::Protocol;
+use crate::record::Connection;
 
 /// Most conversations that are watched at a time.
 const MOST_WATCHED: usize = 4_096;
@@ -25,6 +26,15 @@ pub(crate) fn pair(flow: &Flow) -> Pair {
         protocol,
     } = *flow;
     (source, destination, destination_port, protocol)
+}
+
+pub(crate) fn pair_of(connection: &Connection) -> Pair {
+    (
+        connection.source.ip,
+        connection.destination.ip,
+        connection.destination.port,
+        connection.protocol,
+    )
 }
 
 /// Conversations that policy denies since a change, and that passed after it.

@@ -305,6 +305,13 @@ pub enum Output {
         /// Who claims it.
         pods: Vec<ObjectKey>,
     },
+    /// An annotation of ours says nothing that can be followed.
+    BadAnnotation {
+        /// Kind, namespace and name of the object.
+        object: String,
+        /// What is wrong.
+        message: String,
+    },
     /// A claim waits for a fresh reading of the cluster: deliver what changed, then [`Input::Confirmed`].
     Confirm,
 }

@@ -232,6 +232,7 @@ impl Judge<'_> {
                 0
             },
             start_window_s,
+            acknowledged: None,
             policy_state: PolicyState {
                 as_of: time(self.heard),
                 settled_s: ending.at.since(settled) / SECOND_NS,

@@ -6,13 +6,16 @@
 //! not know.
 
 mod aggregate;
+mod annotations;
 mod assessment;
+mod back_off;
 pub mod cluster;
 mod connection;
 pub mod core;
 mod counters;
 mod delays;
 mod ends;
+mod enforcing;
 mod evaluate;
 pub mod identity;
 pub mod input;
@@ -27,6 +30,7 @@ mod outcome;
 mod presence;
 pub mod record;
 mod render;
+mod scan;
 mod suggest;
 pub mod verdict;
 mod waiting;

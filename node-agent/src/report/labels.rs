@@ -30,7 +30,11 @@ impl ConnectionLabels {
         let (source_namespace, source_workload) = party(&connection.source);
         let (destination_namespace, destination_workload) = party(&connection.destination);
         Self {
-            assessment: token(&connection.assessment),
+            // Nobody is paged for what somebody has taken note of.
+            assessment: match connection.acknowledged {
+                Some(_) => "acknowledged".to_owned(),
+                None => token(&connection.assessment),
+            },
             allowed_by: allowed_by(connection),
             start_window: match connection.start_window_s {
                 Some(_) => "true",

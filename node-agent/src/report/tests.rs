@@ -26,6 +26,8 @@ macro_rules! tokens {
     }};
 }
 
+const TIME: &str = "2026-11-21T01:02:03.123456789Z";
+
 fn token_of<T: Serialize>(value: &T) -> String {
     serde_json::to_value(value)
         .unwrap()
@@ -182,7 +184,7 @@ fn blocked() -> Connection {
         }),
         ..side(Decision::Denied, Reason::NoRuleMatched)
     };
-    let time = "2026-11-21T01:02:03.123456789Z";
+    let time = TIME;
     Connection {
         assessment: Assessment::Blocked,
         unknown_because: None,
@@ -216,6 +218,7 @@ fn blocked() -> Connection {
         cause: None,
         drops: 0,
         start_window_s: None,
+        acknowledged: None,
         policy_state: PolicyState {
             as_of: time.into(),
             settled_s: 412,
@@ -242,11 +245,39 @@ fn unknown() -> Connection {
     }
 }
 
+fn acknowledged() -> Connection {
+    Connection {
+        acknowledged: Some(Acknowledged {
+            reason: "known".into(),
+            until: "2027-01-31".into(),
+            by: AcknowledgedBy {
+                kind: "Namespace".into(),
+                namespace: "".into(),
+                name: "kasm".into(),
+            },
+        }),
+        ..blocked()
+    }
+}
+
+fn scan() -> Scan {
+    Scan {
+        source: endpoint(EndpointKind::Pod, "kasm-agent", 41022),
+        targets: 100,
+        addresses: 1,
+        ports: 100,
+        attempts: 120,
+        assessments: [(Assessment::Blocked, 100), (Assessment::Unknown, 20)].into(),
+        first_seen: TIME.into(),
+        last_seen: TIME.into(),
+    }
+}
+
 fn record(body: Body) -> Record {
     Record {
         schema: SCHEMA.into(),
         id: "7f3a".into(),
-        time: "2026-11-21T01:02:03.123456789Z".into(),
+        time: TIME.into(),
         cluster: "".into(),
         node: "node-1".into(),
         body,
@@ -257,11 +288,25 @@ fn samples() -> Vec<Record> {
     let stage = Stage::Ring;
     let change = Change::Added;
     let policy = policy("p");
+    let denying = policy.clone();
     [
         Body::Connection(Box::new(blocked())),
         Body::Connection(Box::new(unknown())),
-        Body::Lost(Lost { stage, count: 7 }),
+        Body::Lost(Lost {
+            stage,
+            count: 7,
+            total: 9,
+        }),
         Body::PolicyChange(PolicyChange { change, policy }),
+        Body::Connection(Box::new(acknowledged())),
+        Body::Scan(Box::new(scan())),
+        Body::NodeNotEnforcing(NodeNotEnforcing {
+            pairs: 25,
+            attempts: 30,
+            policies: vec![denying],
+            first_seen: TIME.into(),
+            last_seen: TIME.into(),
+        }),
     ]
     .map(record)
     .into()
@@ -313,6 +358,7 @@ fn metrics_name_what_is_counted_and_escape_it() {
     hostile.source.workload.as_mut().unwrap().name = "a\"\n\\b".into();
     metrics.connections(&hostile, 3, Port::Declared);
     metrics.connections(&unknown(), 2, Port::Undeclared);
+    metrics.connections(&acknowledged(), 4, Port::Undeclared);
     metrics.lost(Stage::Ring, 5);
     metrics.drops("NO_SOCKET", 4);
     metrics.drops("NO_SOCKET", 7);
@@ -328,7 +374,7 @@ fn metrics_name_what_is_counted_and_escape_it() {
         "netverdict_events_lost_total{stage=\"ring\"} 5\n",
         "netverdict_events_lost_total{stage=\"core\"} 0\n",
         "netverdict_unknown_total{reason=\"in_flux\"} 0\n",
-        "netverdict_policy_denials_total{policy_namespace=\"kasm\",policy=\"default-deny\",direction=\"ingress\"} 5\n",
+        "netverdict_policy_denials_total{policy_namespace=\"kasm\",policy=\"default-deny\",direction=\"ingress\"} 9\n",
         "netverdict_drops_total{reason=\"NO_SOCKET\"} 7\n",
         "netverdict_packets_set_aside_total{reason=\"not_unicast\"} 2\n",
         "netverdict_cache_objects{kind=\"pod\"} 3\n",
@@ -337,6 +383,7 @@ fn metrics_name_what_is_counted_and_escape_it() {
         "netverdict_start_window_seconds_count 0\n",
         "netverdict_event_latency_seconds_sum 0.002\n",
         "netverdict_series_evicted_total{metric=\"netverdict_policy_rule_hits_total\"} 0\n",
+        "netverdict_connections_total{assessment=\"acknowledged\"",
         "netverdict_build_info{version=",
         "process_resident_memory_bytes ",
         "process_cpu_seconds_total ",
@@ -384,8 +431,11 @@ impl Write for Scripted {
 }
 
 fn lost_record() -> Record {
-    let stage = Stage::Ring;
-    record(Body::Lost(Lost { stage, count: 7 }))
+    record(Body::Lost(Lost {
+        stage: Stage::Ring,
+        count: 7,
+        total: 9,
+    }))
 }
 
 #[test]

@@ -156,9 +156,10 @@ impl Core {
     pub(super) fn settle(
         &mut self,
         held: Held,
-        connection: Connection,
+        mut connection: Connection,
         out: &mut Vec<Output>,
     ) -> Target {
+        connection.acknowledged = self.acknowledged(&connection, held.ending.attempt.first);
         let kind = Kind::of(&connection);
         let connection = Arc::new(connection);
         self.aggregate

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Core;
-use crate::delays::pair;
+use crate::delays::{pair, pair_of};
 use crate::input::{Output, Port, Span};
 use crate::model::ObjectKey;
 use crate::outcome::Ending;
@@ -17,12 +17,17 @@ impl Core {
         self.cluster.objects()
     }
 
+    /// Counts attempts, each once: for metrics, and for what many of them mean together.
     pub(super) fn say_counted(
-        &self,
+        &mut self,
         connection: Arc<Connection>,
         count: u64,
         out: &mut Vec<Output>,
     ) {
+        let (now, pair) = (self.now, pair_of(&connection));
+        let window_ns = self.options.window_ns;
+        self.scans.note(now, window_ns, pair, &connection, count);
+        self.enforcing.note(now, pair, &connection, count);
         let port = self.port_of(&connection);
         out.push(Output::Counted {
             connection,

@@ -28,6 +28,8 @@ pub(crate) struct Bench {
     pub(crate) core: Core,
     pub(crate) now: Moment,
     pub(crate) written: Vec<Connection>,
+    pub(crate) others: Vec<Body>,
+    pub(crate) bad: Vec<String>,
     pub(crate) counted: u64,
     pub(crate) measured: Vec<(Span, u64)>,
     pub(crate) gone: Vec<Subject>,
@@ -55,7 +57,7 @@ pub(crate) fn policy() -> Value {
             "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "web"}}}]}]}})
 }
 
-fn options() -> Options {
+fn options(log: Log) -> Options {
     Options {
         node: "node-1".into(),
         cluster_name: "".into(),
@@ -65,18 +67,24 @@ fn options() -> Options {
         confirm_ns: 5 * S,
         grace_ns: 2 * S,
         stale_after_ns: 60 * S,
-        log: Log::All,
+        log,
         profile: Profile::Generic,
     }
 }
 
 impl Bench {
-    /// Everything was as it is for 100 s.
+    /// Everything was as it is for 100 s, and all is written.
     pub(crate) fn settled() -> Self {
+        Self::settled_with(Log::All)
+    }
+
+    pub(crate) fn settled_with(log: Log) -> Self {
         let mut bench = Self {
-            core: Core::new(options()),
+            core: Core::new(options(log)),
             now: Moment(S),
             written: Vec::new(),
+            others: Vec::new(),
+            bad: Vec::new(),
             counted: 0,
             measured: Vec::new(),
             gone: Vec::new(),
@@ -121,14 +129,16 @@ impl Bench {
         self.core.handle(self.now, input, &mut out);
         for output in out {
             match output {
-                Output::Record(record) => {
-                    if let Body::Connection(connection) = record.body {
-                        self.written.push(*connection);
-                    }
-                }
+                Output::Record(record) => match record.body {
+                    Body::Connection(connection) => self.written.push(*connection),
+                    other => self.others.push(other),
+                },
                 Output::Counted { count, .. } => self.counted += count,
                 Output::Confirm => self.confirms += 1,
                 Output::Measured { span, ns } => self.measured.push((span, ns)),
+                Output::BadAnnotation { object, message } => {
+                    self.bad.push(format!("{object}: {message}"));
+                }
                 Output::Gone(subject) => self.gone.push(subject),
                 Output::Epoch(_)
                 | Output::Lost { .. }

@@ -3,5 +3,7 @@
 mod bench;
 mod claims;
 mod counts;
+mod folding;
 mod measures;
+mod notes;
 mod outcomes;
