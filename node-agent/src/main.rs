@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(config::Error::Usage(usage)) => usage.exit(),
         Err(error) => {
-            eprintln!("error: {:#}", anyhow::Error::from(error));
+            eprintln!("error: {}", printable(&anyhow::Error::from(error)));
             return ExitCode::from(2);
         }
     };
@@ -28,10 +28,21 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", printable(&error));
             ExitCode::from(agent::exit_code(&error))
         }
     }
+}
+
+/// Names of files and objects are others' text: what a terminal would obey is shown as its number.
+fn printable(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let shown = |letter: char| match letter {
+        '\n' | '\t' => letter.to_string(),
+        letter if letter.is_control() => letter.escape_unicode().to_string(),
+        letter => letter.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// What operators read; `RUST_LOG` narrows or widens it.

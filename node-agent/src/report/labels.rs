@@ -7,6 +7,7 @@ use node_agent_engine::verdict::{Decision, PolicyRef, Reason, RuleRef, Side, Ver
 use prometheus_client::encoding::EncodeLabelSet;
 use serde::Serialize;
 
+use super::escape::label;
 use super::ports::is_port_named;
 use super::series::{Fold, OTHER};
 
@@ -72,8 +73,9 @@ impl Fold for ConnectionLabels {
         let Subject::Workload(key) = subject else {
             return false;
         };
+        let (gone_namespace, gone_workload) = (label(&key.namespace), label(&key.name));
         let is = |namespace: &str, workload: &str| {
-            namespace == &*key.namespace && workload == &*key.name
+            namespace == gone_namespace && workload == gone_workload
         };
         is(&self.source_namespace, &self.source_workload)
             || is(&self.destination_namespace, &self.destination_workload)
@@ -101,8 +103,8 @@ impl DenialLabels {
 
     fn new(policy: &PolicyRef, direction: Direction) -> Self {
         Self {
-            policy_namespace: policy.key.namespace.to_string(),
-            policy: policy.key.name.to_string(),
+            policy_namespace: label(&policy.key.namespace),
+            policy: label(&policy.key.name),
             direction: token(&direction),
         }
     }
@@ -137,8 +139,8 @@ impl RuleLabels {
         sides(verdict).filter_map(|(side, direction)| {
             let RuleRef { policy, rule, .. } = side.allowed_by.as_ref()?;
             Some(Self {
-                policy_namespace: policy.key.namespace.to_string(),
-                policy: policy.key.name.to_string(),
+                policy_namespace: label(&policy.key.namespace),
+                policy: label(&policy.key.name),
                 direction: token(&direction),
                 rule: rule.to_string(),
             })
@@ -164,7 +166,7 @@ impl Fold for RuleLabels {
 fn is_policy(subject: &Subject, namespace: &str, name: &str) -> bool {
     match subject {
         Subject::Workload(_) => false,
-        Subject::Policy(key) => namespace == &*key.namespace && name == &*key.name,
+        Subject::Policy(key) => namespace == label(&key.namespace) && name == label(&key.name),
     }
 }
 
@@ -178,16 +180,16 @@ fn sides(verdict: &Verdict) -> impl Iterator<Item = (&Side, Direction)> {
 
 /// Namespace and workload; what is no pod is one class of its kind, without a namespace.
 fn party(endpoint: &Endpoint) -> (String, String) {
-    let namespace = endpoint.namespace.as_deref().unwrap_or_default().to_owned();
+    let namespace = label(endpoint.namespace.as_deref().unwrap_or_default());
     match endpoint.kind {
         EndpointKind::Pod => {
             let workload = endpoint.workload.as_ref();
             let name = workload.map_or("", |workload| &*workload.name);
-            (namespace, name.to_owned())
+            (namespace, label(name))
         }
         EndpointKind::Service => {
             let name = endpoint.name.as_deref().unwrap_or_default();
-            (namespace, name.to_owned())
+            (namespace, label(name))
         }
         EndpointKind::Node | EndpointKind::World | EndpointKind::Unknown => {
             (String::new(), token(&endpoint.kind))

@@ -9,8 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use node_agent_engine::record::Record;
+use serde::Serialize as _;
+use serde_json::Serializer;
 
 use super::Error;
+use super::escape::Harmless;
 use super::file::OutputFile;
 use crate::settings::Rotate;
 
@@ -111,7 +114,7 @@ impl Lines {
         let length = self.batch.text.len();
         let waiting = length + self.shared.sent_bytes.load(Ordering::Relaxed);
         let is_full = waiting > WAITING_BYTES && self.patience == Patience::Lose;
-        if is_full || serde_json::to_writer(&mut self.batch.text, record).is_err() {
+        if is_full || serialize(record, &mut self.batch.text).is_err() {
             self.batch.text.truncate(length);
             self.shared.lost_total.fetch_add(1, Ordering::Relaxed);
             return Ok(());
@@ -186,6 +189,10 @@ impl Lines {
         }
         Ok(())
     }
+}
+
+fn serialize(record: &Record, text: &mut Vec<u8>) -> serde_json::Result<()> {
+    record.serialize(&mut Serializer::with_formatter(text, Harmless::default()))
 }
 
 /// Writes batches until there are no more, or nobody reads.

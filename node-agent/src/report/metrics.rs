@@ -15,6 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Error;
+use super::escape::label;
 use super::labels::{ConnectionLabels, DenialLabels, RuleLabels, token};
 use super::process::Process;
 use super::series::{Fold, Series};
@@ -272,7 +273,7 @@ impl Metrics {
 
     /// Brings the drops of a reason up to the kernel's running total.
     pub fn drops(&self, reason: &str, total: u64) {
-        Self::raise(&self.drops, [("reason", reason.to_owned())], total);
+        Self::raise(&self.drops, [("reason", label(reason))], total);
     }
 
     /// Brings what was set aside up to the kernel's running totals.

@@ -4,6 +4,7 @@
 //! the serializer and the metrics encoder, which escape it. This room decides nothing: what is written and
 //! what is counted comes from the engine.
 
+mod escape;
 mod file;
 mod labels;
 mod lines;

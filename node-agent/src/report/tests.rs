@@ -368,7 +368,7 @@ fn metrics_name_what_is_counted_and_escape_it() {
     metrics.latency(2_000_000);
     let text = metrics.text().unwrap();
     for wanted in [
-        "netverdict_connections_total{assessment=\"blocked\",allowed_by=\"\",start_window=\"false\",direction=\"ingress\",reporter=\"both\",protocol=\"TCP\",source_namespace=\"kasm\",source_workload=\"a\\\"\\n\\\\b\",destination_namespace=\"kasm\",destination_workload=\"kasm-db\",destination_port=\"5432\"} 3\n",
+        "netverdict_connections_total{assessment=\"blocked\",allowed_by=\"\",start_window=\"false\",direction=\"ingress\",reporter=\"both\",protocol=\"TCP\",source_namespace=\"kasm\",source_workload=\"a\\\"\\\\u{a}\\\\b\",destination_namespace=\"kasm\",destination_workload=\"kasm-db\",destination_port=\"5432\"} 3\n",
         "destination_namespace=\"\",destination_workload=\"world\"",
         "netverdict_unknown_total{reason=\"far_side\"} 2\n",
         "netverdict_events_lost_total{stage=\"ring\"} 5\n",
@@ -468,7 +468,7 @@ fn reader_that_goes_away_is_said() {
 #[test]
 fn hostile_names_stay_in_their_line() {
     let mut hostile = blocked();
-    hostile.destination.name = Some("a\n{\"schema\":\"x\"}\u{1b}[31m\r".into());
+    hostile.destination.name = Some("a\n{\"schema\":\"x\"}\u{1b}[31m\r\u{9b}0m\u{202e}".into());
     let (written, bytes) = mpsc::channel();
     let results = vec![];
     let mut lines = Lines::to(Scripted { results, written }, Patience::Wait).unwrap();
@@ -478,7 +478,7 @@ fn hostile_names_stay_in_their_line() {
     lines.finish().unwrap();
     let text = String::from_utf8(bytes.iter().flatten().collect()).unwrap();
     assert_eq!(text.matches('\n').count(), 1);
-    assert!(!text.contains(['\u{1b}', '\r']));
+    assert!(!text.contains(['\u{1b}', '\r', '\u{9b}', '\u{202e}']));
 }
 
 #[tokio::test]
