@@ -2,10 +2,12 @@
 
 use crate::Tuple;
 
-/// One try to open a connection, from its first sighting to its outcome or its deadline.
+/// One try to open a connection.
 ///
-/// Key: the [`Tuple`] of its packets. Each `u8` sighting is written once, 0 to 1, never back: two processors
-/// that write it at the same time write the same.
+/// Key: the [`Tuple`] of its packets. It ends with an answer or a refusal, which take it out, or with its deadline
+/// ([`crate::maps::DEADLINE_NS`]): then user space takes its end from what stands here. A TCP attempt stays after its
+/// deadline as long as its first packet is sent again: a repeat is no new attempt. Each `u8` is written once, 0 to 1,
+/// never back: two processors that write it at the same time write the same.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempt {
@@ -13,6 +15,10 @@ pub struct Attempt {
     pub first_ns: u64,
     /// Return address of the first drop (`location` of `kfree_skb`); 0 without one.
     pub drop_location: u64,
+    /// Who sent the ICMP error; zero without one.
+    pub rejected_by: [u8; 16],
+    /// Destination of the dropped packet when it was not the key's: address translation came before the drop.
+    pub dropped_to: [u8; 16],
     /// The epoch in which it began; its outcome counts in that epoch.
     pub epoch: u32,
     /// TCP: initial sequence number, host order. 0 for UDP.
@@ -29,10 +35,16 @@ pub struct Attempt {
     pub drops: u32,
     /// How often its first packet was sent again.
     pub retransmissions: u32,
+    /// Destination port of the dropped packet, big-endian; see `dropped_to`.
+    pub dropped_port_be: [u8; 2],
     /// 1 when a packet of it was dropped.
     pub dropped: u8,
     /// Class of the first drop, see [`crate::maps::drop_class`].
     pub drop_class: u8,
+    /// 1 when conntrack knew the dropped packet, and that it went in the direction of its conversation's first.
+    pub tracked: u8,
+    /// 1 when the peer's answer left its own interface; where the client's is watched too, that ends it.
+    pub answered: u8,
     /// 1 when an ICMP error or RST came towards the source from somewhere on the way.
     pub rejected: u8,
     /// ICMP type of that error; with `icmp_code`, both 0 for a RST.
@@ -40,10 +52,43 @@ pub struct Attempt {
     /// ICMP code of that error.
     pub icmp_code: u8,
     /// Always zero.
-    pub padding: [u8; 3],
+    pub padding: [u8; 7],
 }
 
-const _: () = assert!(size_of::<Attempt>() == 56 && align_of::<Attempt>() == 8);
+const _: () = assert!(size_of::<Attempt>() == 96 && align_of::<Attempt>() == 8);
+
+/// A sighting behind address translation: what of a packet stays the same when only its destination is rewritten.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Joint {
+    /// Address of the side that opened it.
+    pub source: [u8; 16],
+    /// TCP: initial sequence number, host order. 0 for UDP.
+    pub sequence: u32,
+    /// The client's port, big-endian.
+    pub source_port_be: [u8; 2],
+    /// See [`crate::protocol`].
+    pub protocol: u8,
+    /// See [`Tuple::family`].
+    pub family: u8,
+}
+
+const _: () = assert!(size_of::<Joint>() == 24 && align_of::<Joint>() == 4);
+
+impl Joint {
+    /// Returns what an attempt has in common with its translated sighting.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(tuple: &Tuple, sequence: u32) -> Self {
+        Self {
+            source: tuple.source,
+            sequence,
+            source_port_be: tuple.source_port_be,
+            protocol: tuple.protocol,
+            family: tuple.family,
+        }
+    }
+}
 
 /// All attempts of one kind between two addresses; the client's port is left out, because no policy looks at it.
 #[repr(C, align(8))]
@@ -115,3 +160,50 @@ pub struct UdpFlow {
 }
 
 const _: () = assert!(size_of::<UdpFlow>() == 24 && align_of::<UdpFlow>() == 8);
+
+impl UdpFlow {
+    /// Tells whether it was silent for so long that its next packet is a new attempt.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_silent(&self, now_ns: u64) -> bool {
+        let is_stream = self.answered != 0
+            && self.last_ns.saturating_sub(self.first_ns) > crate::maps::UDP_STREAM_NS;
+        let limit = if is_stream {
+            crate::maps::UDP_STREAM_SILENT_NS
+        } else {
+            crate::maps::UDP_SILENT_NS
+        };
+        // Another processor may have written a later time than ours.
+        now_ns.saturating_sub(self.last_ns) > limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UdpFlow;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// As conntrack: a question and its answer are forgotten after 30 s, a stream after 180 s at most; and 10 s more,
+    /// in which the cache may have answered for it.
+    #[test]
+    fn streams_are_remembered_longer_than_questions() {
+        let flow = |lasted: u64, answered| UdpFlow {
+            first_ns: SECOND,
+            last_ns: SECOND + lasted,
+            answered,
+            padding: 0,
+        };
+        for (name, flow, silent_s, is_silent) in [
+            ("question", flow(0, 1), 39, false),
+            ("question", flow(0, 1), 41, true),
+            ("stream", flow(3 * SECOND, 1), 190, false),
+            ("stream", flow(3 * SECOND, 1), 201, true),
+            ("one-way stream", flow(60 * SECOND, 0), 41, true),
+        ] {
+            let now = flow.last_ns + silent_s * SECOND;
+            assert_eq!(flow.is_silent(now), is_silent, "{name} after {silent_s} s");
+            assert!(!flow.is_silent(0), "{name}: another processor was faster");
+        }
+    }
+}

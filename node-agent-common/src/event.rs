@@ -28,39 +28,25 @@ pub mod kind {
 pub struct Event {
     /// Monotonic time, nanoseconds.
     pub time_ns: u64,
-    /// Running total of this conversation and kind, this one included. 0: not counted.
+    /// Running total of this conversation and kind, this one included. 0: this one is not in it.
     pub total: u64,
-    /// The attempt's tuple: its source opened the connection. DROPPED: the packet's own, which after address
-    /// translation is not the attempt's; then `other` is, and `total` counts under that.
+    /// The attempt's tuple: its source opened the connection.
     pub tuple: Tuple,
-    /// DROPPED: the conntrack's original tuple. UNREACHABLE, REFUSED by ICMP: `source` is who sent the error.
-    /// Otherwise zero.
-    pub other: Tuple,
     /// The attempt as it stood when this was said.
     pub attempt: Attempt,
     /// Where it was seen; 0 for DROPPED without a device and for ESTABLISHED.
     pub ifindex: u32,
-    /// DROPPED: network namespace (inode). Otherwise 0.
-    pub netns: u32,
-    /// DROPPED: the running kernel's `skb_drop_reason`. Otherwise 0.
-    pub drop_reason: u32,
     /// See [`kind`].
     pub kind: u8,
-    /// DROPPED: conntrack's `ctinfo` plus one; 0 without conntrack.
-    pub ctinfo_plus_one: u8,
-    /// ICMP type; 0 when no ICMP error is told.
+    /// REFUSED by ICMP: its type. Otherwise 0.
     pub icmp_type: u8,
-    /// ICMP code.
+    /// REFUSED by ICMP: its code.
     pub icmp_code: u8,
-    /// DROPPED: return address of `kfree_skb`. Otherwise 0.
-    pub drop_location: u64,
-    /// DROPPED: see [`crate::maps::drop_class`].
-    pub drop_class: u8,
     /// Always zero.
-    pub padding: [u8; 7],
+    pub padding: u8,
 }
 
-const _: () = assert!(size_of::<Event>() == 184 && align_of::<Event>() == 8);
+const _: () = assert!(size_of::<Event>() == 160 && align_of::<Event>() == 8);
 
 /// Kernel text whose drops without a reason count, and as what.
 #[repr(C)]

@@ -19,8 +19,11 @@ pub const LOCATIONS: &str = "LOCATIONS";
 /// Hash, network namespace inode (`u32`) to `u32` 1: the node's own and its pods'.
 pub const NAMESPACES: &str = "NAMESPACES";
 /// Hash, address (`[u8; 16]`, IPv4 mapped) to the `u32` index of the interface that leads to the pod which
-/// owns it, 0 when that is not known: the addresses of this node's pods.
+/// owns it, 0 when that is not known: the addresses of this node's pods, and with [`SERVICE`] those of Services.
 pub const ADDRESSES: &str = "ADDRESSES";
+/// Hash, [`crate::Joint`] to `u64`, the time of a sighting at a pod's interface of an attempt that this node has
+/// passed in from another pod under another destination.
+pub const JOINTS: &str = "JOINTS";
 /// Per-CPU array of `u64`, indexed by `skb_drop_reason`: packets dropped on this node.
 pub const DROPS: &str = "DROPS";
 
@@ -31,7 +34,9 @@ pub const ATTEMPTS_ENTRIES: u32 = 1 << 16;
 /// Default size of [`CONVERSATIONS`], entries.
 pub const CONVERSATIONS_ENTRIES: u32 = 1 << 16;
 /// Default size of [`UDP_FLOWS`], entries.
-pub const UDP_FLOWS_ENTRIES: u32 = 1 << 16;
+pub const UDP_FLOWS_ENTRIES: u32 = 1 << 17;
+/// Size of [`JOINTS`], entries.
+pub const JOINTS_ENTRIES: u32 = 1 << 14;
 /// Slots of the per-CPU cache of answered UDP tuples.
 pub const UDP_CACHE_SLOTS: u32 = 1 << 12;
 /// Size of [`REASON_CLASSES`] and [`DROPS`]; Linux 6.18 has some 130 reasons.
@@ -39,13 +44,24 @@ pub const REASONS: u32 = 512;
 /// Size of [`NAMESPACES`], entries.
 pub const NAMESPACES_ENTRIES: u32 = 1 << 12;
 /// Size of [`ADDRESSES`], entries.
-pub const ADDRESSES_ENTRIES: u32 = 1 << 13;
+pub const ADDRESSES_ENTRIES: u32 = 1 << 15;
 /// Size of [`LOCATIONS`].
 pub const LOCATION_SLOTS: u32 = 16;
+
+/// How long an attempt waits for its outcome, nanoseconds.
+pub const DEADLINE_NS: u64 = 3_000_000_000;
 
 /// How long a UDP tuple must be silent before its next packet is a new attempt, nanoseconds:
 /// conntrack's `nf_conntrack_udp_timeout` default of 30 s, and 10 s in which the cache may have answered for it.
 pub const UDP_SILENT_NS: u64 = 40_000_000_000;
+/// The same for an answered one that went on for more than [`UDP_STREAM_NS`]: `nf_conntrack_udp_timeout_stream` was
+/// 180 s until Linux 5.0 and is 120 s since, and enforcers still take what comes within it for a reply.
+pub const UDP_STREAM_SILENT_NS: u64 = 200_000_000_000;
+/// From when on conntrack calls an answered UDP conversation a stream, nanoseconds.
+pub const UDP_STREAM_NS: u64 = 2_000_000_000;
+
+/// Value of [`ADDRESSES`]: the address is a Service's, not a pod's.
+pub const SERVICE: u32 = u32::MAX;
 
 /// Where something of ours was lost, or set aside; index into [`LOST`].
 pub mod stage {

@@ -60,7 +60,10 @@ fn read(family: Family, bytes: &[u8]) -> Result<Packet, Skipped> {
 }
 
 /// Samples that are looked at, with what must come out: content, protocol, destination port, number.
-fn looked_at() -> Vec<(&'static str, Family, Vec<u8>, Content, u8, u16, u32)> {
+/// Name, family, packet; what it holds, protocol, destination port, sequence number.
+type Row = (&'static str, Family, Vec<u8>, Content, u8, u16, u32);
+
+fn looked_at() -> Vec<Row> {
     use Content::{Error, Tcp, Udp};
     let syn = v4(6, CLIENT, SERVER, &tcp(SYN));
     let syn6 = v6(6, 0xfd, &tcp(SYN));

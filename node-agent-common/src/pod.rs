@@ -1,6 +1,6 @@
 //! Leave for user space to move these types in and out of maps.
 
-use crate::{Attempt, Conversation, ConversationKey, Event, LocationRange, Tuple, UdpFlow};
+use crate::{Attempt, Conversation, ConversationKey, Event, Joint, LocationRange, Tuple, UdpFlow};
 
 // SAFETY: `repr(C)`, made of integers and byte arrays, without implicit padding: every bit pattern is valid.
 unsafe impl aya::Pod for Tuple {}
@@ -12,6 +12,8 @@ unsafe impl aya::Pod for ConversationKey {}
 unsafe impl aya::Pod for Conversation {}
 // SAFETY: as above.
 unsafe impl aya::Pod for UdpFlow {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Joint {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Event {}
 // SAFETY: as above.

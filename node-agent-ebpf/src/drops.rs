@@ -7,13 +7,14 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::programs::BtfTracePointContext;
 use node_agent_common::maps::{LOCATION_SLOTS, REASONS, drop_class};
 use node_agent_common::parse::{self, ACK, Content, Family, Packet, RST, SYN};
-use node_agent_common::{Attempt, Event, FAMILY_V4, FAMILY_V6, Tuple, kind, protocol};
+use node_agent_common::{Attempt, FAMILY_V4, FAMILY_V6, Tuple, kind, protocol};
 
 use crate::diagnose::diagnose;
 use crate::kernel::{self, FreedBytes, copied, field};
+use crate::opened::stopped;
 use crate::tables::{
-    ATTEMPTS, DROPS, LOCATIONS, REASON_CLASSES, Seen, add_one, add_one_u32, epoch, is_pod,
-    namespace_is_watched, remember, tell,
+    ATTEMPTS, DROPS, LOCATIONS, REASON_CLASSES, add_one, add_one_u32, epoch, is_pod,
+    namespace_is_watched, remember,
 };
 use crate::udp;
 
@@ -275,7 +276,7 @@ fn find(dropped: &Dropped) {
     if tuple.protocol == protocol::UDP && follows_another(dropped, translated) {
         return;
     }
-    begin(dropped);
+    begin(if translated { original } else { tuple }, dropped);
 }
 
 #[inline(always)]
@@ -306,12 +307,8 @@ fn note(key: &Tuple, dropped: &Dropped) -> bool {
         }
         add_one_u32(&raw mut (*known).drops);
         if (*known).dropped == 0 {
-            (*known).dropped = 1;
-            (*known).drop_class = dropped.freed.class;
-            (*known).drop_reason = dropped.freed.reason;
-            (*known).drop_netns = dropped.freed.netns;
-            (*known).drop_location = dropped.freed.location;
-            say(key, &*known, dropped);
+            describe(&mut *known, key, dropped);
+            stopped(known, key, dropped.freed.ifindex, kind::DROPPED);
         }
     }
     true
@@ -319,39 +316,47 @@ fn note(key: &Tuple, dropped: &Dropped) -> bool {
 
 /// Starts an attempt with its drop.
 #[inline(never)]
-fn begin(dropped: &Dropped) {
-    let attempt = Attempt {
+fn begin(key: &Tuple, dropped: &Dropped) {
+    let mut attempt = Attempt {
         first_ns: dropped.now,
-        drop_location: dropped.freed.location,
         epoch: epoch(),
         sequence: dropped.packet.sequence,
-        drop_reason: dropped.freed.reason,
-        drop_netns: dropped.freed.netns,
         drops: 1,
-        dropped: 1,
-        drop_class: dropped.freed.class,
         ..Attempt::default()
     };
-    if !remember(&dropped.packet.tuple, &attempt) {
-        return;
+    describe(&mut attempt, key, dropped);
+    if remember(key, &attempt) {
+        // SAFETY: an attempt, if not the map's own.
+        unsafe {
+            stopped(
+                &raw const attempt,
+                key,
+                dropped.freed.ifindex,
+                kind::DROPPED,
+            )
+        };
     }
-    say(&dropped.packet.tuple, &attempt, dropped);
 }
 
+/// Writes a first drop into its attempt.
 #[inline(always)]
-fn say(key: &Tuple, attempt: &Attempt, dropped: &Dropped) {
-    let seen = Seen {
-        now: dropped.now,
-        ifindex: dropped.freed.ifindex,
-        kind: kind::DROPPED,
-    };
-    tell(&seen, key, attempt, |event: &mut Event| {
-        event.tuple = dropped.packet.tuple;
-        event.other = dropped.original;
-        event.netns = dropped.freed.netns;
-        event.drop_reason = dropped.freed.reason;
-        event.drop_location = dropped.freed.location;
-        event.drop_class = dropped.freed.class;
-        event.ctinfo_plus_one = dropped.ctinfo_plus_one;
-    });
+fn describe(attempt: &mut Attempt, key: &Tuple, dropped: &Dropped) {
+    let Dropped {
+        freed,
+        packet,
+        ctinfo_plus_one,
+        ..
+    } = dropped;
+    attempt.dropped = 1;
+    attempt.tracked = u8::from(*ctinfo_plus_one != 0);
+    attempt.drop_class = freed.class;
+    attempt.drop_reason = freed.reason;
+    attempt.drop_netns = freed.netns;
+    attempt.drop_location = freed.location;
+    if key.destination != packet.tuple.destination
+        || key.destination_port_be != packet.tuple.destination_port_be
+    {
+        attempt.dropped_to = packet.tuple.destination;
+        attempt.dropped_port_be = packet.tuple.destination_port_be;
+    }
 }

@@ -2,11 +2,11 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use node_agent_common::parse::Packet;
-use node_agent_common::{Event, kind, protocol};
+use node_agent_common::{kind, protocol};
 
 use crate::Way;
-use crate::opened::speaks_for_peer;
-use crate::tables::{ATTEMPTS, Seen, forget, settle_udp, tell};
+use crate::opened::{ended, is_left_to_backend, speaks_for_peer, stopped};
+use crate::tables::{ATTEMPTS, forget, settle_udp};
 
 /// An error about the tuple that it quotes: from a pod it is the pod's own refusal, towards one it came from the way.
 #[inline(never)]
@@ -20,36 +20,29 @@ pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
         if error.sequence_known && error.sequence != (*known).sequence {
             return;
         }
-        let mut seen = Seen {
-            now: bpf_ktime_get_ns(),
-            ifindex,
-            kind: kind::REFUSED,
-        };
         if way == Way::FromPod {
-            if !speaks_for_peer(known, tuple, ifindex, way) {
+            if !speaks_for_peer(known, tuple, ifindex) {
                 return;
             }
             let attempt = *known;
             if tuple.protocol == protocol::UDP {
-                settle_udp(tuple, &attempt, seen.now, 0);
+                settle_udp(tuple, &attempt, bpf_ktime_get_ns(), 0);
             }
             if forget(tuple) {
-                tell(&seen, tuple, &attempt, |event| fill(event, error));
+                ended(tuple, &attempt, ifindex, kind::REFUSED, |event| {
+                    event.icmp_type = error.icmp_type;
+                    event.icmp_code = error.icmp_code;
+                });
             }
-        } else if (*known).rejected == 0 {
-            (*known).rejected = 1;
-            (*known).icmp_type = error.icmp_type;
-            (*known).icmp_code = error.icmp_code;
-            seen.kind = kind::UNREACHABLE;
-            tell(&seen, tuple, &*known, |event| fill(event, error));
+            return;
         }
+        if (*known).rejected != 0 || is_left_to_backend(tuple, (*known).sequence) {
+            return;
+        }
+        (*known).rejected = 1;
+        (*known).icmp_type = error.icmp_type;
+        (*known).icmp_code = error.icmp_code;
+        (*known).rejected_by = error.sender;
+        stopped(known, tuple, ifindex, kind::UNREACHABLE);
     }
-}
-
-#[inline(always)]
-fn fill(event: &mut Event, error: &Packet) {
-    event.other.source = error.sender;
-    event.other.family = error.tuple.family;
-    event.icmp_type = error.icmp_type;
-    event.icmp_code = error.icmp_code;
 }

@@ -2,11 +2,14 @@
 
 use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use node_agent_common::maps::stage;
-use node_agent_common::{Attempt, Tuple, kind};
+use node_agent_common::maps::{DEADLINE_NS, stage};
+use node_agent_common::{Attempt, Event, Tuple, kind};
 
 use crate::Way;
-use crate::tables::{ATTEMPTS, Seen, add_one_u32, epoch, forget, leads_to, lose, remember, tell};
+use crate::tables::{
+    ATTEMPTS, Seen, add_one_u32, counts_at_backend, epoch, forget, is_pod, join, leads_to, lose,
+    remember, tell,
+};
 
 /// A SYN: a new attempt, another sighting of one, or the same one again.
 #[inline(never)]
@@ -31,7 +34,13 @@ pub(crate) fn syn(tuple: &Tuple, sequence: u32, ifindex: u32, way: Way) {
 pub(crate) fn begin(tuple: &Tuple, sequence: u32, ifindex: u32, way: Way) {
     // SAFETY: no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
-    remember(tuple, &new(sequence, ifindex, way, now));
+    if !remember(tuple, &new(sequence, ifindex, way, now)) {
+        return;
+    }
+    // From a pod of this node, and not seen when that sent it: it had another destination then.
+    if way == Way::ToPod && is_pod(&tuple.source) {
+        join(tuple, sequence, now);
+    }
 }
 
 #[inline(always)]
@@ -103,27 +112,50 @@ pub(crate) fn answer(tuple: &Tuple, acknowledgement: u32, ifindex: u32, way: Way
         return;
     };
     // SAFETY: a value of the map.
-    if unsafe { speaks_for_peer(known, &tuple, ifindex, way) } {
+    if unsafe { is_answered(known, &tuple, ifindex, way) } {
         end(&tuple, known, ifindex, kind::ANSWERED);
     }
 }
 
-/// Tells whether what comes back can come from the peer itself: any pod can write the peer's address into a packet,
-/// but only the peer's own interface lets it in, and that sees it first.
+/// Tells whether an answer at this interface ends the attempt: at the client's when that is watched, so that it is
+/// known what the client saw, else at the server's.
+///
+/// Any pod can write another's address into a packet, but only the peer's own interface lets the peer's answer in,
+/// and that sees it first.
 ///
 /// # Safety
 ///
 /// `known` must point to a value of [`ATTEMPTS`], the one under `tuple`.
 #[inline(always)]
-pub(crate) unsafe fn speaks_for_peer(
-    known: *const Attempt,
+pub(crate) unsafe fn is_answered(
+    known: *mut Attempt,
     tuple: &Tuple,
     ifindex: u32,
     way: Way,
 ) -> bool {
     // SAFETY: the caller's.
-    let from_itself = way == Way::FromPod && unsafe { (*known).source_ifindex } == ifindex;
-    !from_itself && leads_to(&tuple.destination, ifindex)
+    unsafe {
+        match way {
+            Way::FromPod if !speaks_for_peer(known, tuple, ifindex) => false,
+            Way::FromPod if (*known).source_ifindex == 0 => true,
+            Way::FromPod => {
+                (*known).answered = 1;
+                false
+            }
+            Way::ToPod => (*known).answered != 0 || leads_to(&tuple.destination, ifindex),
+        }
+    }
+}
+
+/// Tells whether what a pod's interface lets in can come from the peer itself.
+///
+/// # Safety
+///
+/// As [`is_answered`].
+#[inline(always)]
+pub(crate) unsafe fn speaks_for_peer(known: *const Attempt, tuple: &Tuple, ifindex: u32) -> bool {
+    // SAFETY: the caller's.
+    unsafe { (*known).source_ifindex != ifindex && leads_to(&tuple.destination, ifindex) }
 }
 
 /// A RST that acknowledges an attempt: from a pod the peer's own refusal, towards one from somewhere on the way.
@@ -138,22 +170,44 @@ pub(crate) fn reset(tuple: &Tuple, acknowledgement: u32, ifindex: u32, way: Way)
     // SAFETY: a value of the map.
     unsafe {
         if way == Way::FromPod {
-            if speaks_for_peer(known, &tuple, ifindex, way) {
+            if speaks_for_peer(known, &tuple, ifindex) {
                 end(&tuple, known, ifindex, kind::REFUSED);
             }
             return;
         }
-        if (*known).rejected != 0 {
+        if (*known).rejected != 0 || is_left_to_backend(&tuple, (*known).sequence) {
             return;
         }
         (*known).rejected = 1;
-        let seen = Seen {
-            now: bpf_ktime_get_ns(),
-            ifindex,
-            kind: kind::RESET,
-        };
-        tell(&seen, &tuple, &*known, |_| {});
+        stopped(known, &tuple, ifindex, kind::RESET);
     }
+}
+
+/// Forgets an attempt to a Service that was sighted at its backend's interface: there it ends, and counts.
+#[inline(always)]
+pub(crate) fn is_left_to_backend(tuple: &Tuple, sequence: u32) -> bool {
+    let is_left = counts_at_backend(tuple, sequence);
+    if is_left {
+        forget(tuple);
+    }
+    is_left
+}
+
+/// Says what stopped an attempt, as soon as it did. It is counted by its deadline: it may still be answered.
+///
+/// # Safety
+///
+/// As [`is_answered`].
+#[inline(always)]
+pub(crate) unsafe fn stopped(known: *const Attempt, tuple: &Tuple, ifindex: u32, kind: u8) {
+    // SAFETY: the caller's; the helper has no precondition.
+    let (attempt, now) = unsafe { (&*known, bpf_ktime_get_ns()) };
+    // Past its deadline it has been counted.
+    if now.saturating_sub(attempt.first_ns) > DEADLINE_NS {
+        return;
+    }
+    let seen = Seen { now, ifindex, kind };
+    tell(&seen, tuple, attempt, |_| {});
 }
 
 /// The attempt that a reply's acknowledgement belongs to. With data in the SYN (fast open) it is none: that
@@ -171,7 +225,21 @@ fn acknowledged(tuple: &Tuple, acknowledgement: u32) -> Option<*mut Attempt> {
 fn end(tuple: &Tuple, known: *mut Attempt, ifindex: u32, kind: u8) {
     // SAFETY: a value of the map, copied before it is given back.
     let attempt = unsafe { *known };
-    if !forget(tuple) {
+    if forget(tuple) {
+        ended(tuple, &attempt, ifindex, kind, |_| {});
+    }
+}
+
+/// Says how an attempt that was taken out has ended, unless that is said at its backend's interface.
+#[inline(always)]
+pub(crate) fn ended(
+    tuple: &Tuple,
+    attempt: &Attempt,
+    ifindex: u32,
+    kind: u8,
+    fill: impl FnOnce(&mut Event),
+) {
+    if counts_at_backend(tuple, attempt.sequence) {
         return;
     }
     let seen = Seen {
@@ -180,5 +248,5 @@ fn end(tuple: &Tuple, known: *mut Attempt, ifindex: u32, kind: u8) {
         ifindex,
         kind,
     };
-    tell(&seen, tuple, &attempt, |_| {});
+    tell(&seen, tuple, attempt, fill);
 }

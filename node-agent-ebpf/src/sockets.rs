@@ -2,12 +2,12 @@
 //!
 //! With `bpf_redirect_peer` packets to a pod pass its interface by; its socket hears them all the same.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::programs::BtfTracePointContext;
 use node_agent_common::{FAMILY_V4, FAMILY_V6, Tuple, kind, mapped, protocol};
 
 use crate::kernel::{self, field};
-use crate::tables::{ATTEMPTS, Seen, forget, namespace_is_watched, tell};
+use crate::opened::ended;
+use crate::tables::{ATTEMPTS, forget, namespace_is_watched};
 
 /// A socket changes its state: only SYN_SENT to ESTABLISHED is looked at.
 #[inline(always)]
@@ -31,13 +31,7 @@ pub(crate) fn seen(ctx: &BtfTracePointContext) {
     if !namespace_is_watched(netns) || !forget(&tuple) {
         return;
     }
-    let seen = Seen {
-        // SAFETY: no precondition.
-        now: unsafe { bpf_ktime_get_ns() },
-        ifindex: 0,
-        kind: kind::ESTABLISHED,
-    };
-    tell(&seen, &tuple, &attempt, |_| {});
+    ended(&tuple, &attempt, 0, kind::ESTABLISHED, |_| {});
 }
 
 /// The tuple of a client's socket.

@@ -8,7 +8,7 @@ use aya_ebpf::macros::btf_map;
 use node_agent_common::maps as sizes;
 use node_agent_common::maps::stage;
 use node_agent_common::{
-    Attempt, Conversation, ConversationKey, Event, LocationRange, Tuple, UdpFlow, kind,
+    Attempt, Conversation, ConversationKey, Event, Joint, LocationRange, Tuple, UdpFlow, kind,
 };
 
 #[btf_map]
@@ -25,6 +25,8 @@ static CONVERSATIONS: HashMap<
 #[btf_map]
 pub(crate) static UDP_FLOWS: HashMap<Tuple, UdpFlow, { sizes::UDP_FLOWS_ENTRIES as usize }> =
     HashMap::new();
+#[btf_map]
+static JOINTS: HashMap<Joint, u64, { sizes::JOINTS_ENTRIES as usize }> = HashMap::new();
 #[btf_map]
 static EPOCH: Array<u32, 1> = Array::new();
 #[btf_map]
@@ -91,7 +93,7 @@ pub(crate) fn namespace_is_watched(netns: u32) -> bool {
 /// Tells whether an address is one of this node's pods'.
 #[inline(always)]
 pub(crate) fn is_pod(address: &[u8; 16]) -> bool {
-    ADDRESSES.get_ptr(address).is_some()
+    leads(address).is_some_and(|to| to != sizes::SERVICE)
 }
 
 /// Tells whether a packet to `address` goes to its owner's own interface, as far as that is known.
@@ -99,14 +101,34 @@ pub(crate) fn is_pod(address: &[u8; 16]) -> bool {
 /// A bridge floods what it does not know: such a copy at another pod's interface is no sighting.
 #[inline(always)]
 pub(crate) fn leads_to(address: &[u8; 16], ifindex: u32) -> bool {
-    match ADDRESSES.get_ptr(address) {
-        // SAFETY: a value of the map.
-        Some(known) => match unsafe { *known } {
-            0 => true,
-            known => known == ifindex,
-        },
-        None => true,
+    match leads(address) {
+        None | Some(0 | sizes::SERVICE) => true,
+        Some(known) => known == ifindex,
     }
+}
+
+#[inline(always)]
+fn leads(address: &[u8; 16]) -> Option<u32> {
+    // SAFETY: a value of the map.
+    ADDRESSES.get_ptr(address).map(|known| unsafe { *known })
+}
+
+/// Remembers that an attempt was sighted at the server behind address translation.
+#[inline(never)]
+pub(crate) fn join(tuple: &Tuple, sequence: u32, now: u64) {
+    if JOINTS
+        .insert(Joint::of(tuple, sequence), now, u64::from(BPF_ANY))
+        .is_err()
+    {
+        lose(stage::ATTEMPTS);
+    }
+}
+
+/// Tells whether an attempt to a Service counts at its backend's interface: it was sighted there, and ends there.
+#[inline(never)]
+pub(crate) fn counts_at_backend(tuple: &Tuple, sequence: u32) -> bool {
+    leads(&tuple.destination) == Some(sizes::SERVICE)
+        && JOINTS.remove(Joint::of(tuple, sequence)).is_ok()
 }
 
 /// What [`count`] found: the running total, and whether it is news.
@@ -187,12 +209,16 @@ pub(crate) struct Seen {
     pub(crate) kind: u8,
 }
 
-/// Counts an attempt's news, and says it when it is the first of its epoch; `fill` adds what only this kind has.
+/// Counts what an attempt came to, and says it when it is the first of its epoch; `fill` adds what only this kind has.
 #[inline(always)]
 pub(crate) fn tell(seen: &Seen, tuple: &Tuple, attempt: &Attempt, fill: impl FnOnce(&mut Event)) {
-    let counted = count(tuple, seen.kind, attempt.epoch, seen.now);
     // An attempt that was superseded will be in no sweep: this is all that is ever heard of it.
-    if !counted.news() && seen.kind != kind::SUPERSEDED {
+    let counted = if seen.kind == kind::SUPERSEDED {
+        Counted::UNCOUNTED
+    } else {
+        count(tuple, seen.kind, attempt.epoch, seen.now)
+    };
+    if !counted.news() {
         return;
     }
     let Some(mut entry) = EVENTS.reserve(0) else {

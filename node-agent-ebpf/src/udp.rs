@@ -1,10 +1,9 @@
 //! UDP: the first packet of a silent tuple is an attempt, the first one back its answer.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use node_agent_common::maps::UDP_SILENT_NS;
 use node_agent_common::{Tuple, UdpFlow, kind};
 
-use crate::tables::{ATTEMPTS, Seen, UDP_FLOWS, forget, leads_to, settle_udp, tell};
+use crate::tables::{ATTEMPTS, UDP_FLOWS, forget, leads_to, settle_udp};
 use crate::{Way, cache, opened};
 
 /// What a datagram is to its conversation.
@@ -39,19 +38,14 @@ pub(crate) fn seen(tuple: &Tuple, ifindex: u32, way: Way) -> Part {
     if let Some(known) = ATTEMPTS.get_ptr_mut(&reply_to) {
         // SAFETY: a value of the map, copied before it is given back.
         let attempt = unsafe {
-            if !opened::speaks_for_peer(known, &reply_to, ifindex, way) {
+            if !opened::is_answered(known, &reply_to, ifindex, way) {
                 return Part::Further;
             }
             *known
         };
         settle_udp(&reply_to, &attempt, now, 1);
         if forget(&reply_to) {
-            let seen = Seen {
-                now,
-                ifindex,
-                kind: kind::ANSWERED,
-            };
-            tell(&seen, &reply_to, &attempt, |_| {});
+            opened::ended(&reply_to, &attempt, ifindex, kind::ANSWERED, |_| {});
         }
         return Part::Further;
     }
@@ -96,9 +90,8 @@ fn flows_on(flow: &Tuple, packet: &Tuple, now: u64, direction: Direction) -> boo
 
 #[inline(always)]
 fn is_silent(known: *mut UdpFlow, now: u64) -> bool {
-    // SAFETY: a value of the map. Another processor may have written a later time than ours.
-    let last = unsafe { (*known).last_ns };
-    now.saturating_sub(last) > UDP_SILENT_NS
+    // SAFETY: a value of the map.
+    unsafe { (*known).is_silent(now) }
 }
 
 /// Tells whether a datagram belongs to a flow that has had its outcome, without touching it.

@@ -7,6 +7,7 @@ mod live;
 mod replay;
 
 use anyhow::{Context as _, Result};
+use node_agent_engine::input::Leads;
 use node_agent_engine::{self as engine, ClockBase, Core, Input, Moment, Output, Profile};
 use tracing::warn;
 
@@ -67,7 +68,7 @@ struct Line {
 #[derive(Default)]
 struct Wanted {
     epoch: Option<u32>,
-    pod_addresses: Option<Vec<(std::net::IpAddr, Option<u32>)>>,
+    addresses: Option<Vec<(std::net::IpAddr, Leads)>>,
     confirmation: bool,
 }
 
@@ -103,7 +104,7 @@ impl Line {
                 Output::Measured { span, ns } => self.report.measured(span, ns),
                 Output::Gone(subject) => self.report.gone(&subject),
                 Output::Epoch(epoch) => self.wanted.epoch = Some(epoch),
-                Output::PodAddresses(addresses) => self.wanted.pod_addresses = Some(addresses),
+                Output::Addresses(addresses) => self.wanted.addresses = Some(addresses),
                 Output::SharedAddress { ip, pods } => {
                     let names: Vec<_> = pods
                         .iter()

@@ -253,6 +253,7 @@ mod tests {
             from_birth: true,
             addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
             foreign_program: None,
+            netns: Some(u32::MAX),
         };
         let lost = Input::Lost {
             stage: Stage::Ring,

@@ -5,13 +5,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::Moment;
+use crate::assessment::is_problem;
 use crate::back_off::BackOff;
 use crate::model::{PolicyKey, Protocol};
 use crate::record::{Assessment, Cause, ClientSaw, Connection, Direction, Endpoint, OutcomeKind};
 use crate::verdict::{Decision, Side, UnknownBecause};
 
-/// Most kinds held at a time.
-const MOST_KINDS: usize = 65_536;
+/// Most kinds of problems held at a time, and as many others: these cannot crowd those out.
+const MOST_KINDS: usize = 32_768;
+
+/// How many kinds are forgotten at once to make room.
+const ROOM: usize = MOST_KINDS / 8;
 
 /// What makes two endings the same in a reader's eyes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,11 +82,13 @@ impl Kind {
 fn deciding(connection: &Connection) -> Vec<PolicyKey> {
     let of = |side: &Side| -> Vec<PolicyKey> {
         match side.verdict {
-            Decision::Denied => side
-                .isolated_by
-                .iter()
-                .map(|policy| policy.key.clone())
-                .collect(),
+            Decision::Denied => match &side.denied_by {
+                Some(rule) => vec![rule.policy.key.clone()],
+                None => {
+                    let isolating = side.isolated_by.iter();
+                    isolating.map(|policy| policy.key.clone()).collect()
+                }
+            },
             Decision::Allowed => side
                 .allowed_by
                 .iter()
@@ -120,6 +126,7 @@ impl Span {
 }
 
 /// What is to be written of a kind.
+#[derive(Debug)]
 pub(crate) struct Due {
     pub(crate) connection: Arc<Connection>,
     pub(crate) count: u64,
@@ -149,9 +156,12 @@ pub(crate) enum Fate {
 #[derive(Debug, Default)]
 pub(crate) struct Aggregate {
     window_ns: u64,
-    kinds: BTreeMap<Kind, Folded>,
+    problems: BTreeMap<Kind, Folded>,
+    others: BTreeMap<Kind, Folded>,
     /// Kinds with something to write.
     waiting: BTreeMap<(Moment, Kind), ()>,
+    /// What was not written yet of kinds that had to make room.
+    left: Vec<Due>,
     lost: u64,
 }
 
@@ -159,25 +169,30 @@ impl Aggregate {
     pub(crate) fn new(window_ns: u64) -> Self {
         Self {
             window_ns,
-            kinds: BTreeMap::new(),
+            problems: BTreeMap::new(),
+            others: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            left: Vec::new(),
             lost: 0,
         }
     }
 
     /// Counts attempts of a kind; the latest exemplar stands for it.
     pub(crate) fn add(&mut self, kind: &Kind, connection: Arc<Connection>, count: u64, span: Span) {
-        if let Some(folded) = self.kinds.get_mut(kind) {
+        let kinds = kinds_like(kind, &mut self.problems, &mut self.others);
+        if let Some(folded) = kinds.get_mut(kind) {
             folded.connection = connection;
             Self::count(&mut self.waiting, self.window_ns, kind, folded, count, span);
             return;
         }
-        if self.kinds.len() >= MOST_KINDS {
-            self.lost += count;
-            return;
+        if kinds.len() >= MOST_KINDS {
+            let gone = take_idle(kinds);
+            self.waiting
+                .retain(|(_, kind), ()| !gone.contains_key(kind));
+            self.leave(gone);
         }
         self.waiting.insert((Moment(0), kind.clone()), ());
-        self.kinds.insert(
+        kinds_like(kind, &mut self.problems, &mut self.others).insert(
             kind.clone(),
             Folded {
                 connection,
@@ -188,16 +203,46 @@ impl Aggregate {
         );
     }
 
-    /// Counts more attempts of a kind that is known; gives its connection for the metrics.
+    /// What is forgotten is written nevertheless, as far as there is room until then.
+    fn leave(&mut self, gone: BTreeMap<Kind, Folded>) {
+        for folded in gone.into_values().filter(|folded| folded.count > 0) {
+            if self.left.len() >= MOST_KINDS {
+                self.lost += folded.count;
+                continue;
+            }
+            self.left.push(Due {
+                connection: folded.connection,
+                count: folded.count,
+                span: folded.span,
+            });
+        }
+    }
+
+    /// Counts more attempts of a kind; gives its connection for the metrics. Those of a kind that had to make
+    /// room are lost: nobody knows any more what they were.
     pub(crate) fn more(&mut self, kind: &Kind, count: u64, span: Span) -> Option<Arc<Connection>> {
-        let folded = self.kinds.get_mut(kind)?;
+        let kinds = kinds_like(kind, &mut self.problems, &mut self.others);
+        let Some(folded) = kinds.get_mut(kind) else {
+            self.lost += count;
+            return None;
+        };
         Self::count(&mut self.waiting, self.window_ns, kind, folded, count, span);
         Some(Arc::clone(&folded.connection))
     }
 
+    /// A kind's latest exemplar, for an attempt that was told of as this kind. That of a kind that had to make room
+    /// is lost.
+    pub(crate) fn connection(&mut self, kind: &Kind) -> Option<Arc<Connection>> {
+        let kinds = kinds_like(kind, &mut self.problems, &mut self.others);
+        let connection = kinds.get(kind).map(|folded| Arc::clone(&folded.connection));
+        self.lost += u64::from(connection.is_none());
+        connection
+    }
+
     /// A kind's client got a late answer from the way.
     pub(crate) fn client_saw(&mut self, kind: &Kind, saw: ClientSaw) {
-        if let Some(folded) = self.kinds.get_mut(kind) {
+        let kinds = kinds_like(kind, &mut self.problems, &mut self.others);
+        if let Some(folded) = kinds.get_mut(kind) {
             Arc::make_mut(&mut folded.connection).outcome.client_saw = saw;
         }
     }
@@ -225,13 +270,15 @@ impl Aggregate {
         everything: bool,
         fate: impl Fn(&Connection) -> Fate,
     ) -> Vec<Due> {
-        let mut due = Vec::new();
+        let mut due = std::mem::take(&mut self.left);
+        due.retain(|due| fate(&due.connection) != Fate::Skip);
         while let Some(((moment, kind), ())) = self.waiting.pop_first() {
             if moment > now && !everything {
                 self.waiting.insert((moment, kind), ());
                 break;
             }
-            let Some(folded) = self.kinds.get_mut(&kind) else {
+            let kinds = kinds_like(&kind, &mut self.problems, &mut self.others);
+            let Some(folded) = kinds.get_mut(&kind) else {
                 continue;
             };
             let fate = fate(&folded.connection);
@@ -256,12 +303,42 @@ impl Aggregate {
 
     /// Forgets kinds that said nothing for long.
     pub(crate) fn forget(&mut self, now: Moment) {
-        self.kinds
-            .retain(|_, folded| folded.count > 0 || !folded.said.is_forgotten(now));
+        for kinds in [&mut self.problems, &mut self.others] {
+            kinds.retain(|_, folded| folded.count > 0 || !folded.said.is_forgotten(now));
+        }
     }
 
     /// Attempts that found no room since the last call.
     pub(crate) fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)
     }
+}
+
+/// The kinds among which this one is held.
+fn kinds_like<'a>(
+    kind: &Kind,
+    problems: &'a mut BTreeMap<Kind, Folded>,
+    others: &'a mut BTreeMap<Kind, Folded>,
+) -> &'a mut BTreeMap<Kind, Folded> {
+    if is_problem(kind.assessment) {
+        problems
+    } else {
+        others
+    }
+}
+
+/// Takes out the kinds that were idle longest.
+fn take_idle(kinds: &mut BTreeMap<Kind, Folded>) -> BTreeMap<Kind, Folded> {
+    let mut order: Vec<(Moment, &Kind)> = kinds
+        .iter()
+        .map(|(kind, folded)| (folded.span.last, kind))
+        .collect();
+    let stays = ROOM.min(order.len().saturating_sub(1));
+    let (_, (since, first), _) = order.select_nth_unstable(stays);
+    let (since, first) = (*since, first.clone());
+    kinds
+        .extract_if(.., |kind, folded| {
+            (folded.span.last, kind) < (since, &first)
+        })
+        .collect()
 }

@@ -19,6 +19,10 @@ pub(crate) fn assess(verdict: &Verdict, ending: &Ending) -> Assessed {
     if let Some(because) = ending.doubt {
         return (Assessment::Unknown, Some(because));
     }
+    if verdict.is_a_choice() {
+        let because = UnknownBecause::OpenInSpecification;
+        return (Assessment::Unknown, Some(because));
+    }
     match verdict.verdict {
         Decision::Unknown => {
             let because = verdict
@@ -64,13 +68,21 @@ pub(crate) fn direction(verdict: &Verdict) -> Option<Direction> {
     }
 }
 
-/// Says of each side that denies whether the network kept it.
+/// Says of each side that denies whether the network kept it: what passed a side leaked there.
 pub(crate) fn keep(verdict: &mut Verdict, assessment: Assessment, ending: &Ending, local: Local) {
     let reached = ending.attempt.destination_link.is_some();
+    let both_deny = [&verdict.egress, &verdict.ingress]
+        .iter()
+        .all(|side| side.verdict == Decision::Denied);
+    let came_from_afar = local.destination && !local.source;
     let (egress, ingress) = match assessment {
-        Assessment::Unenforced => (passed(local.source), passed(local.destination)),
-        // It was stopped once: by the source's side, unless it got as far as the destination's interface.
-        Assessment::Blocked if reached => (passed(local.source), Kept::Yes),
+        Assessment::Unenforced => (Kept::No, Kept::No),
+        // Another node may have rejected it, for either side.
+        Assessment::Blocked if ending.drop.is_none() && !local.destination && both_deny => {
+            (Kept::Unknown, Kept::Unknown)
+        }
+        // It was stopped once, on this node: by the source's side, unless it had passed that already.
+        Assessment::Blocked if reached || came_from_afar => (Kept::No, Kept::Yes),
         Assessment::Blocked if verdict.egress.verdict == Decision::Denied => {
             (Kept::Yes, Kept::Unknown)
         }
@@ -85,10 +97,6 @@ pub(crate) fn keep(verdict: &mut Verdict, assessment: Assessment, ending: &Endin
         |side: &mut Side, kept| side.kept = (side.verdict == Decision::Denied).then_some(kept);
     set(&mut verdict.egress, egress);
     set(&mut verdict.ingress, ingress);
-}
-
-fn passed(judged_here: bool) -> Kept {
-    if judged_here { Kept::No } else { Kept::Unknown }
 }
 
 /// Whether an assessment is one of the findings that are written without being asked for.

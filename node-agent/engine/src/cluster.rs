@@ -5,6 +5,8 @@
 
 mod apply;
 mod parties;
+mod policies;
+mod services;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -14,6 +16,7 @@ use crate::identity::Addresses;
 use crate::input::Moment;
 use crate::isolation::Isolation;
 use crate::model::{EndpointSlice, Namespace, Node, ObjectKey, Pod, Policy, PolicyKey, Service};
+use crate::names::Names;
 use crate::record;
 
 /// What a delta did.
@@ -39,13 +42,18 @@ const GONE_KEPT: usize = 4096;
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
     namespaces: BTreeMap<Arc<str>, NamespaceState>,
+    /// Policies that belong to no namespace.
+    cluster_wide: BTreeMap<PolicyKey, Arc<Policy>>,
     nodes: BTreeMap<Arc<str>, Node>,
-    /// When a node's addresses, or its pods that share its network, last changed.
+    /// When a node's addresses or labels, or its pods that share its network, last changed.
     nodes_changed: BTreeMap<Arc<str>, Moment>,
     services: BTreeMap<ObjectKey, Service>,
     slices: BTreeMap<ObjectKey, EndpointSlice>,
+    /// When a Service or one of its slices last changed.
+    services_changed: BTreeMap<ObjectKey, Moment>,
     addresses: Addresses,
     own_node: Option<OwnNode>,
+    names: Option<Names>,
     /// Pods that share their node's network, by node.
     host_pods: BTreeMap<Arc<str>, BTreeSet<ObjectKey>>,
     gone: Gone,
@@ -170,19 +178,21 @@ impl Cluster {
     /// A policy.
     #[must_use]
     pub fn policy(&self, key: &PolicyKey) -> Option<&Policy> {
-        self.namespaces
-            .get(&key.namespace)?
-            .policies
-            .get(key)
-            .map(AsRef::as_ref)
+        let policies = match policies::is_cluster_wide(key) {
+            true => &self.cluster_wide,
+            false => &self.namespaces.get(&key.namespace)?.policies,
+        };
+        policies.get(key).map(AsRef::as_ref)
     }
 
-    /// Every policy, by namespace, kind and name.
+    /// Every policy: those of no namespace first, then by namespace, kind and name.
     pub fn policies(&self) -> impl Iterator<Item = &Policy> {
-        self.namespaces
+        let namespaced = self
+            .namespaces
             .values()
-            .flat_map(|namespace| namespace.policies.values())
-            .map(AsRef::as_ref)
+            .flat_map(|namespace| namespace.policies.values());
+        let policies = self.cluster_wide.values().chain(namespaced);
+        policies.map(AsRef::as_ref)
     }
 
     /// How many objects of each kind there are.
@@ -198,8 +208,19 @@ impl Cluster {
         ]
     }
 
-    /// The policies that isolate a pod in a direction, in the order of their keys.
+    /// The policies that isolate a pod in a direction, in the order of their names.
     pub fn isolating(
+        &self,
+        key: &ObjectKey,
+        direction: record::Direction,
+    ) -> impl Iterator<Item = &Policy> {
+        let selecting = self.selecting(key, direction);
+        selecting.filter(|policy| policy.isolates())
+    }
+
+    /// The policies that have a say in a direction for a pod, in the order in which they are asked: by tier,
+    /// priority and name.
+    pub fn selecting(
         &self,
         key: &ObjectKey,
         direction: record::Direction,
@@ -208,6 +229,17 @@ impl Cluster {
             .remembered(key)
             .map_or(&[][..], |state| state.isolation.policies(direction));
         policies.iter().map(AsRef::as_ref)
+    }
+
+    /// Takes what DNS has answered, in place of what was there. As long as nobody has given it, rules with
+    /// domain names leave a verdict unknown where they could decide it (R52).
+    pub fn set_names(&mut self, names: Names) {
+        self.names = Some(names);
+    }
+
+    /// What DNS has answered; absent when nobody has said.
+    pub(crate) fn names(&self) -> Option<&Names> {
+        self.names.as_ref()
     }
 
     /// When the pod was first heard of; absent when it does not exist now.

@@ -1,5 +1,6 @@
 //! The line, single-threaded: one input enum in, outputs out, time as a parameter.
 
+mod early;
 mod follow;
 mod measure;
 mod notes;
@@ -16,20 +17,28 @@ use crate::counters::Counters;
 use crate::delays::Delays;
 use crate::enforcing::Enforcing;
 use crate::identity::Identity;
-use crate::input::{Input, Link, Output, Stage};
+use crate::input::{Input, Leads, Link, Output, Stage};
 use crate::model::{Delta, ObjectKey, Pod, PolicyKey};
 use crate::options::Options;
 use crate::presence::Presence;
 use crate::record::{Body, PolicyChange};
 use crate::scan::Scans;
 use crate::verdict::PolicyRef;
-use crate::waiting::{For, Waiting};
+use crate::waiting::{For, Held, Waiting};
+use early::Early;
 
 /// Least time between two moves of the epoch.
 const EPOCH_LEAST_NS: u64 = 250_000_000;
 
+/// Most time between two: the kernel side's fast path knows a UDP conversation for an epoch, and would let it fall
+/// silent if that took longer than its conversations are remembered.
+const EPOCH_MOST_NS: u64 = 10_000_000_000;
+
+/// How long a confirmation is waited for before it is asked for again.
+const ASK_AGAIN_NS: u64 = 1_000_000_000;
+
 /// Most inputs held before the first picture of the cluster.
-const MOST_EARLY: usize = 65_536;
+const MOST_UNSYNCED: usize = 65_536;
 
 /// How often what is long past is forgotten.
 const FORGET_EVERY_NS: u64 = 30_000_000_000;
@@ -49,20 +58,24 @@ pub struct Core {
     enforcing: Enforcing,
     /// The present, as the latest input has it.
     now: Moment,
-    early: VecDeque<Input>,
+    unsynced: VecDeque<Input>,
     synced: bool,
     heard: Moment,
+    confirmed: Moment,
     lost: BTreeMap<Stage, write::Losses>,
     lost_at: Option<Moment>,
+    udp_lost_at: Option<Moment>,
     lost_total: u64,
+    early: Early,
     epoch: u32,
     epoch_moved: Moment,
     epoch_wanted: bool,
-    confirm_asked: bool,
+    /// When a confirmation was asked for that has not come.
+    confirm_asked: Option<Moment>,
     forgot: Moment,
     /// Addresses of this node's pods.
     local: BTreeMap<ObjectKey, Vec<IpAddr>>,
-    pod_addresses: Vec<(IpAddr, Option<u32>)>,
+    addresses: Vec<(IpAddr, Leads)>,
     records: u64,
 }
 
@@ -82,19 +95,22 @@ impl Core {
             scans: Scans::default(),
             enforcing: Enforcing::default(),
             now: Moment::default(),
-            early: VecDeque::new(),
+            unsynced: VecDeque::new(),
             synced: false,
             heard: Moment::default(),
+            confirmed: Moment::default(),
             lost: BTreeMap::new(),
             lost_at: None,
+            udp_lost_at: None,
             lost_total: 0,
+            early: Early::default(),
             epoch: 1,
             epoch_moved: Moment::default(),
             epoch_wanted: false,
-            confirm_asked: false,
+            confirm_asked: None,
             forgot: Moment::default(),
             local: BTreeMap::new(),
-            pod_addresses: Vec::new(),
+            addresses: Vec::new(),
             records: 0,
         }
     }
@@ -104,7 +120,7 @@ impl Core {
         self.now = now;
         match input {
             Input::Event(_) | Input::Swept(_) | Input::Counted(_) if !self.synced => {
-                self.hold_early(now, input, out)
+                self.hold_unsynced(now, input, out)
             }
             Input::Event(event) => self.event(now, &event, out),
             Input::Swept(swept) => self.swept(now, &swept, out),
@@ -126,7 +142,8 @@ impl Core {
             Input::Synced => self.sync(now, out),
             Input::Confirmed => {
                 self.heard = now;
-                self.confirm_asked = false;
+                self.confirmed = now;
+                self.confirm_asked = None;
                 self.settle_claims(now, out);
             }
             Input::Tick => self.tick(now, out),
@@ -134,9 +151,9 @@ impl Core {
         }
     }
 
-    fn hold_early(&mut self, now: Moment, input: Input, out: &mut Vec<Output>) {
-        if self.early.len() < MOST_EARLY {
-            self.early.push_back(input);
+    fn hold_unsynced(&mut self, now: Moment, input: Input, out: &mut Vec<Output>) {
+        if self.unsynced.len() < MOST_UNSYNCED {
+            self.unsynced.push_back(input);
         } else {
             self.lose_here(now, 1, out);
         }
@@ -145,7 +162,7 @@ impl Core {
     fn sync(&mut self, now: Moment, out: &mut Vec<Output>) {
         self.synced = true;
         self.heard = now;
-        for input in std::mem::take(&mut self.early) {
+        for input in std::mem::take(&mut self.unsynced) {
             self.handle(now, input, out);
         }
     }
@@ -168,8 +185,9 @@ impl Core {
         }
         self.epoch_wanted = true;
         self.note_shared(now, delta, out);
-        self.note_local(delta);
-        self.tell_addresses(out);
+        if self.note_local(delta) {
+            self.tell_addresses(out);
+        }
     }
 
     fn policy_changed(
@@ -212,30 +230,30 @@ impl Core {
         }
     }
 
-    fn note_local(&mut self, delta: &Delta) {
+    /// Keeps the addresses that the kernel side should know; true when they may have changed.
+    fn note_local(&mut self, delta: &Delta) -> bool {
         match delta {
             Delta::Pod(pod)
                 if pod.is_local_to(&self.options.node) && !pod.finished && !pod.host_network =>
             {
                 self.local.insert(pod.key.clone(), pod.ips.clone());
+                true
             }
-            Delta::Pod(Pod { key, .. }) | Delta::PodGone(key) => {
-                self.local.remove(key);
-            }
+            Delta::Pod(Pod { key, .. }) | Delta::PodGone(key) => self.local.remove(key).is_some(),
+            Delta::Service(_) | Delta::ServiceGone(_) => true,
             Delta::Namespace(_)
             | Delta::NamespaceGone(_)
             | Delta::Node(_)
             | Delta::NodeGone(_)
-            | Delta::Service(_)
-            | Delta::ServiceGone(_)
             | Delta::EndpointSlice(_)
             | Delta::EndpointSliceGone(_)
             | Delta::Policy(_)
-            | Delta::PolicyGone(_) => {}
+            | Delta::PolicyGone(_) => false,
         }
     }
 
-    /// The kernel side keeps drops whose one end is a pod of this node.
+    /// The kernel side keeps drops whose one end is a pod of this node, and counts an attempt to a Service where its
+    /// backend is.
     fn tell_addresses(&mut self, out: &mut Vec<Output>) {
         let behind = |ip: IpAddr| {
             self.links
@@ -243,15 +261,16 @@ impl Core {
                 .find(|link| link.addresses.contains(&ip))
                 .map(|link| link.index)
         };
-        let addresses: Vec<_> = self
-            .local
-            .values()
-            .flatten()
-            .map(|ip| (*ip, behind(*ip)))
+        let pods = self.local.values().flatten();
+        let pods = pods.map(|ip| (*ip, Leads::ToPod(behind(*ip))));
+        let services = self.cluster.services().flat_map(|service| &service.ips);
+        let addresses: Vec<_> = services
+            .map(|ip| (*ip, Leads::ToService))
+            .chain(pods)
             .collect();
-        if addresses != self.pod_addresses {
-            self.pod_addresses.clone_from(&addresses);
-            out.push(Output::PodAddresses(addresses));
+        if addresses != self.addresses {
+            self.addresses.clone_from(&addresses);
+            out.push(Output::Addresses(addresses));
         }
     }
 
@@ -260,13 +279,7 @@ impl Core {
             return;
         }
         self.wake(now, |held| held.waits_for != For::Claim, out);
-        let stale = now.since(self.heard) > self.options.stale_after_ns;
-        if stale {
-            self.settle_claims(now, out);
-        } else if self.waiting.claim_is_due(now) && !self.confirm_asked {
-            self.confirm_asked = true;
-            out.push(Output::Confirm);
-        }
+        self.confirm_claims(now, out);
         self.move_epoch(now, out);
         self.write_folded(now, false, out);
         self.write_due(now, false, out);
@@ -283,12 +296,38 @@ impl Core {
             self.delays.forget(now);
             self.aggregate.forget(now);
             self.counters.forget(now);
+            self.early.forget(now);
+        }
+    }
+
+    /// Asks for a fresh reading when a claim is due, and gives up what waited for one too long.
+    fn confirm_claims(&mut self, now: Moment, out: &mut Vec<Output>) {
+        let Options {
+            confirm_ns,
+            stale_after_ns,
+            ..
+        } = self.options;
+        if now.since(self.heard) > stale_after_ns {
+            self.settle_claims(now, out);
+            return;
+        }
+        let given_up = |held: &Held| {
+            let due = held.ending.at.plus(confirm_ns);
+            held.waits_for == For::Claim && now.since(due) > stale_after_ns
+        };
+        self.wake(now, given_up, out);
+        let waits = |asked: Moment| now.since(asked) < ASK_AGAIN_NS;
+        if self.waiting.claim_is_due(now) && !self.confirm_asked.is_some_and(waits) {
+            self.confirm_asked = Some(now);
+            out.push(Output::Confirm);
         }
     }
 
     fn move_epoch(&mut self, now: Moment, out: &mut Vec<Output>) {
         let since = now.since(self.epoch_moved);
-        if since >= self.options.window_ns || (self.epoch_wanted && since >= EPOCH_LEAST_NS) {
+        if since >= self.options.window_ns.min(EPOCH_MOST_NS)
+            || (self.epoch_wanted && since >= EPOCH_LEAST_NS)
+        {
             self.epoch += 1;
             self.epoch_moved = now;
             self.epoch_wanted = false;

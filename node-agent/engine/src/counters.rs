@@ -11,6 +11,9 @@ use crate::aggregate::Kind;
 use crate::input::{Counted, Event, EventKind, Flow};
 use crate::model::Protocol;
 
+/// The kernel side forgets a conversation only after 300 s without an attempt.
+const IDLE_NS: u64 = 200_000_000_000;
+
 /// A counter that saw nothing for so long is forgotten; the kernel side forgets its own after 300 s.
 const FORGET_NS: u64 = 600_000_000_000;
 
@@ -89,8 +92,9 @@ impl Counters {
         last: Moment,
     ) -> Option<(Target, u64)> {
         let counter = self.counters.get_mut(&key)?;
-        if total < counter.counted {
-            // The kernel side forgot the conversation and began anew.
+        // The kernel side forgets what was idle for long, and begins anew. Otherwise two processors' events came
+        // out of order.
+        if total < counter.counted && last.since(counter.last) > IDLE_NS {
             counter.counted = 0;
         }
         let more = total
@@ -129,11 +133,6 @@ impl Counters {
         {
             counter.to = to;
         }
-    }
-
-    /// What a counter's attempts are now.
-    pub(crate) fn target(&self, key: CounterKey) -> Option<&Target> {
-        self.counters.get(&key).map(|counter| &counter.to)
     }
 
     /// Forgets what saw nothing for long.

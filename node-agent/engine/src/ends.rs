@@ -22,6 +22,15 @@ pub(crate) struct Ends {
     pub(crate) unsure: bool,
 }
 
+/// When a young pod began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Started {
+    /// When its interface appeared.
+    pub(crate) interface: Moment,
+    /// When it was first heard of; absent when it does not exist now.
+    pub(crate) heard: Option<Moment>,
+}
+
 impl Ends {
     pub(crate) fn of(cluster: &Cluster, links: &BTreeMap<u32, Link>, ending: &Ending) -> Self {
         let (flow, at) = (ending.flow, ending.attempt.first);
@@ -57,12 +66,45 @@ impl Ends {
         cluster.settled_since(&self.connection)
     }
 
-    /// When the younger of the pods at its ends was first heard of.
-    pub(crate) fn started(&self, cluster: &Cluster) -> Option<Moment> {
+    /// When the younger of its pods was first heard of.
+    pub(crate) fn heard_of(&self, cluster: &Cluster) -> Option<Moment> {
         [&self.source, &self.destination]
             .into_iter()
             .filter_map(|end| cluster.pod_since(pod_key(end)?))
             .max()
+    }
+
+    /// The start of the younger of its pods whose interface appeared after `begin`, as far as the agent saw it
+    /// appear: the age of one that was there before is not known.
+    pub(crate) fn started(
+        &self,
+        cluster: &Cluster,
+        links: &BTreeMap<u32, Link>,
+        ending: &Ending,
+        begin: Moment,
+    ) -> Option<Started> {
+        let (flow, attempt) = (ending.flow, &ending.attempt);
+        let young = |link: &&Link| {
+            link.from_birth && begin < link.watched_since && link.watched_since <= attempt.first
+        };
+        let ends = [
+            (&self.source, attempt.source_link, flow.source),
+            (
+                &self.destination,
+                attempt.destination_link,
+                flow.destination,
+            ),
+        ];
+        ends.into_iter()
+            .filter_map(|(end, index, ip)| {
+                let behind = || links.values().find(|link| link.addresses.contains(&ip));
+                let link = index.and_then(|index| links.get(&index)).or_else(behind);
+                link.filter(young).map(|link| Started {
+                    interface: link.watched_since,
+                    heard: pod_key(end).and_then(|key| cluster.pod_since(key)),
+                })
+            })
+            .max_by_key(|started| started.interface)
     }
 
     pub(crate) fn source_pod<'a>(&self, cluster: &'a Cluster) -> Option<&'a Pod> {
@@ -79,15 +121,14 @@ impl Ends {
             .is_some_and(|pod| &*pod.node != node)
     }
 
-    /// Whether it went to a Service for which nobody is ready.
+    /// Whether it went to a Service for which nobody is known to be ready. A Service of which no slice was ever
+    /// heard may have backends.
     pub(crate) fn has_no_backend(&self, cluster: &Cluster) -> bool {
         let Identity::Service(key) = &self.destination else {
             return false;
         };
-        let mut slices = cluster
-            .slices()
-            .filter(|slice| slice.key.namespace == key.namespace && slice.service == key.name);
-        slices.all(|slice| slice.ready.is_empty())
+        let mut slices = cluster.slices_of(key).peekable();
+        slices.peek().is_some() && slices.all(|slice| slice.ready.is_empty())
     }
 }
 

@@ -66,7 +66,8 @@ impl Enforcing {
         );
         let verdict = &connection.verdict;
         for side in [&verdict.egress, &verdict.ingress] {
-            for policy in &side.isolated_by {
+            let by_rule = side.denied_by.iter().map(|rule| &rule.policy);
+            for policy in side.isolated_by.iter().chain(by_rule) {
                 if side.verdict == Decision::Denied
                     && self.policies.len() < MOST_POLICIES
                     && !self.policies.contains(policy)

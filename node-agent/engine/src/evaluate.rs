@@ -6,6 +6,7 @@
 
 mod backends;
 mod side;
+mod tiers;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -101,17 +101,12 @@ pub struct Event {
     pub total: u64,
     /// Index of the interface where it was seen.
     pub link: Option<u32>,
-    /// DROPPED: conntrack's original flow, when conntrack knew the packet.
-    pub original: Option<Flow>,
-    /// DROPPED: conntrack says that the packet went in the reply direction.
-    pub reply: bool,
-    /// The drop; only with [`EventKind::Dropped`].
-    pub drop: Option<Drop>,
-    /// The ICMP error; only with [`EventKind::Unreachable`] and [`EventKind::Refused`] by ICMP.
+    /// The ICMP error; only with [`EventKind::Refused`] by ICMP.
     pub icmp: Option<IcmpError>,
 }
 
-/// What was seen, and what the kernel counts. The numbers are those of the kernel/user contract.
+/// What was seen. An answer and a refusal end an attempt, and are counted by the kernel side; what stops one is said
+/// at once, but counts when its deadline has passed without either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
@@ -142,8 +137,14 @@ pub struct AttemptState {
     pub source_link: Option<u32>,
     /// Interface that passed it out to a pod.
     pub destination_link: Option<u32>,
+    /// The peer's answer left its own interface; whether it came to the source is not known.
+    pub answered: bool,
     /// The first drop of one of its packets.
     pub drop: Option<Drop>,
+    /// Where the dropped packet went, when address translation came before the drop.
+    pub dropped_to: Option<(IpAddr, u16)>,
+    /// Conntrack knew the dropped packet, and that it went in its conversation's first direction.
+    pub tracked: bool,
     /// How many of its packets were dropped.
     pub drops: u32,
     /// How often its first packet was sent again.
@@ -160,6 +161,8 @@ pub enum Rejected {
     Reset,
     /// An ICMP error of this type and code.
     Icmp {
+        /// Who sent it.
+        from: IpAddr,
         /// ICMP type.
         icmp_type: u8,
         /// ICMP code.
@@ -211,8 +214,6 @@ pub enum DropClass {
 /// An ICMP error about an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IcmpError {
-    /// Who sent it.
-    pub from: IpAddr,
     /// ICMP type.
     pub icmp_type: u8,
     /// ICMP code.
@@ -226,6 +227,8 @@ pub struct Swept {
     pub flow: Flow,
     /// As it stood at the end.
     pub attempt: AttemptState,
+    /// Capture ended before its deadline: how it would have ended is not known.
+    pub cut_short: bool,
 }
 
 /// A conversation's running total.
@@ -262,6 +265,17 @@ pub struct Link {
     pub addresses: Vec<IpAddr>,
     /// Another program may stand behind ours on this interface; `None` when that is not known.
     pub foreign_program: Option<bool>,
+    /// Network namespace (inode) at its other end, whose drops are told; `None` when that is not known.
+    pub netns: Option<u32>,
+}
+
+/// Where packets to an address go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// To a pod of this node, through this interface when it is known.
+    ToPod(Option<u32>),
+    /// To a Service: its address is rewritten on the way.
+    ToService,
 }
 
 /// What the core wants done.
@@ -296,8 +310,8 @@ pub enum Output {
     Gone(Subject),
     /// Known conversations must speak again: write this number for the kernel side.
     Epoch(u32),
-    /// The addresses of this node's pods changed: all of them, with the interface that leads there.
-    PodAddresses(Vec<(IpAddr, Option<u32>)>),
+    /// The addresses that the kernel side knows changed: all of them.
+    Addresses(Vec<(IpAddr, Leads)>),
     /// Several live pods claim one address: nothing is claimed of it.
     SharedAddress {
         /// The address.

@@ -10,7 +10,7 @@ use crate::ends::Ends;
 use crate::input::Link;
 use crate::model::Protocol;
 use crate::options::Options;
-use crate::outcome::Ending;
+use crate::outcome::{Ending, UDP_REMEMBERED_NS};
 use crate::record::{
     Assessment, Cause, Connection, Endpoint, Outcome, OutcomeKind, PolicyState, Reporter,
     ServiceRef,
@@ -18,10 +18,6 @@ use crate::record::{
 use crate::render::{community_id, conversation_id, endpoint, family};
 use crate::verdict::{UnknownBecause, Verdict};
 use crate::waiting::{For, Held};
-
-/// A UDP tuple that is first seen so soon after its interface was may have been there before: conntrack's
-/// timeout of an unanswered one is 30 s, and packets of an answered one come within 120 s only if it is alive.
-const UDP_UNSURE_NS: u64 = 40_000_000_000;
 
 /// How long the drop behind a rejection may take to be told: both are written within one system call of the
 /// kernel, and read within one drain of the ring buffer, every 50 ms.
@@ -44,6 +40,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) links: &'a BTreeMap<u32, Link>,
     /// When the cluster was last heard of.
     pub(crate) heard: Moment,
+    /// When everything that the cluster says was last delivered.
+    pub(crate) confirmed: Moment,
     /// What was lost at or after a moment.
     pub(crate) lost_at: Option<Moment>,
     pub(crate) lost_total: u64,
@@ -58,12 +56,21 @@ struct Case {
     cause: Option<Cause>,
 }
 
+impl Case {
+    /// What was held for a claim that its verdict bears no more: the verdict changed meanwhile.
+    fn drop_claim(&mut self, held: &Held) {
+        if held.waits_for == For::Claim && self.assessed.0 != Assessment::Unknown {
+            self.assessed = (Assessment::Unknown, Some(UnknownBecause::InFlux));
+        }
+    }
+}
+
 impl Judge<'_> {
     /// Judges an ending, unless it has to wait.
     pub(crate) fn judge(&self, now: Moment, held: &Held) -> Judgement {
         let ending = &held.ending;
         let follows = ending.at.plus(DROP_FOLLOWS_NS);
-        if ending.drop_may_follow && ending.drop.is_none() && now < follows {
+        if held.is_early && ending.drop_may_follow() && now < follows {
             return Judgement::Wait {
                 until: follows,
                 waits_for: For::Drop,
@@ -79,14 +86,19 @@ impl Judge<'_> {
         }
         if needs_confirmation(case.assessed.0) {
             let due = ending.at.plus(self.options.confirm_ns);
-            let stale = now.since(self.heard) > self.options.stale_after_ns;
-            if !stale && (now < due || self.heard < due) {
+            let too_long = |since: Moment| now.since(since) > self.options.stale_after_ns;
+            let confirmed = now >= due && self.confirmed >= due;
+            let stale = too_long(self.heard) || (!confirmed && too_long(due));
+            if !stale && !confirmed {
                 return Judgement::Wait {
                     until: due,
                     waits_for: For::Claim,
                 };
             }
             self.hold_up(&mut case, ending, stale);
+        } else {
+            case.drop_claim(held);
+            self.drop_younger_denial(&mut case, ending);
         }
         Judgement::Made(Box::new(self.write(case, ending)))
     }
@@ -101,6 +113,8 @@ impl Judge<'_> {
         let mut case = self.case(&held.ending);
         if needs_confirmation(case.assessed.0) {
             case.assessed = (Assessment::Unknown, Some(UnknownBecause::Stale));
+        } else {
+            case.drop_claim(held);
         }
         self.write(case, &held.ending)
     }
@@ -112,7 +126,7 @@ impl Judge<'_> {
         let mut assessed = assess(&verdict, ending);
         if let Some(because) = self.doubt(&ends, ending) {
             assessed = (Assessment::Unknown, Some(because));
-        } else if ends.has_no_backend(self.cluster) {
+        } else if comes_of_no_backend(ending.outcome) && ends.has_no_backend(self.cluster) {
             cause = Some(Cause::NoEndpoints);
             assessed = (Assessment::Refused, None);
         }
@@ -159,33 +173,45 @@ impl Judge<'_> {
             .or(ending.attempt.destination_link);
         match first.and_then(|index| self.links.get(&index)) {
             Some(link) => {
-                !link.from_birth && ending.attempt.first.since(link.watched_since) < UDP_UNSURE_NS
+                // It may have begun before the interface was watched, and been silent for as long as it is remembered.
+                !link.from_birth
+                    && ending.attempt.first.since(link.watched_since) < UDP_REMEMBERED_NS
             }
             None => true,
         }
     }
 
-    /// A claim must hold under every state of the cluster from the settle time before the attempt on.
+    /// A claim must hold under every state of the cluster from the settle time before the attempt on; that of a
+    /// young pod since its interface appeared: what passes then is measured, not in doubt.
     fn hold_up(&self, case: &mut Case, ending: &Ending, stale: bool) {
         if stale {
             case.assessed = (Assessment::Unknown, Some(UnknownBecause::Stale));
             return;
         }
-        let begin = ending.attempt.first.minus(self.options.settle_ns);
-        if case.settled <= begin {
-            return;
-        }
-        match case.ends.started(self.cluster) {
-            // Nothing but the pod itself is young: what passes in its first seconds is measured, not in doubt.
+        let first = ending.attempt.first;
+        let begin = first.minus(self.options.settle_ns);
+        let is_settled = case.settled <= begin;
+        let started = case.ends.started(self.cluster, self.links, ending, begin);
+        match started {
             Some(started)
-                if started == case.settled
-                    && started <= ending.attempt.first
-                    && case.assessed.0 == Assessment::Unenforced =>
+                if case.assessed.0 == Assessment::Unenforced
+                    && (is_settled || started.heard == Some(case.settled)) =>
             {
-                let age_ns = ending.attempt.first.since(started);
+                let age_ns = first.since(started.interface);
                 case.start_window_s = Some((age_ns / 1_000_000) as f64 / 1000.0);
             }
+            Some(_) | None if is_settled => {}
             Some(_) | None => case.assessed = (Assessment::Unknown, Some(UnknownBecause::InFlux)),
+        }
+    }
+
+    /// What stopped an attempt before policy wanted it did not do so because of policy. A pod that was heard of after
+    /// its first packet changes nothing: its policies were there.
+    fn drop_younger_denial(&self, case: &mut Case, ending: &Ending) {
+        let is_younger = case.settled > ending.attempt.first
+            && case.ends.heard_of(self.cluster) != Some(case.settled);
+        if case.assessed.0 == Assessment::Blocked && is_younger {
+            case.assessed = (Assessment::Unknown, Some(UnknownBecause::InFlux));
         }
     }
 
@@ -271,6 +297,17 @@ impl Judge<'_> {
             Some(flow.protocol),
         );
         (source, destination)
+    }
+}
+
+/// Whether that is how a Service without a backend looks: what answers, or drops, is somebody else.
+fn comes_of_no_backend(outcome: OutcomeKind) -> bool {
+    match outcome {
+        OutcomeKind::Refused | OutcomeKind::Rejected | OutcomeKind::Unanswered => true,
+        OutcomeKind::Answered
+        | OutcomeKind::Delivered
+        | OutcomeKind::Dropped
+        | OutcomeKind::Unknown => false,
     }
 }
 

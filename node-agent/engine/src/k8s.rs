@@ -1,16 +1,22 @@
 //! From Kubernetes objects to deltas: the border at which everything is parsed and validated.
 //!
-//! Policies are held against what the API server refuses (V1 to V15), unknown fields included (R43). Other
+//! Policies are held against what the API server refuses (V1 to V15, and what the CRDs of ClusterNetworkPolicy
+//! and its forerunners say of R45 to R57), unknown fields included (R43). Other
 //! objects are read leniently: only the fields that are used must have the right type. A kind that nobody
 //! here uses gives no delta.
 
+mod admin_policy;
 mod check;
+mod cluster_policy;
 mod expose;
 mod fields;
+mod metadata;
 mod policy;
 mod rule;
 mod selector;
 mod syntax;
+mod tiered;
+mod tiered_peer;
 mod workloads;
 
 use std::borrow::Cow;
@@ -20,7 +26,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::model::{Delta, Labels};
+use crate::model::{Delta, Labels, Policy};
 
 /// How objects are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +49,7 @@ impl Default for Decode {
 /// What happens to policies that the API server would refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validation {
-    /// They are rejected: V1 to V15, as for a new object with strict field validation.
+    /// They are rejected, as new objects are with strict field validation.
     Strict,
     /// They are taken as far as it makes sense: an unknown field is ignored, a part that cannot be right
     /// matches nothing (R8), spellings of old are read. What cannot be read at all (V14) is still rejected.
@@ -59,7 +65,7 @@ pub struct Rejection {
     pub object: String,
     /// Path of the field: `spec.ingress[0].from[1].ipBlock.cidr`.
     pub field: String,
-    /// The rule it breaks: `V1` to `V15`.
+    /// The rule it breaks: `V1` to `V15`, `R45` to `R57`.
     pub rule: &'static str,
     /// What is wrong.
     pub message: String,
@@ -158,30 +164,56 @@ fn decode_one(object: &Value, options: &Decode) -> Result<Option<Delta>, Vec<Rej
         ("discovery.k8s.io/v1" | "discovery.k8s.io/v1beta1", "EndpointSlice") => {
             expose::endpoint_slice(object, options).map(Delta::EndpointSlice)
         }
-        ("networking.k8s.io/v1", "NetworkPolicy") => {
-            return policy::decode(object, &name, options)
-                .map(|policy| Some(Delta::Policy(policy)));
-        }
-        (version, "NetworkPolicy") if is_ours(version) => {
-            return Err(wrong(
-                "apiVersion",
-                &format!(
-                    "no server has a NetworkPolicy of `{version}`, it is `networking.k8s.io/v1`"
-                ),
-            ));
-        }
-        _ => return Ok(None),
+        (version, kind) => match dialect(version, kind) {
+            Ok(Some(decode)) => {
+                return decode(object, &name, options).map(|policy| Some(Delta::Policy(policy)));
+            }
+            Ok(None) => return Ok(None),
+            Err(message) => return Err(wrong("apiVersion", &message)),
+        },
     };
     decoded
         .map(Some)
         .map_err(|problem| wrong(&problem.field, &problem.message))
 }
 
-/// Whether a policy of that version can only be meant as Kubernetes' own. Others have a kind of that name too.
-fn is_ours(version: &str) -> bool {
+type Dialect = fn(&Value, &str, &Decode) -> Result<Policy, Vec<Rejection>>;
+
+/// What decodes policies of a kind; none for what is no policy, or somebody else's: others have kinds of these
+/// names too. An error when it can only be meant as one of these, in a version that no server has.
+fn dialect(version: &str, kind: &str) -> Result<Option<Dialect>, String> {
+    const POLICY_API: &str = "policy.networking.k8s.io";
+    let (ours, groups, decode): (&str, &[&str], Dialect) = match kind {
+        "NetworkPolicy" => (
+            "networking.k8s.io/v1",
+            &["networking.k8s.io", "extensions"],
+            policy::decode,
+        ),
+        "ClusterNetworkPolicy" => (
+            "policy.networking.k8s.io/v1alpha2",
+            &[POLICY_API],
+            cluster_policy::decode,
+        ),
+        "AdminNetworkPolicy" => (
+            "policy.networking.k8s.io/v1alpha1",
+            &[POLICY_API],
+            admin_policy::decode,
+        ),
+        "BaselineAdminNetworkPolicy" => (
+            "policy.networking.k8s.io/v1alpha1",
+            &[POLICY_API],
+            admin_policy::decode_baseline,
+        ),
+        _ => return Ok(None),
+    };
+    if version == ours {
+        return Ok(Some(decode));
+    }
     match version.split_once('/') {
-        Some((group, _)) => group == "networking.k8s.io" || group == "extensions",
-        None => true,
+        Some((group, _)) if !groups.contains(&group) => Ok(None),
+        Some(_) | None => Err(format!(
+            "no server has a {kind} of `{version}`, it is `{ours}`"
+        )),
     }
 }
 

@@ -7,6 +7,13 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+mod policy;
+
+pub use policy::{
+    Action, DomainName, NamespaceMatch, Operator, Peer, Peers, Policy, PolicyKey, PortMatch,
+    PortSpec, Ports, Requirement, Rule, Selector, Subject, Tier, Unmatched,
+};
+
 /// Labels of a pod, a namespace or a node.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
@@ -152,146 +159,6 @@ pub struct EndpointSlice {
     pub ready: Vec<IpAddr>,
     /// Backend ports by the Service port's name.
     pub ports: Vec<NamedPort>,
-}
-
-/// What names a policy.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct PolicyKey {
-    /// `NetworkPolicy`, later other dialects.
-    pub kind: Arc<str>,
-    /// Namespace; empty for cluster-scoped policies.
-    #[serde(default, skip_serializing_if = "str::is_empty")]
-    pub namespace: Arc<str>,
-    /// Name.
-    pub name: Arc<str>,
-}
-
-/// A policy in its inner form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Policy {
-    /// Kind, namespace and name.
-    pub key: PolicyKey,
-    /// UID; empty when the object has none.
-    pub uid: Arc<str>,
-    /// `metadata.generation`; 0 when the object has none.
-    pub generation: i64,
-    /// Annotations whose key begins with `netverdict.io/` or is `projectcalico.org/policy-action`.
-    pub annotations: Labels,
-    /// Which pods of its namespace it selects.
-    pub subject: Selector,
-    /// `None`: it does not isolate for ingress. `Some` and empty: it allows nothing in.
-    pub ingress: Option<Vec<Rule>>,
-    /// `None`: it does not isolate for egress. `Some` and empty: it allows nothing out.
-    pub egress: Option<Vec<Rule>>,
-}
-
-/// One rule: ports and peers, both must match.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rule {
-    /// Who.
-    pub peers: Peers,
-    /// On which ports.
-    pub ports: Ports,
-}
-
-/// The peers of a rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Peers {
-    /// No list, or an empty one: everybody (R10).
-    Any,
-    /// One of these.
-    Of(Vec<Peer>),
-}
-
-/// One peer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Peer {
-    /// Pods.
-    Pods {
-        /// In which namespaces.
-        namespaces: NamespaceMatch,
-        /// Which of their pods.
-        pods: Selector,
-    },
-    /// Addresses.
-    Block {
-        /// The block, host bits masked off.
-        cidr: IpNet,
-        /// What is taken out of it again, for this peer only (R12).
-        except: Vec<IpNet>,
-    },
-}
-
-/// In which namespaces a peer's pods are looked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NamespaceMatch {
-    /// No `namespaceSelector`: the policy's own namespace (R13).
-    Own,
-    /// Those whose labels match (R14).
-    Matching(Selector),
-}
-
-/// The ports of a rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ports {
-    /// No list, or an empty one: every port of every protocol (R19).
-    Any,
-    /// One of these.
-    Of(Vec<PortMatch>),
-}
-
-/// One item of a rule's ports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PortMatch {
-    /// Protocol; TCP when the object says nothing (R20).
-    pub protocol: Protocol,
-    /// Which ports of it.
-    pub port: PortSpec,
-}
-
-/// Which ports of a protocol.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PortSpec {
-    /// No `port`: every one (R21).
-    Any,
-    /// From the first to the last, both included; one port has both alike (R22).
-    Range {
-        /// The first.
-        first: u16,
-        /// The last.
-        last: u16,
-    },
-    /// Looked up on the destination pod of the connection (R23).
-    Named(Arc<str>),
-}
-
-/// A label selector; empty, it matches everything (R5).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Selector {
-    /// All must hold. `matchLabels` first in key order, then `matchExpressions` as written.
-    pub requirements: Vec<Requirement>,
-}
-
-/// One requirement of a selector.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Requirement {
-    /// Label key.
-    pub key: Arc<str>,
-    /// What its value must be.
-    pub operator: Operator,
-}
-
-/// How a requirement looks at a label.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Operator {
-    /// Present, with one of these values.
-    In(Vec<Arc<str>>),
-    /// Absent, or with none of these values (R7).
-    NotIn(Vec<Arc<str>>),
-    /// Present.
-    Exists,
-    /// Absent.
-    DoesNotExist,
 }
 
 /// A change of the cluster: the object as it is now, or the key of what is gone.

@@ -10,7 +10,7 @@ use crate::walk::{Place, Question};
 /// peer and port. Absent when no isolating policy has a rule with a place.
 pub(crate) fn nearest(question: &Question<'_>, policies: &[Arc<Policy>]) -> Option<NearestMiss> {
     let mut nearest: Option<Candidate<'_>> = None;
-    for policy in policies {
+    for policy in policies.iter().filter(|policy| policy.isolates()) {
         for (index, rule) in policy.rules(question.direction).iter().enumerate() {
             let Some((place, missed)) = question.nearest_place(policy, rule) else {
                 continue;

@@ -13,9 +13,15 @@ use crate::model::Protocol;
 use crate::record::{Cause, ClientSaw, Evidence, OutcomeKind};
 use crate::verdict::UnknownBecause;
 
+/// How long a UDP conversation is remembered; the kernel side's own limit.
+pub(crate) const UDP_REMEMBERED_NS: u64 = 200_000_000_000;
+
 /// How an attempt ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Ending {
+    /// The attempt's own flow, by which it is known.
+    pub(crate) key: Flow,
+    /// Between its real ends, as far as a drop behind address translation showed them.
     pub(crate) flow: Flow,
     pub(crate) attempt: AttemptState,
     /// When that was seen.
@@ -27,64 +33,71 @@ pub(crate) struct Ending {
     pub(crate) cause: Option<Cause>,
     /// Conntrack says who opened it.
     pub(crate) oriented: bool,
-    /// A drop of this attempt may be told a moment later: a rejection is sent before its packet is freed.
-    pub(crate) drop_may_follow: bool,
     /// What stands in place of every claim, whatever policy says.
     pub(crate) doubt: Option<UnknownBecause>,
     /// What stands in place of a claim when policy denies it.
     pub(crate) doubt_if_denied: Option<UnknownBecause>,
 }
 
-/// What one event says of its attempt.
-pub(crate) enum Said {
-    /// Its outcome.
-    Ending(Box<Ending>),
-    /// Only what the client saw of an outcome that is known already.
-    ClientSaw(ClientSaw),
-    /// Nothing that the deadline will not tell better.
-    Nothing,
-}
-
 /// What has to be known besides the event.
 pub(crate) struct Surroundings<'a> {
     pub(crate) links: &'a BTreeMap<u32, Link>,
     pub(crate) cluster: &'a Cluster,
-    /// The own node's name.
-    pub(crate) node: &'a str,
     /// When something of ours was last lost.
     pub(crate) lost_at: Option<Moment>,
+    /// When it was last forgotten that a UDP conversation has had its outcome.
+    pub(crate) udp_lost_at: Option<Moment>,
 }
 
 impl Surroundings<'_> {
-    /// Reads an event.
-    pub(crate) fn read(&self, event: &Event) -> Said {
-        let ending = Ending::of(event);
+    /// Reads an answer or a refusal. `None` for what ends nothing.
+    pub(crate) fn end(&self, event: &Event) -> Option<Ending> {
+        let ending = self.begin(event.flow, event.attempt.clone(), event.at);
         match event.kind {
-            EventKind::Answered => self.from_peer(ending, event).answered(event),
-            EventKind::Established => Said::end(
-                ending,
+            EventKind::Answered => Some(self.vouched(ending, event).answered(event)),
+            EventKind::Established => Some(ending.with(
                 OutcomeKind::Answered,
                 ClientSaw::Answer,
                 Evidence::SocketEstablished,
-            ),
-            EventKind::Refused => self.from_peer(ending, event).refused(event.icmp),
-            EventKind::Reset => self.reset(ending),
-            EventKind::Unreachable => self.unreachable(ending, event.icmp),
-            EventKind::Dropped => match &event.drop {
-                Some(drop) if !event.reply => self.dropped(ending, drop.clone()),
-                Some(_) | None => Said::Nothing,
-            },
-            EventKind::Superseded => self.silent(ending, false),
+            )),
+            EventKind::Refused => Some(self.vouched(ending, event).refused(event.icmp)),
+            EventKind::Superseded => Some(self.last(ending, false)),
+            EventKind::Reset | EventKind::Unreachable | EventKind::Dropped => None,
         }
     }
 
+    /// Reads what stopped an attempt, as far as it is known by now.
+    pub(crate) fn stop(&self, event: &Event) -> Option<Ending> {
+        self.stopped(&self.begin(event.flow, event.attempt.clone(), event.at))
+    }
+
     /// Reads an attempt that passed its deadline.
-    pub(crate) fn read_swept(&self, swept: &Swept, now: Moment) -> Said {
-        self.silent(Ending::new(swept.flow, swept.attempt.clone(), now), true)
+    pub(crate) fn swept(&self, swept: &Swept, now: Moment) -> Ending {
+        let ending = self.begin(swept.flow, swept.attempt.clone(), now);
+        let is_silent = !ending.attempt.answered && self.stopped(&ending).is_none();
+        if swept.cut_short && is_silent {
+            return Ending {
+                doubt: Some(UnknownBecause::Lost),
+                ..ending
+            };
+        }
+        self.last(ending, true)
+    }
+
+    fn begin(&self, key: Flow, attempt: AttemptState, at: Moment) -> Ending {
+        let mut ending = Ending::new(key, attempt, at);
+        // A conversation that was forgotten would look like a new one, and from either side.
+        if key.protocol == Protocol::Udp && !ending.oriented {
+            let forgotten = self
+                .udp_lost_at
+                .is_some_and(|lost| ending.attempt.first.since(lost) < UDP_REMEMBERED_NS);
+            ending.doubt = forgotten.then_some(UnknownBecause::Orientation);
+        }
+        ending
     }
 
     /// What another pod's interface let in, the peer did not say.
-    fn from_peer(&self, mut ending: Ending, event: &Event) -> Ending {
+    fn vouched(&self, mut ending: Ending, event: &Event) -> Ending {
         let other = event
             .link
             .filter(|_| event.link != ending.attempt.source_link);
@@ -97,58 +110,70 @@ impl Surroundings<'_> {
         ending
     }
 
-    fn reset(&self, mut ending: Ending) -> Said {
-        if ending.was_stopped() {
-            return Said::ClientSaw(ClientSaw::Reset);
-        }
-        ending.drop_may_follow = true;
-        if self.owner_is_here(ending.flow.destination, ending.attempt.first) {
-            return Said::end(
-                ending,
-                OutcomeKind::Rejected,
-                ClientSaw::Reset,
-                Evidence::ResetAtSource,
+    /// How an attempt that was neither answered nor refused has ended.
+    fn last(&self, ending: Ending, waited: bool) -> Ending {
+        if ending.attempt.answered {
+            return ending.with(
+                OutcomeKind::Answered,
+                ClientSaw::Unknown,
+                Evidence::AnswerAtDestination,
             );
         }
-        ending.doubt_if_denied = Some(UnknownBecause::FarSide);
-        Said::end(
-            ending,
-            OutcomeKind::Refused,
-            ClientSaw::Reset,
-            Evidence::ResetAtSource,
-        )
+        self.stopped(&ending)
+            .unwrap_or_else(|| self.silent(ending, waited))
     }
 
-    fn unreachable(&self, mut ending: Ending, icmp: Option<IcmpError>) -> Said {
-        let Some(icmp) = icmp else {
-            return Said::Nothing;
+    /// What stopped an attempt; `None` when nothing that decides is known.
+    fn stopped(&self, ending: &Ending) -> Option<Ending> {
+        let by_drop = ending.attempt.drop.clone();
+        by_drop
+            .and_then(|drop| self.dropped(ending.clone(), drop))
+            .or_else(|| match ending.attempt.rejected? {
+                Rejected::Reset => Some(self.reset(ending.clone())),
+                Rejected::Icmp {
+                    from,
+                    icmp_type,
+                    icmp_code,
+                } => self.unreachable(ending.clone(), from, client_saw(icmp_type, icmp_code)),
+            })
+    }
+
+    fn reset(&self, mut ending: Ending) -> Ending {
+        let outcome = if self.is_behind_a_link(ending.flow.destination) {
+            OutcomeKind::Rejected
+        } else {
+            ending.doubt_if_denied = Some(UnknownBecause::FarSide);
+            OutcomeKind::Refused
         };
-        let saw = client_saw(icmp.icmp_type, icmp.icmp_code);
-        if ending.was_stopped() {
-            return Said::ClientSaw(saw);
-        }
+        ending.with(outcome, ClientSaw::Reset, Evidence::ResetAtSource)
+    }
+
+    fn unreachable(&self, mut ending: Ending, from: IpAddr, saw: ClientSaw) -> Option<Ending> {
         if saw == ClientSaw::Unreachable {
-            return Said::Nothing;
+            return None;
         }
-        ending.drop_may_follow = true;
         ending.evidence.push(Evidence::IcmpAtSource);
-        if self.is_node(icmp.from, ending.at) {
-            return Said::end(ending, OutcomeKind::Rejected, saw, Evidence::IcmpFromNode);
+        // From the destination itself it is that node's own refusal, or a REJECT there: the drop tells the two apart.
+        if from != ending.flow.destination && self.is_node(from, ending.at) {
+            return Some(ending.with(OutcomeKind::Rejected, saw, Evidence::IcmpFromNode));
         }
-        ending.doubt_if_denied = Some(UnknownBecause::FarSide);
+        let dropped_here = ending.attempt.drop.as_ref();
+        if dropped_here.is_none_or(|drop| drop.class != DropClass::NoSocket) {
+            ending.doubt_if_denied = Some(UnknownBecause::FarSide);
+        }
         ending.outcome = OutcomeKind::Refused;
         ending.client_saw = saw;
-        Said::Ending(Box::new(ending))
+        Some(ending)
     }
 
-    fn dropped(&self, mut ending: Ending, drop: Drop) -> Said {
+    fn dropped(&self, mut ending: Ending, drop: Drop) -> Option<Ending> {
         if !decides(&drop, ending.attempt.rejected) {
-            return Said::Nothing;
+            return None;
         }
         match drop.class {
             DropClass::Neighbour => {
                 if !self.owned_throughout(&ending) {
-                    return Said::Nothing;
+                    return None;
                 }
                 ending.doubt_if_denied = Some(UnknownBecause::NotSeenStopped);
             }
@@ -166,56 +191,36 @@ impl Surroundings<'_> {
             ending.cause = Some(Cause::OwnFirewall);
         }
         ending.drop = Some(drop);
-        match ending.attempt.rejected {
-            Some(rejected) => {
-                ending.evidence.push(match rejected {
-                    Rejected::Reset => Evidence::ResetAtSource,
-                    Rejected::Icmp { .. } => Evidence::IcmpAtSource,
-                });
-                Said::end(
-                    ending,
-                    OutcomeKind::Rejected,
-                    rejected_saw(rejected),
-                    Evidence::KfreeSkb,
-                )
-            }
-            None => Said::end(
-                ending,
-                OutcomeKind::Dropped,
-                ClientSaw::Nothing,
-                Evidence::KfreeSkb,
-            ),
-        }
+        let Some(rejected) = ending.attempt.rejected else {
+            return Some(ending.with(OutcomeKind::Dropped, ClientSaw::Nothing, Evidence::KfreeSkb));
+        };
+        ending.evidence.push(match rejected {
+            Rejected::Reset => Evidence::ResetAtSource,
+            Rejected::Icmp { .. } => Evidence::IcmpAtSource,
+        });
+        Some(ending.with(
+            OutcomeKind::Rejected,
+            rejected_saw(rejected),
+            Evidence::KfreeSkb,
+        ))
     }
 
     /// Nothing came back in time, or at all.
-    fn silent(&self, mut ending: Ending, waited: bool) -> Said {
+    fn silent(&self, mut ending: Ending, waited: bool) -> Ending {
         if waited {
             ending.evidence.push(Evidence::Deadline);
         }
-        ending.client_saw = ClientSaw::Nothing;
-        match ending.attempt.rejected {
-            // A RST, or an ICMP error that decides, was an event of its own.
-            Some(rejected) if rejected_saw(rejected) != ClientSaw::Unreachable => {
-                return Said::Nothing;
-            }
-            Some(_) => ending.client_saw = ClientSaw::Unreachable,
-            None => {}
-        }
+        ending.client_saw = match ending.attempt.rejected {
+            Some(_) => ClientSaw::Unreachable,
+            None => ClientSaw::Nothing,
+        };
         if let Some(drop) = ending.attempt.drop.clone() {
             if drop.class == DropClass::NoSocket {
                 ending.drop = Some(drop);
-                return Said::end(
-                    ending,
-                    OutcomeKind::Refused,
-                    ClientSaw::Unknown,
-                    Evidence::KfreeSkb,
-                );
+                return ending.with(OutcomeKind::Refused, ClientSaw::Unknown, Evidence::KfreeSkb);
             }
-            if drop.class == DropClass::Neighbour && !self.owned_throughout(&ending) {
+            if drop.class == DropClass::Neighbour {
                 ending.cause = Some(Cause::PeerGone);
-            } else if decides(&drop, ending.attempt.rejected) {
-                return Said::Nothing;
             }
             ending.drop = Some(drop);
         }
@@ -230,11 +235,11 @@ impl Surroundings<'_> {
         } else {
             OutcomeKind::Unanswered
         };
-        Said::Ending(Box::new(ending))
+        ending
     }
 
     /// Whether it provably reached the pod: it was passed out at the interface of the pod that owns the
-    /// destination, and no program behind ours there can have taken it away.
+    /// destination, its namespace's drops are told, and no program behind ours there can have taken it away.
     fn delivered(&self, ending: &Ending) -> bool {
         let Some(link) = ending
             .attempt
@@ -243,24 +248,16 @@ impl Surroundings<'_> {
         else {
             return false;
         };
-        link.addresses.contains(&ending.flow.destination) && link.foreign_program == Some(false)
+        link.addresses.contains(&ending.flow.destination)
+            && link.netns.is_some()
+            && link.foreign_program == Some(false)
     }
 
-    fn owner_is_here(&self, address: IpAddr, at: Moment) -> bool {
+    /// Whether what the owner of an address sends is seen at its own interface.
+    fn is_behind_a_link(&self, address: IpAddr) -> bool {
         self.links
             .values()
             .any(|link| link.addresses.contains(&address))
-            || match self.cluster.lookup(address, at) {
-                Identity::Pod(key) => self
-                    .cluster
-                    .pod(&key)
-                    .is_some_and(|pod| pod.is_local_to(self.node)),
-                Identity::Node(_)
-                | Identity::Service(_)
-                | Identity::World
-                | Identity::Ambiguous
-                | Identity::Unknown => false,
-            }
     }
 
     fn owned_throughout(&self, ending: &Ending) -> bool {
@@ -279,31 +276,8 @@ impl Surroundings<'_> {
     }
 }
 
-impl Said {
-    fn end(mut ending: Ending, outcome: OutcomeKind, saw: ClientSaw, evidence: Evidence) -> Self {
-        ending.outcome = outcome;
-        ending.client_saw = saw;
-        ending.evidence.push(evidence);
-        Self::Ending(Box::new(ending))
-    }
-}
-
 impl Ending {
-    /// A drop that decides was an event of its own.
-    fn was_stopped(&self) -> bool {
-        let decided = |drop| decides(drop, self.attempt.rejected);
-        self.attempt.drop.as_ref().is_some_and(decided)
-    }
-
-    fn of(event: &Event) -> Self {
-        let oriented = event.original.is_some() && !event.reply;
-        Self {
-            oriented,
-            ..Self::new(event.flow, event.attempt.clone(), event.at)
-        }
-    }
-
-    fn new(flow: Flow, attempt: AttemptState, at: Moment) -> Self {
+    fn new(key: Flow, attempt: AttemptState, at: Moment) -> Self {
         let mut evidence = Vec::new();
         if attempt.source_link.is_some() {
             evidence.push(Evidence::AttemptAtSource);
@@ -311,8 +285,14 @@ impl Ending {
         if attempt.destination_link.is_some() {
             evidence.push(Evidence::AttemptAtDestination);
         }
+        let mut flow = key;
+        if let Some((destination, port)) = attempt.dropped_to {
+            (flow.destination, flow.destination_port) = (destination, port);
+        }
         Self {
+            key,
             flow,
+            oriented: attempt.tracked,
             attempt,
             at,
             outcome: OutcomeKind::Unknown,
@@ -320,34 +300,49 @@ impl Ending {
             client_saw: ClientSaw::Unknown,
             evidence,
             cause: None,
-            oriented: false,
-            drop_may_follow: false,
             doubt: None,
             doubt_if_denied: None,
         }
     }
 
-    fn answered(self, event: &Event) -> Said {
-        let evidence = if event.link.is_some() && event.link == self.attempt.source_link {
-            Evidence::AnswerAtSource
-        } else {
-            Evidence::AnswerAtDestination
-        };
-        Said::end(self, OutcomeKind::Answered, ClientSaw::Answer, evidence)
+    fn with(mut self, outcome: OutcomeKind, saw: ClientSaw, evidence: Evidence) -> Self {
+        self.outcome = outcome;
+        self.client_saw = saw;
+        self.evidence.push(evidence);
+        self
     }
 
-    fn refused(self, icmp: Option<IcmpError>) -> Said {
+    fn answered(mut self, event: &Event) -> Self {
+        if event.link.is_none() || event.link != self.attempt.source_link {
+            // Whether it came as far as the client is not known.
+            return self.with(
+                OutcomeKind::Answered,
+                ClientSaw::Unknown,
+                Evidence::AnswerAtDestination,
+            );
+        }
+        if self.attempt.answered {
+            self.evidence.push(Evidence::AnswerAtDestination);
+        }
+        self.with(
+            OutcomeKind::Answered,
+            ClientSaw::Answer,
+            Evidence::AnswerAtSource,
+        )
+    }
+
+    fn refused(self, icmp: Option<IcmpError>) -> Self {
         let saw = match (icmp, self.flow.protocol) {
             (Some(icmp), _) => client_saw(icmp.icmp_type, icmp.icmp_code),
             (None, Protocol::Tcp | Protocol::Sctp) => ClientSaw::Reset,
             (None, Protocol::Udp | Protocol::Icmp | Protocol::Icmpv6) => ClientSaw::Unknown,
         };
-        Said::end(
-            self,
-            OutcomeKind::Refused,
-            saw,
-            Evidence::RefusalAtDestination,
-        )
+        self.with(OutcomeKind::Refused, saw, Evidence::RefusalAtDestination)
+    }
+
+    /// A rejection whose drop may be told a moment later: it is sent before its packet is freed.
+    pub(crate) fn drop_may_follow(&self) -> bool {
+        self.attempt.rejected.is_some() && self.drop.is_none()
     }
 }
 
@@ -376,6 +371,7 @@ fn rejected_saw(rejected: Rejected) -> ClientSaw {
         Rejected::Icmp {
             icmp_type,
             icmp_code,
+            ..
         } => client_saw(icmp_type, icmp_code),
     }
 }

@@ -105,7 +105,9 @@ impl Scans {
             source.span = Span::at(now);
         }
         source.span = source.span.join(Span::at(now));
-        *source.assessments.entry(connection.assessment).or_default() += count;
+        if count > 0 {
+            *source.assessments.entry(connection.assessment).or_default() += count;
+        }
         let target = (destination, port, protocol);
         let rank = source.targets.len();
         if rank < MOST_TARGETS

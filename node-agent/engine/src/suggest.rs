@@ -5,8 +5,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::model::{
-    NamespaceMatch, Peer, Peers, Pod, Policy, PolicyKey, PortMatch, PortSpec, Ports, Protocol,
-    Rule, Selector,
+    Action, NamespaceMatch, Peer, Peers, Pod, Policy, PolicyKey, PortMatch, PortSpec, Ports,
+    Protocol, Rule, Selector, Subject, Tier, Unmatched,
 };
 use crate::record::Direction;
 use crate::verdict::{NearestMiss, PolicyRef, WouldAllow};
@@ -49,6 +49,7 @@ pub(crate) fn would_allow(
         None => new_policy(question, subject),
     };
     let rule = Rule {
+        action: Action::Accept,
         peers: Peers::Of(vec![peer(question, subject)?]),
         ports: ports(question)?,
     };
@@ -58,7 +59,13 @@ pub(crate) fn would_allow(
         uid: Arc::clone(&policy.uid),
         generation: policy.generation,
         annotations: Default::default(),
-        subject: Selector::default(),
+        tier: Tier::NetworkPolicy,
+        priority: None,
+        unmatched: Unmatched::Denied,
+        subject: Subject {
+            namespaces: NamespaceMatch::Own,
+            pods: Selector::default(),
+        },
         ingress: None,
         egress: None,
     };
@@ -111,7 +118,10 @@ fn ports(question: &Question<'_>) -> Option<Ports> {
                 first: port,
                 last: port,
             };
-            Some(Ports::Of(vec![PortMatch { protocol, port }]))
+            Some(Ports::Of(vec![PortMatch {
+                protocol: Some(protocol),
+                port,
+            }]))
         }
         (Protocol::Tcp | Protocol::Udp | Protocol::Sctp, None) => None,
     }

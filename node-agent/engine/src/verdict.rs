@@ -32,6 +32,22 @@ pub struct Verdict {
     pub unknown_because: Option<UnknownBecause>,
 }
 
+impl Verdict {
+    /// Whether the specification lets the other decision be right as well.
+    #[must_use]
+    pub fn is_a_choice(&self) -> bool {
+        let mut sides = [&self.egress, &self.ingress].into_iter();
+        match self.verdict {
+            // A side that denies beyond doubt settles it.
+            Decision::Denied => sides
+                .filter(|side| side.verdict == Decision::Denied)
+                .all(|side| side.left_open.is_some()),
+            Decision::Allowed => sides.any(|side| side.left_open.is_some()),
+            Decision::Unknown => false,
+        }
+    }
+}
+
 /// The answer of one side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Side {
@@ -42,25 +58,43 @@ pub struct Side {
     /// Whether the network kept it; only in records, only on a side that denies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept: Option<Kept>,
-    /// Every policy that isolates this side, in the order of their keys.
+    /// Every policy that isolates this side, in the order of their names. A policy of the Admin or Baseline tier
+    /// isolates nobody (R46).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub isolated_by: Vec<PolicyRef>,
     /// The first rule that allows it; only with [`Reason::Rule`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_by: Option<RuleRef>,
+    /// The rule that denies it; only with [`Reason::RuleDenied`]. No rule of another tier can change that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub denied_by: Option<RuleRef>,
+    /// Where the specification lets another answer be right as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_open: Option<LeftOpen>,
     /// The rule that came nearest; only with [`Reason::NoRuleMatched`], absent when no isolating policy has a rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest: Option<NearestMiss>,
-    /// The smallest rule that would allow it; only on a side that denies.
+    /// The smallest rule that would allow it; only on a side that denies, absent with [`Reason::RuleDenied`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_allow: Option<WouldAllow>,
+}
+
+/// A choice among the answers that the specification allows. It is always the same one, and nothing is claimed
+/// from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeftOpen {
+    /// A policy of the same tier and priority says otherwise; the first by name was taken (R45).
+    EqualPriority,
+    /// A NetworkPolicy selects the pod, but not in this direction; the Baseline tier was asked (R57).
+    OtherDirection,
 }
 
 /// Why a side says what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// No policy selects the pod in this direction (R1).
+    /// No policy isolates the pod in this direction (R1), and no rule decides.
     NotIsolated,
     /// A rule allows it.
     Rule,
@@ -115,10 +149,10 @@ pub struct RuleRef {
     pub policy: PolicyRef,
     /// Index of the rule in `spec.ingress` or `spec.egress`.
     pub rule: usize,
-    /// Index in `from` or `to`; absent when the rule has no list.
+    /// Index in `from` or `to`; absent when the rule has no list, or its list cannot be understood.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<usize>,
-    /// Index in `ports`; absent when the rule has no list.
+    /// Index in `ports` or `protocols`; absent likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<usize>,
 }
@@ -170,6 +204,12 @@ pub enum MissedWhat {
     Except,
     /// The block is of the other family.
     Family,
+    /// The peer is no node, and the rule selects nodes.
+    NotANode,
+    /// A label of the peer's node.
+    NodeLabels,
+    /// DNS gave the address for none of the rule's names.
+    DomainName,
     /// The policy has no such type.
     Direction,
 }

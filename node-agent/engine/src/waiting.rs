@@ -8,7 +8,6 @@ use crate::aggregate::Span;
 use crate::counters::CounterKey;
 use crate::input::Flow;
 use crate::outcome::Ending;
-use crate::record::ClientSaw;
 
 /// Most endings held at a time.
 const MOST_WAITING: usize = 65_536;
@@ -32,6 +31,22 @@ pub(crate) struct Held {
     pub(crate) count: u64,
     pub(crate) span: Span,
     pub(crate) counter: Option<CounterKey>,
+    /// It is told before its attempt's deadline, and only if policy denies it: its end is what counts.
+    pub(crate) is_early: bool,
+}
+
+impl Held {
+    /// An ending on its own.
+    pub(crate) fn of(ending: Ending, counter: Option<CounterKey>) -> Self {
+        Self {
+            waits_for: For::Drop,
+            span: Span::at(ending.attempt.first),
+            ending,
+            count: 1,
+            counter,
+            is_early: false,
+        }
+    }
 }
 
 /// All endings that wait, in the order in which they fall due.
@@ -54,7 +69,7 @@ impl Waiting {
         self.next += 1;
         let key = (due, self.next);
         self.by_attempt
-            .insert((held.ending.flow, held.ending.attempt.first), key);
+            .insert((held.ending.key, held.ending.attempt.first), key);
         self.by_number.insert(self.next, due);
         self.held.insert(key, held);
         Some(self.next)
@@ -70,28 +85,17 @@ impl Waiting {
         true
     }
 
-    /// The client of an ending that waits got a late answer from the way.
-    pub(crate) fn client_saw(&mut self, number: u64, saw: ClientSaw) {
-        if let Some(held) = self.get_mut(number) {
-            held.ending.client_saw = saw;
-        }
-    }
-
     fn get_mut(&mut self, number: u64) -> Option<&mut Held> {
         let due = self.by_number.get(&number)?;
         self.held.get_mut(&(*due, number))
     }
 
-    /// Takes back an attempt's ending, because a better one is known. What counted with it stays, if anything.
-    pub(crate) fn take_back(&mut self, flow: Flow, first: Moment) {
-        let Some(key) = self.by_attempt.get(&(flow, first)).copied() else {
-            return;
-        };
-        if let Some(held) = self.held.get_mut(&key) {
-            held.count -= 1;
-            if held.count == 0 {
-                self.remove(key);
-            }
+    /// Takes back an attempt's early ending, because a better one is known.
+    pub(crate) fn take_back(&mut self, key: Flow, first: Moment) {
+        if let Some(at) = self.by_attempt.get(&(key, first)).copied()
+            && self.held.get(&at).is_some_and(|held| held.is_early)
+        {
+            self.remove(at);
         }
     }
 
@@ -120,7 +124,7 @@ impl Waiting {
     fn remove(&mut self, key: (Moment, u64)) -> Option<Held> {
         let held = self.held.remove(&key)?;
         self.by_number.remove(&key.1);
-        let attempt = (held.ending.flow, held.ending.attempt.first);
+        let attempt = (held.ending.key, held.ending.attempt.first);
         if self.by_attempt.get(&attempt) == Some(&key) {
             self.by_attempt.remove(&attempt);
         }

@@ -12,6 +12,7 @@ use crate::model::{Namespace, Peer, Peers, Policy, Ports, Protocol, Rule};
 use crate::record::Direction;
 use crate::verdict::{Missed, PolicyRef, UnknownBecause};
 
+mod cluster_peer;
 mod peer;
 mod port;
 
@@ -142,6 +143,9 @@ impl<'a> Question<'a> {
             Ports::Any => Fit::Matches,
             Ports::Of(ports) => best(ports.iter().map(|port| self.port_fit(port, &mut NoNotes))),
         };
+        if ports == Fit::Misses {
+            return Fit::Misses;
+        }
         let peers = match &rule.peers {
             Peers::Any => Fit::Matches,
             Peers::Of(peers) => best(
@@ -188,6 +192,12 @@ impl<'a> Question<'a> {
         match peer {
             Peer::Pods { namespaces, pods } => self.pods_fit(policy, namespaces, pods, notes),
             Peer::Block { cidr, except } => self.block_fit(cidr, except, notes),
+            Peer::OwnNetworkPods { namespaces, pods } => {
+                self.own_network_pods_fit(namespaces, pods, notes)
+            }
+            Peer::Nodes(nodes) => self.nodes_fit(nodes, notes),
+            Peer::Networks(networks) => self.networks_fit(networks, notes),
+            Peer::Domains(domains) => self.domains_fit(domains, notes),
         }
     }
 }
@@ -203,12 +213,20 @@ fn fewest<T>(items: &[T], fit: impl Fn(&T, &mut Count) -> Fit) -> Option<(Option
     Some((Some(index), missed))
 }
 
+/// The strongest of a choice; nothing is stronger than a match.
 fn best(fits: impl Iterator<Item = Fit>) -> Fit {
-    fits.max().unwrap_or(Fit::Misses)
+    let mut best = Fit::Misses;
+    for fit in fits {
+        if fit == Fit::Matches {
+            return fit;
+        }
+        best = best.max(fit);
+    }
+    best
 }
 
 impl Policy {
-    /// The rules of a direction; none when it does not isolate in it.
+    /// The rules of a direction; none when it has no say in it.
     pub(crate) fn rules(&self, direction: Direction) -> &[Rule] {
         let rules = match direction {
             Direction::Ingress => &self.ingress,

@@ -73,6 +73,41 @@ fn policy() -> impl Strategy<Value = Delta> {
     })
 }
 
+/// Of the whole cluster: it looks at labels of namespaces and nodes, and its rules at each other.
+fn cluster_policy() -> impl Strategy<Value = Delta> {
+    let team = prop_oneof![
+        Just(json!({})),
+        Just(json!({"matchLabels": {"team": "1"}})),
+        Just(json!({"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["1"]}]})),
+    ];
+    let pods = (team, selector())
+        .prop_map(|(team, pods)| json!({"pods": {"namespaceSelector": team, "podSelector": pods}}));
+    let pods = pods.boxed();
+    let to = prop_oneof![
+        pods.clone(),
+        Just(json!({"nodes": {"matchLabels": {"role": "1"}}})),
+        (0_u8..8).prop_map(|last| json!({"networks": [format!("10.0.0.{last}/30")]})),
+        Just(json!({"domainNames": ["example.org"]})),
+    ];
+    let action = || prop::sample::select(&["Accept", "Deny", "Pass"][..]);
+    let rules = (
+        vec((action(), pods.clone()), 0..3),
+        vec((action(), to), 0..3),
+    );
+    let place = (
+        prop::sample::select(&NAMES[..]),
+        prop::sample::select(&["Admin", "Baseline"][..]),
+        0..2_u8,
+    );
+    (place, pods, rules).prop_map(|((name, tier, priority), subject, (ingress, egress))| {
+        let rule = |list: &str, (action, peer): &(&str, Value)| json!({"action": action, (list): [peer]});
+        let ingress: Vec<Value> = ingress.iter().map(|of| rule("from", of)).collect();
+        let egress: Vec<Value> = egress.iter().map(|of| rule("to", of)).collect();
+        one(&json!({"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": name},
+            "spec": {"tier": tier, "priority": priority, "subject": subject, "ingress": ingress, "egress": egress}}))
+    })
+}
+
 fn pod() -> impl Strategy<Value = Delta> {
     let names = (
         prop::sample::select(&NAMESPACES[..]),
@@ -93,13 +128,14 @@ fn delta() -> impl Strategy<Value = Delta> {
     let namespace = (prop::sample::select(&NAMESPACES[..]), 0..3_u8).prop_map(|(name, team)| {
         one(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"team": team.to_string()}}}))
     });
-    let node = (200_u8..204).prop_map(|last| {
+    let node = (200_u8..204, 0..2_u8).prop_map(|(last, role)| {
         one(
-            &json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"},
+            &json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "labels": {"role": role.to_string()}},
             "status": {"addresses": [{"address": format!("10.0.0.{last}")}]}}),
         )
     });
-    let changed = prop_oneof![3 => policy(), 3 => pod(), 1 => namespace, 1 => node];
+    let changed =
+        prop_oneof![3 => policy(), 2 => cluster_policy(), 3 => pod(), 1 => namespace, 1 => node];
     (changed, prop::bool::weighted(0.25))
         .prop_map(|(delta, gone)| if gone { without(delta) } else { delta })
 }

@@ -149,11 +149,11 @@ impl Live {
     fn act(&mut self) -> Result<()> {
         let Wanted {
             epoch,
-            pod_addresses,
+            addresses,
             confirmation,
         } = std::mem::take(&mut self.line.wanted);
-        if let Some(addresses) = pod_addresses {
-            self.capture.set_pod_addresses(&addresses);
+        if let Some(addresses) = addresses {
+            self.capture.set_addresses(&addresses);
         }
         // After the addresses: a conversation that speaks again should find them.
         if let Some(epoch) = epoch {
@@ -166,8 +166,8 @@ impl Live {
     }
 
     fn read_cluster(&mut self) -> Result<()> {
-        self.next_reading = Instant::now() + READING;
-        let reading = self.files.reload();
+        let reading = self.files.reload(SystemTime::now());
+        self.next_reading = Instant::now() + reading.again_in.unwrap_or(READING);
         self.deliver(reading)
     }
 
@@ -176,6 +176,7 @@ impl Live {
             deltas,
             notices,
             complete,
+            again_in: _,
         } = reading;
         notices.iter().for_each(tell);
         let now = capture::now();
@@ -185,6 +186,8 @@ impl Live {
         if !self.is_synced && !self.files.is_empty() {
             self.is_synced = true;
             self.line.consume(now, Input::Synced)?;
+            // The kernel side knows the addresses before anybody is told that this is ready.
+            self.act()?;
             self.health.synced();
             tracing::info!(objects = self.files.len(), "cluster known");
             eprintln!("ready");
@@ -200,13 +203,12 @@ impl Live {
         let now = capture::now();
         let mut inputs = Vec::new();
         self.capture.finish(now, &mut |input| inputs.push(input));
-        // Detaches: nothing of ours stays while the last records are written.
-        drop(self.capture);
         for input in inputs {
             self.line.consume(now, input)?;
         }
         self.line.consume(now, Input::Ended)?;
         self.line.flush(now)?;
+        // Detaching comes last: the kernel waits a moment for each interface.
         self.line.report.finish()?;
         Ok(())
     }

@@ -25,64 +25,38 @@ pub(super) struct Decoder {
 
 impl Decoder {
     /// Reads an entry of the ring buffer.
-    pub(super) fn event(&mut self, bytes: &[u8]) -> Option<EngineEvent> {
-        let event = plain(bytes)?;
+    pub(super) fn event(&mut self, event: &Event) -> Option<EngineEvent> {
         let kind = event_kind(event.kind)?;
-        let is_icmp = match kind {
-            EventKind::Unreachable => true,
-            EventKind::Refused => event.icmp_type != 0,
-            EventKind::Answered
-            | EventKind::Reset
-            | EventKind::Dropped
-            | EventKind::Established
-            | EventKind::Superseded => false,
-        };
-        let dropped = kind == EventKind::Dropped;
+        let is_icmp = kind == EventKind::Refused && event.icmp_type != 0;
         Some(EngineEvent {
             at: Moment(event.time_ns),
             kind,
             flow: flow(&event.tuple)?,
-            attempt: self.attempt(&event.attempt)?,
+            attempt: self.attempt(&event.attempt, event.tuple.family)?,
             total: event.total,
             link: nonzero(event.ifindex),
-            original: if dropped && event.ctinfo_plus_one != 0 {
-                Some(flow(&event.other)?)
-            } else {
-                None
-            },
-            // `ctinfo` of 3 and more.
-            reply: dropped && event.ctinfo_plus_one > 3,
-            drop: if dropped {
-                Some(self.drop(
-                    event.drop_reason,
-                    event.drop_location,
-                    event.drop_class,
-                    event.netns,
-                )?)
-            } else {
-                None
-            },
-            icmp: if is_icmp {
-                Some(IcmpError {
-                    from: address(event.other.source, event.other.family)?,
-                    icmp_type: event.icmp_type,
-                    icmp_code: event.icmp_code,
-                })
-            } else {
-                None
-            },
+            icmp: is_icmp.then_some(IcmpError {
+                icmp_type: event.icmp_type,
+                icmp_code: event.icmp_code,
+            }),
         })
     }
 
     /// Reads an attempt that passed its deadline.
-    pub(super) fn swept(&mut self, tuple: &Tuple, attempt: &Attempt) -> Option<Swept> {
+    pub(super) fn swept(
+        &mut self,
+        tuple: &Tuple,
+        attempt: &Attempt,
+        cut_short: bool,
+    ) -> Option<Swept> {
         Some(Swept {
             flow: flow(tuple)?,
-            attempt: self.attempt(attempt)?,
+            attempt: self.attempt(attempt, tuple.family)?,
+            cut_short,
         })
     }
 
-    fn attempt(&mut self, attempt: &Attempt) -> Option<AttemptState> {
+    fn attempt(&mut self, attempt: &Attempt, family: u8) -> Option<AttemptState> {
         Some(AttemptState {
             first: Moment(attempt.first_ns),
             epoch: attempt.epoch,
@@ -98,12 +72,21 @@ impl Decoder {
             } else {
                 None
             },
+            dropped_to: if attempt.dropped_port_be == [0; 2] && attempt.dropped_to == [0; 16] {
+                None
+            } else {
+                let port = u16::from_be_bytes(attempt.dropped_port_be);
+                Some((address(attempt.dropped_to, family)?, port))
+            },
+            tracked: attempt.tracked != 0,
+            answered: attempt.answered != 0,
             drops: attempt.drops,
             retransmissions: attempt.retransmissions,
             rejected: match (attempt.rejected, attempt.icmp_type, attempt.icmp_code) {
                 (0, _, _) => None,
                 (_, 0, 0) => Some(Rejected::Reset),
                 (_, icmp_type, icmp_code) => Some(Rejected::Icmp {
+                    from: address(attempt.rejected_by, family)?,
                     icmp_type,
                     icmp_code,
                 }),
@@ -135,7 +118,8 @@ pub(super) fn counted(key: &ConversationKey, conversation: &Conversation) -> Opt
     })
 }
 
-fn plain(bytes: &[u8]) -> Option<Event> {
+/// An entry of the ring buffer, as it is.
+pub(super) fn plain(bytes: &[u8]) -> Option<Event> {
     if bytes.len() != size_of::<Event>() {
         return None;
     }

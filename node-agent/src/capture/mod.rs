@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use aya::maps::{Array, MapData, RingBuf};
 use node_agent_common::{mapped, maps};
-use node_agent_engine::input::{Input, Moment};
+use node_agent_engine::input::{Input, Leads, Moment};
 use rustix::time::{ClockId, clock_gettime};
 
 pub use btf::Error as BtfError;
@@ -34,7 +34,7 @@ pub use programs::{Error, Sizes};
 use batch::Table;
 use decode::Decoder;
 use programs::{Kernel, Programs};
-use sweep::Tables;
+use sweep::{Sweep, Tables};
 use watch::Watch;
 
 /// How often the tables are swept, nanoseconds.
@@ -61,7 +61,7 @@ pub struct Capture {
     namespaces: Table<u32, u32>,
     named: BTreeMap<u32, u32>,
     addresses: Table<[u8; 16], u32>,
-    pods: BTreeMap<[u8; 16], u32>,
+    known: BTreeMap<[u8; 16], u32>,
     swept: Moment,
     found: String,
 }
@@ -81,7 +81,7 @@ impl Capture {
         let ring = RingBuf::try_from(programs.take(maps::EVENTS)?).map_err(failed(maps::EVENTS))?;
         let epoch = Array::try_from(programs.take(maps::EPOCH)?).map_err(failed(maps::EPOCH))?;
         let mut this = Self {
-            tables: Tables::new(&mut programs)?,
+            tables: Tables::new(&mut programs, sizes.attempts)?,
             namespaces: Table::new(maps::NAMESPACES, programs.take(maps::NAMESPACES)?)?,
             addresses: Table::new(maps::ADDRESSES, programs.take(maps::ADDRESSES)?)?,
             watch: Watch::open(interfaces)?,
@@ -94,7 +94,7 @@ impl Capture {
             ring,
             epoch,
             named: BTreeMap::new(),
-            pods: BTreeMap::new(),
+            known: BTreeMap::new(),
             swept: now(),
             programs,
         };
@@ -115,23 +115,39 @@ impl Capture {
             self.swept = now;
             self.watch.check(sink);
             self.name_namespaces();
-            self.tables.sweep(&mut self.decoder, now, sink);
+            self.sweep(now, Sweep::Due, sink);
         }
+    }
+
+    fn sweep(&mut self, now: Moment, which: Sweep, sink: &mut impl FnMut(Input)) {
+        let counted = self.tables.count(now);
+        // The events that the totals include were written before them.
+        self.drain(sink);
+        counted.into_iter().for_each(&mut *sink);
+        self.tables.sweep(&mut self.decoder, now, which, sink);
     }
 
     fn drain(&mut self, sink: &mut impl FnMut(Input)) {
         while let Some(bytes) = self.ring.next() {
-            match self.decoder.event(&bytes) {
+            let Some(event) = decode::plain(&bytes) else {
+                self.tables.malformed();
+                continue;
+            };
+            if self.tables.is_told(&event) {
+                continue;
+            }
+            match self.decoder.event(&event) {
                 Some(event) => sink(Input::Event(Box::new(event))),
                 None => self.tables.malformed(),
             }
         }
     }
 
-    /// Says all that is left before an end: what the programs said, running totals and losses.
+    /// Says all that is left before an end: what the programs said, running totals, losses, and the attempts whose
+    /// deadline has not come.
     pub fn finish(&mut self, now: Moment, sink: &mut impl FnMut(Input)) {
         self.drain(sink);
-        self.tables.sweep(&mut self.decoder, now, sink);
+        self.sweep(now, Sweep::Last, sink);
     }
 
     /// Tells the kernel side which namespaces are the node's own and its pods'.
@@ -153,16 +169,24 @@ impl Capture {
         set.map_err(|source| Error::Map { map, source })
     }
 
-    /// Tells the kernel side the addresses of this node's pods, all of them, and which interface leads to each.
-    pub fn set_pod_addresses(&mut self, addresses: &[(IpAddr, Option<u32>)]) {
-        let wanted = addresses.iter().map(|(address, index)| {
-            let address = match address {
-                IpAddr::V4(v4) => mapped(v4.octets()),
-                IpAddr::V6(v6) => v6.octets(),
+    /// Tells the kernel side which addresses are pods' of this node and which are Services', all of them.
+    pub fn set_addresses(&mut self, addresses: &[(IpAddr, Leads)]) {
+        let bytes = |address: &IpAddr| match address {
+            IpAddr::V4(v4) => mapped(v4.octets()),
+            IpAddr::V6(v6) => v6.octets(),
+        };
+        let services = addresses
+            .iter()
+            .filter(|(_, leads)| *leads == Leads::ToService);
+        self.tables.services = services.map(|(address, _)| bytes(address)).collect();
+        let wanted = addresses.iter().map(|(address, leads)| {
+            let to = match leads {
+                Leads::ToPod(index) => index.unwrap_or(0),
+                Leads::ToService => maps::SERVICE,
             };
-            (address, index.unwrap_or(0))
+            (bytes(address), to)
         });
-        write(&mut self.addresses, &mut self.pods, wanted.collect());
+        write(&mut self.addresses, &mut self.known, wanted.collect());
     }
 
     /// What was found out about this kernel, in one line.

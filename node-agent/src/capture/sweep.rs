@@ -1,19 +1,24 @@
 //! What is due each second: attempts past their deadline, running totals, silent UDP flows, losses.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aya::Pod;
 use aya::maps::{Map, MapData, PerCpuArray};
-use node_agent_common::maps::{self, UDP_SILENT_NS, stage};
-use node_agent_common::{Attempt, Conversation, ConversationKey, Tuple, UdpFlow, protocol};
+use node_agent_common::maps::{self, DEADLINE_NS, stage};
+use node_agent_common::{
+    Attempt, Conversation, ConversationKey, Event, Joint, Tuple, UdpFlow, kind, protocol,
+};
 use node_agent_engine::input::{Input, Moment, Stage};
 
 use super::batch::Table;
 use super::decode::{self, Decoder};
 use super::programs::{Error, Programs};
 
-/// How long an attempt waits for its outcome, nanoseconds.
-const DEADLINE_NS: u64 = 3_000_000_000;
+/// How long a swept TCP attempt stays after its first packet was last sent again: Linux doubles the time between two
+/// of them up to 120 s.
+const REPEATS_NS: u64 = 130_000_000_000;
+/// How long a sighting behind address translation waits for the one before it.
+const JOINT_NS: u64 = 10_000_000_000;
 /// How long a conversation is kept after its latest attempt, nanoseconds.
 const IDLE_NS: u64 = 300_000_000_000;
 
@@ -22,6 +27,13 @@ pub(super) struct Tables {
     attempts: Table<Tuple, Attempt>,
     conversations: Table<ConversationKey, Conversation>,
     udp_flows: Table<Tuple, UdpFlow>,
+    joints: Table<Joint, u64>,
+    /// The addresses of Services.
+    pub(super) services: HashSet<[u8; 16]>,
+    /// Most attempts that stay after their deadline.
+    most_swept: usize,
+    /// Attempts that stay after their deadline.
+    swept: HashMap<Tuple, Stays>,
     lost: PerCpuArray<MapData, u64>,
     drops: PerCpuArray<MapData, u64>,
     /// What was said last of each conversation.
@@ -29,6 +41,22 @@ pub(super) struct Tables {
     lost_said: [u64; LOSSES.len()],
     malformed: u64,
     malformed_said: u64,
+}
+
+/// An attempt that has been told of, and is kept so that its repeats are no new ones.
+struct Stays {
+    first_ns: u64,
+    /// How often it was sent again.
+    repeats: u32,
+    /// When that was last seen to have grown.
+    since: Moment,
+}
+
+/// Whether attempts end by their deadline, or because capture ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sweep {
+    Due,
+    Last,
 }
 
 /// What of the kernel side's stages is a loss of ours.
@@ -41,11 +69,17 @@ const LOSSES: [(u32, Stage); 4] = [
 
 impl Tables {
     /// Takes the tables over.
-    pub(super) fn new(programs: &mut Programs) -> Result<Self, Error> {
+    pub(super) fn new(programs: &mut Programs, attempts: u32) -> Result<Self, Error> {
+        // Half of the table is left to those that have not ended.
+        let most_swept = usize::try_from(attempts / 2).unwrap_or(usize::MAX);
         Ok(Self {
             attempts: table(programs, maps::ATTEMPTS)?,
             conversations: table(programs, maps::CONVERSATIONS)?,
             udp_flows: table(programs, maps::UDP_FLOWS)?,
+            joints: table(programs, maps::JOINTS)?,
+            services: HashSet::new(),
+            most_swept,
+            swept: HashMap::new(),
             lost: counters(programs.take(maps::LOST)?, maps::LOST)?,
             drops: counters(programs.take(maps::DROPS)?, maps::DROPS)?,
             said: HashMap::new(),
@@ -60,34 +94,120 @@ impl Tables {
         self.malformed += 1;
     }
 
-    /// Does all that is due.
+    /// Does all that is due. Losses come first: an absence in a window with a loss proves nothing.
     pub(super) fn sweep(
         &mut self,
         decoder: &mut Decoder,
         now: Moment,
+        which: Sweep,
         sink: &mut impl FnMut(Input),
     ) {
-        self.sweep_attempts(decoder, now, sink);
-        self.sweep_udp_flows(now);
-        self.count(now, sink);
+        let swept = self.sweep_attempts(now, which);
         self.say_losses(sink);
-    }
-
-    fn sweep_attempts(&mut self, decoder: &mut Decoder, now: Moment, sink: &mut impl FnMut(Input)) {
-        for (tuple, attempt) in self.attempts.entries() {
-            if now.since(Moment(attempt.first_ns)) < DEADLINE_NS {
-                continue;
-            }
-            if tuple.protocol == protocol::UDP {
-                self.settle(&tuple, &attempt, now);
-            }
-            // Someone else may have ended it since it was read: then it had its outcome.
-            if !self.attempts.remove(&tuple) {
-                continue;
-            }
-            match decoder.swept(&tuple, &attempt) {
+        for (tuple, attempt) in swept {
+            let cut_short = now.since(Moment(attempt.first_ns)) < DEADLINE_NS;
+            match decoder.swept(&tuple, &attempt, cut_short) {
                 Some(swept) => sink(Input::Swept(Box::new(swept))),
                 None => self.malformed(),
+            }
+        }
+        self.sweep_udp_flows(now);
+        self.sweep_joints(now);
+    }
+
+    /// Running totals, to be handed on after the events that they include.
+    pub(super) fn count(&mut self, now: Moment) -> Vec<Input> {
+        let mut counted = Vec::new();
+        for (key, conversation) in self.conversations.entries() {
+            if self.said.get(&key) == Some(&conversation.total) {
+                if now.since(Moment(conversation.last_ns)) > IDLE_NS {
+                    self.conversations.remove(&key);
+                    self.said.remove(&key);
+                }
+                continue;
+            }
+            self.said.insert(key, conversation.total);
+            // What stops an attempt is no end of it.
+            if !matches!(key.kind, kind::ANSWERED | kind::REFUSED | kind::ESTABLISHED) {
+                continue;
+            }
+            match decode::counted(&key, &conversation) {
+                Some(total) => counted.push(Input::Counted(Box::new(total))),
+                None => self.malformed += 1,
+            }
+        }
+        counted
+    }
+
+    /// Tells whether an event says nothing new: the attempt that was superseded had been swept.
+    pub(super) fn is_told(&self, event: &Event) -> bool {
+        let told = self.swept.get(&event.tuple);
+        event.kind == kind::SUPERSEDED
+            && told.is_some_and(|told| told.first_ns == event.attempt.first_ns)
+    }
+
+    /// The attempts whose end is not told yet, and which are past their deadline.
+    fn sweep_attempts(&mut self, now: Moment, which: Sweep) -> Vec<(Tuple, Attempt)> {
+        let entries = self.attempts.entries();
+        let mut due = Vec::new();
+        let mut stays = HashSet::new();
+        for (tuple, attempt) in entries {
+            let is_due = now.since(Moment(attempt.first_ns)) >= DEADLINE_NS;
+            if !is_due && which == Sweep::Due {
+                continue;
+            }
+            let repeats = attempt.retransmissions.wrapping_add(attempt.drops);
+            if let Some(told) = self.swept.get_mut(&tuple)
+                && told.first_ns == attempt.first_ns
+            {
+                if told.repeats != repeats {
+                    (told.repeats, told.since) = (repeats, now);
+                }
+                if now.since(told.since) < REPEATS_NS {
+                    stays.insert(tuple);
+                } else {
+                    self.attempts.remove(&tuple);
+                }
+                continue;
+            }
+            let is_tcp = tuple.protocol == protocol::TCP;
+            if is_tcp && self.swept.len() < self.most_swept {
+                let told = Stays {
+                    first_ns: attempt.first_ns,
+                    repeats,
+                    since: now,
+                };
+                self.swept.insert(tuple, told);
+                stays.insert(tuple);
+            } else {
+                if tuple.protocol == protocol::UDP {
+                    self.settle(&tuple, &attempt, now);
+                }
+                // Someone else may have ended it since it was read: then it had its outcome.
+                if !self.attempts.remove(&tuple) {
+                    continue;
+                }
+            }
+            if !self.counts_at_backend(&tuple, &attempt) {
+                due.push((tuple, attempt));
+            }
+        }
+        self.swept.retain(|tuple, _| stays.contains(tuple));
+        due
+    }
+
+    /// An attempt to a Service whose backend's interface has seen it: it is told of there.
+    fn counts_at_backend(&mut self, tuple: &Tuple, attempt: &Attempt) -> bool {
+        let is_before = attempt.source_ifindex != 0 && attempt.destination_ifindex == 0;
+        is_before
+            && self.services.contains(&tuple.destination)
+            && self.joints.remove(&Joint::of(tuple, attempt.sequence))
+    }
+
+    fn sweep_joints(&mut self, now: Moment) {
+        for (joint, since) in self.joints.entries() {
+            if now.since(Moment(since)) > JOINT_NS {
+                self.joints.remove(&joint);
             }
         }
     }
@@ -99,7 +219,7 @@ impl Tables {
         let flow = UdpFlow {
             first_ns: attempt.first_ns,
             last_ns: now.0,
-            answered: 0,
+            answered: u32::from(attempt.answered),
             padding: 0,
         };
         // Without room its next packet is an attempt again: nothing is lost.
@@ -108,25 +228,8 @@ impl Tables {
 
     fn sweep_udp_flows(&mut self, now: Moment) {
         for (tuple, flow) in self.udp_flows.entries() {
-            if now.since(Moment(flow.last_ns)) > UDP_SILENT_NS {
+            if flow.is_silent(now.0) {
                 self.udp_flows.remove(&tuple);
-            }
-        }
-    }
-
-    fn count(&mut self, now: Moment, sink: &mut impl FnMut(Input)) {
-        for (key, conversation) in self.conversations.entries() {
-            if self.said.get(&key) == Some(&conversation.total) {
-                if now.since(Moment(conversation.last_ns)) > IDLE_NS {
-                    self.conversations.remove(&key);
-                    self.said.remove(&key);
-                }
-                continue;
-            }
-            self.said.insert(key, conversation.total);
-            match decode::counted(&key, &conversation) {
-                Some(counted) => sink(Input::Counted(Box::new(counted))),
-                None => self.malformed += 1,
             }
         }
     }

@@ -135,6 +135,10 @@ impl Watch {
         for index in gone.into_iter().filter(|index| !wanted.contains_key(index)) {
             if let Some(watched) = self.watched.remove(&index) {
                 programs.detach(watched.attached);
+                // The kernel gives the number to the next namespace.
+                watched
+                    .peer_netns
+                    .map(|number| self.namespaces.remove(&number));
                 sink(Input::LinkGone(index));
             }
         }
@@ -169,6 +173,7 @@ impl Watch {
             from_birth,
             addresses: Vec::new(),
             foreign_program: None,
+            netns: None,
         };
         tracing::debug!(name = %said.name, "interface is watched");
         let watched = Watched {
@@ -223,12 +228,19 @@ impl Watch {
         for (index, watched) in &mut self.watched {
             let addresses = self.links.behind(*index);
             let foreign_program = foreign_program(&watched.said.name, filtered.as_ref(), *index);
+            let netns = watched
+                .peer_netns
+                .and_then(|number| self.namespaces.get(&number).copied());
             let is_new = !std::mem::replace(&mut watched.is_said, true);
-            let said = &mut watched.said;
-            if is_new || said.addresses != addresses || said.foreign_program != foreign_program {
-                said.addresses = addresses;
-                said.foreign_program = foreign_program;
-                sink(Input::Link(said.clone()));
+            let now = Link {
+                addresses,
+                foreign_program,
+                netns,
+                ..watched.said.clone()
+            };
+            if is_new || watched.said != now {
+                watched.said = now.clone();
+                sink(Input::Link(now));
             }
         }
         let own = self.links.own_addresses();

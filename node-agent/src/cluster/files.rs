@@ -6,12 +6,14 @@ use std::fs;
 use std::hash::{Hash as _, Hasher as _};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use node_agent_engine::model::Delta;
 use serde_json::Value;
 
 use super::documents::{self, Document};
 use super::root::Root;
+use super::still::Unsettled;
 use super::union::{self, Key, Union};
 use super::{Empty, Error, Notice, Options, Refusal, Refused};
 
@@ -34,16 +36,57 @@ pub struct Reading {
     pub notices: Vec<Notice>,
     /// Everything could be read: no file stands on an older content. Objects that were refused do not count.
     pub complete: bool,
+    /// A file may be in the middle of being written: read again after so long.
+    pub again_in: Option<Duration>,
+}
+
+impl Reading {
+    /// What is there now does not count yet.
+    fn wait(&mut self, left: Duration) {
+        self.complete = false;
+        self.again_in = Some(self.again_in.map_or(left, |other| other.min(left)));
+    }
 }
 
 #[derive(Default)]
 struct File {
+    /// What was last taken in, good or not.
     seen: Option<Seen>,
+    /// What is there instead, nothing included, until it has stood still.
+    unsettled: Option<Unsettled<Option<Seen>>>,
     objects: Vec<Delta>,
     is_broken: bool,
 }
 
-#[derive(PartialEq, Eq)]
+impl File {
+    /// Whether what is there now is another than what was last taken in, and has stood still.
+    fn is_due(
+        &mut self,
+        there: Option<Seen>,
+        written: Option<SystemTime>,
+        now: SystemTime,
+        reading: &mut Reading,
+    ) -> bool {
+        let before = self.unsettled.take();
+        if self.seen == there {
+            return false;
+        }
+        let unsettled = Unsettled::look(before, there, written, now);
+        match unsettled.remaining(now) {
+            Some(left) => {
+                reading.wait(left);
+                self.unsettled = Some(unsettled);
+                false
+            }
+            None => {
+                self.seen = unsettled.settled();
+                true
+            }
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Content(u64),
     Unreadable(io::ErrorKind),
@@ -73,24 +116,25 @@ impl Files {
             files.open_root(index, &mut notices)?;
         }
         let deltas = files.unite(&mut notices);
-        let complete = true;
         let reading = Reading {
             deltas,
             notices,
-            complete,
+            complete: true,
+            again_in: None,
         };
         Ok((files, reading))
     }
 
-    /// Reads everything again and gives what changed. A file without a good content keeps its last one.
-    pub fn reload(&mut self) -> Reading {
+    /// Reads everything again and gives what changed. A file without a good content keeps its last one, and so
+    /// does one that was written or taken away so short a time before `now` that its writer may not be done.
+    pub fn reload(&mut self, now: SystemTime) -> Reading {
         let mut reading = Reading {
             complete: true,
             ..Reading::default()
         };
         let mut is_changed = false;
         for index in 0..self.roots.len() {
-            is_changed |= self.reload_root(index, &mut reading);
+            is_changed |= self.reload_root(index, now, &mut reading);
         }
         reading.complete &= self.files.values().all(|file| !file.is_broken);
         if is_changed {
@@ -146,7 +190,7 @@ impl Files {
             let file = File {
                 seen: Some(Seen::Content(fingerprint(&bytes))),
                 objects,
-                is_broken: false,
+                ..File::default()
             };
             self.files.insert((index, path), file);
         }
@@ -154,7 +198,7 @@ impl Files {
     }
 
     /// Returns whether objects may have changed.
-    fn reload_root(&mut self, index: usize, reading: &mut Reading) -> bool {
+    fn reload_root(&mut self, index: usize, now: SystemTime, reading: &mut Reading) -> bool {
         let Some(root) = self.roots.get_mut(index) else {
             return false;
         };
@@ -182,29 +226,37 @@ impl Files {
             match fs::read(&path) {
                 // Gone between listing and reading.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                content => is_changed |= self.reload_file(index, &path, content, reading),
+                content => is_changed |= self.reload_file(index, &path, content, now, reading),
             }
             there.insert(path);
         }
-        is_changed | self.forget_vanished(index, &there, reading)
+        is_changed | self.forget_vanished(index, &there, now, reading)
     }
 
     fn forget_vanished(
         &mut self,
         index: usize,
         there: &BTreeSet<PathBuf>,
+        now: SystemTime,
         reading: &mut Reading,
     ) -> bool {
         let before = self.files.len();
         self.files.retain(|(root, path), file| {
-            let stays = *root != index || there.contains(path);
-            if !stays {
+            if *root != index || there.contains(path) {
+                return true;
+            }
+            // It came and went before anything of it counted.
+            if file.seen.is_none() {
+                return false;
+            }
+            let goes = file.is_due(None, None, now, reading);
+            if goes {
                 reading.notices.push(Notice::Vanished {
                     file: path.clone(),
                     objects: file.objects.len(),
                 });
             }
-            stays
+            !goes
         });
         self.files.len() != before
     }
@@ -214,19 +266,21 @@ impl Files {
         index: usize,
         path: &Path,
         content: io::Result<Vec<u8>>,
+        now: SystemTime,
         reading: &mut Reading,
     ) -> bool {
         let key = (index, path.to_owned());
         let mut file = self.files.remove(&key).unwrap_or_default();
-        let seen = match &content {
+        let there = match &content {
             Ok(bytes) => Seen::Content(fingerprint(bytes)),
             Err(error) => Seen::Unreadable(error.kind()),
         };
-        if file.seen.as_ref() == Some(&seen) {
+        // Asked for after the content: a write in between makes it young.
+        let written = fs::metadata(path).and_then(|metadata| metadata.modified());
+        if !file.is_due(Some(there), written.ok(), now, reading) {
             self.files.insert(key, file);
             return false;
         }
-        file.seen = Some(seen);
         let documents = content
             .map_err(|error| error.to_string())
             .and_then(|bytes| readable(&bytes, path, file.objects.len()));

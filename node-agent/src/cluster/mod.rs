@@ -8,6 +8,7 @@ mod documents;
 mod files;
 mod notice;
 mod root;
+mod still;
 mod union;
 mod watch;
 

@@ -1,9 +1,11 @@
 //! Files that change under the reader.
 
+mod unsettled;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use node_agent_engine::model::{Namespace, ObjectKey, Pod, Workload};
 use tempfile::TempDir;
@@ -73,6 +75,11 @@ fn open(path: &Path) -> (Files, Reading) {
     Files::open(&[path.to_owned()], options()).unwrap()
 }
 
+/// So many milliseconds after a time at which all that these tests write has long stood still.
+fn later(ms: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000) + Duration::from_millis(ms)
+}
+
 /// One word for each delta and each notice.
 fn shown(reading: &Reading) -> (Vec<String>, Vec<String>) {
     let deltas = reading
@@ -110,18 +117,18 @@ fn broken_file_keeps_its_objects_until_it_is_mended() {
     check(&reading, &["ns/1", "a@1"], &[]);
 
     fs::write(&file, "kind: [Pod\n").unwrap();
-    let reading = files.reload();
+    let reading = files.reload(later(0));
     check(&reading, &[], &["keeping its last good state (1 objects)"]);
     assert!(!reading.complete);
-    let reading = files.reload();
+    let reading = files.reload(later(0));
     check(&reading, &[], &[]);
     assert!(!reading.complete, "a broken file confirms nothing");
 
     fs::write(&file, " \n").unwrap();
-    check(&files.reload(), &[], &["is empty"]);
+    check(&files.reload(later(0)), &[], &["is empty"]);
 
     fs::write(&file, pod("a", "2")).unwrap();
-    let reading = files.reload();
+    let reading = files.reload(later(0));
     check(&reading, &["a@2"], &["good again"]);
     assert!(reading.complete);
 }
@@ -133,9 +140,9 @@ fn file_broken_and_restored_as_it_was_is_mended() {
     fs::write(&file, pod("a", "1")).unwrap();
     let (mut files, _) = open(&file);
     fs::write(&file, "{").unwrap();
-    assert!(!files.reload().complete);
+    assert!(!files.reload(later(0)).complete);
     fs::write(&file, pod("a", "1")).unwrap();
-    let reading = files.reload();
+    let reading = files.reload(later(0));
     check(&reading, &[], &["good again"]);
     assert!(reading.complete);
 }
@@ -152,8 +159,10 @@ fn vanished_file_takes_its_objects_along() {
     let (mut files, reading) = open(folder.path());
     check(&reading, &["m/1", "ns/1", "b@", "a@1"], &[]);
     fs::remove_file(folder.path().join("a.yaml")).unwrap();
-    check(&files.reload(), &["-ns/", "-a"], &["gone, with 1 objects"]);
-    check(&files.reload(), &[], &[]);
+    files.reload(later(0));
+    let reading = files.reload(later(1000));
+    check(&reading, &["-ns/", "-a"], &["gone, with 1 objects"]);
+    check(&files.reload(later(1000)), &[], &[]);
 }
 
 #[test]
@@ -165,7 +174,7 @@ fn replaced_by_rename_is_a_change() {
     let new = folder.path().join(".a.yaml.new");
     fs::write(&new, pod("a", "2") + "---\n" + &pod("b", "2")).unwrap();
     fs::rename(&new, &file).unwrap();
-    check(&files.reload(), &["a@2", "b@2"], &[]);
+    check(&files.reload(later(0)), &["a@2", "b@2"], &[]);
 }
 
 #[test]
@@ -182,7 +191,7 @@ fn mounted_config_map_is_read_once_and_follows_its_swap() {
     check(&reading, &["ns/1", "a@1"], &[]);
     std::os::unix::fs::symlink("..2", path.join("..data_tmp")).unwrap();
     fs::rename(path.join("..data_tmp"), path.join("..data")).unwrap();
-    check(&files.reload(), &["a@2"], &[]);
+    check(&files.reload(later(0)), &["a@2"], &[]);
 }
 
 #[test]
@@ -192,9 +201,10 @@ fn last_definition_by_path_counts_and_its_removal_uncovers_the_other() {
     fs::write(folder.path().join("b.yaml"), pod("a", "2")).unwrap();
     let (mut files, reading) = open(folder.path());
     check(&reading, &["ns/1", "a@2"], &["Pod ns/a is defined twice"]);
-    check(&files.reload(), &[], &[]);
+    check(&files.reload(later(0)), &[], &[]);
     fs::remove_file(folder.path().join("b.yaml")).unwrap();
-    check(&files.reload(), &["a@1"], &["gone"]);
+    files.reload(later(0));
+    check(&files.reload(later(1000)), &["a@1"], &["gone"]);
 }
 
 #[test]
@@ -268,7 +278,7 @@ fn empty_folder_waits_for_content() {
     assert!(files.is_empty());
     fs::create_dir(folder.path().join("sub")).unwrap();
     fs::write(folder.path().join("sub/a.yml"), pod("a", "1")).unwrap();
-    check(&files.reload(), &["ns/1", "a@1"], &[]);
+    check(&files.reload(later(0)), &["ns/1", "a@1"], &[]);
     assert!(!files.is_empty());
 }
 
@@ -308,7 +318,7 @@ async fn changes_are_signalled_and_reading_is_none() {
     assert!(is_signalled(&mut watch).await, "new file in it");
 
     let mut files = Files::open(&paths, options()).unwrap().0;
-    files.reload();
+    files.reload(later(0));
     let wait = tokio::time::timeout(Duration::from_millis(300), watch.changed());
     assert!(wait.await.is_err(), "reading signalled a change");
 }

@@ -91,13 +91,18 @@ pub(super) struct DenialLabels {
 }
 
 impl DenialLabels {
-    /// The policies of every side that denies: without all of a side's together it would allow.
+    /// The policies of every side that denies: the one whose rule does, else all that isolate it.
     pub(super) fn of(verdict: &Verdict) -> impl Iterator<Item = Self> {
         sides(verdict)
             .filter(|(side, _)| side.verdict == Decision::Denied)
             .flat_map(|(side, direction)| {
                 let new = move |policy| Self::new(policy, direction);
-                side.isolated_by.iter().map(new)
+                let by_rule = side.denied_by.iter().map(|rule| &rule.policy);
+                let isolating = match side.denied_by {
+                    Some(_) => &[][..],
+                    None => side.isolated_by.as_slice(),
+                };
+                by_rule.chain(isolating).map(new)
             })
     }
 

@@ -16,9 +16,9 @@ pub(super) fn is_port_named(connection: &Connection, port: Port) -> bool {
 }
 
 fn has_policy_port(side: &Side) -> bool {
-    let allowed = side.allowed_by.as_ref();
+    let mut decided = side.allowed_by.iter().chain(&side.denied_by);
     let nearest = side.nearest.as_ref();
-    allowed.is_some_and(|rule| rule.port.is_some())
+    decided.any(|rule| rule.port.is_some())
         || nearest.is_some_and(|nearest| {
             nearest.rule.port.is_some()
                 && !nearest
@@ -40,6 +40,9 @@ fn is_about_port(what: MissedWhat) -> bool {
         | MissedWhat::Cidr
         | MissedWhat::Except
         | MissedWhat::Family
+        | MissedWhat::NotANode
+        | MissedWhat::NodeLabels
+        | MissedWhat::DomainName
         | MissedWhat::Direction => false,
     }
 }

@@ -42,7 +42,7 @@ fn schema() -> Value {
 
 #[test]
 fn token_lists_of_schema_and_engine_are_equal() {
-    let lists: [(&str, BTreeSet<String>); 16] = [
+    let lists: [(&str, BTreeSet<String>); 17] = [
         (
             "assessment",
             tokens!(Assessment: Allowed, Blocked, Unenforced, UnexpectedDrop, Refused, Unanswered, Unknown),
@@ -66,8 +66,12 @@ fn token_lists_of_schema_and_engine_are_equal() {
         ),
         ("kept", tokens!(Kept: Yes, No, Unknown)),
         (
+            "left_open",
+            tokens!(LeftOpen: EqualPriority, OtherDirection),
+        ),
+        (
             "missed_what",
-            tokens!(MissedWhat: NamespaceLabels, Namespace, PodLabels, NotAPod, Port, EndPort, NamedPort, Protocol, Cidr, Except, Family, Direction),
+            tokens!(MissedWhat: NamespaceLabels, Namespace, PodLabels, NotAPod, Port, EndPort, NamedPort, Protocol, Cidr, Except, Family, NotANode, NodeLabels, DomainName, Direction),
         ),
         (
             "outcome_kind",
@@ -132,6 +136,8 @@ fn side(verdict: Decision, reason: Reason) -> Side {
         kept: None,
         isolated_by: vec![],
         allowed_by: None,
+        denied_by: None,
+        left_open: None,
         nearest: None,
         would_allow: None,
     }

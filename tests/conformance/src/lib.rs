@@ -1,6 +1,8 @@
 //! The conformance corpora as data: where they are, how they are read.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -25,6 +27,9 @@ pub struct Case {
     /// Nodes.
     #[serde(default)]
     pub nodes: Vec<NodeOf>,
+    /// What DNS has answered.
+    #[serde(default)]
+    pub domains: BTreeMap<String, Vec<IpAddr>>,
     /// Policies of any kind, as Kubernetes objects.
     pub policies: Vec<Value>,
     /// What is expected.

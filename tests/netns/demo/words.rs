@@ -186,6 +186,11 @@ fn isolated(record: &Record) -> String {
     let Some((way, side)) = side(record) else {
         return String::new();
     };
+    if let Some(denying) = side.get("denied_by") {
+        let rule = denying.get("rule").and_then(Value::as_u64).unwrap_or(0);
+        let name = denying.get("policy").map_or_else(String::new, policy);
+        return format!("Rule {rule} of {name} denies it; no other policy can allow it.");
+    }
     let by: Vec<String> = side
         .get("isolated_by")
         .and_then(Value::as_array)

@@ -8,8 +8,7 @@ use super::{Change, Cluster, GONE_KEPT, Gone, NamespaceState, OwnNode, PodState}
 use crate::identity::{Claimant, KEPT_NS};
 use crate::input::Moment;
 use crate::isolation::Isolation;
-use crate::model::{Delta, Namespace, Node, ObjectKey, Pod, Policy, PolicyKey, Service};
-use crate::record;
+use crate::model::{Delta, Namespace, Node, ObjectKey, Pod};
 
 impl Cluster {
     /// Takes in a delta and says whether a verdict may be another now. The same object again changes nothing.
@@ -24,14 +23,8 @@ impl Cluster {
             Delta::NodeGone(name) => self.remove_node(name, now),
             Delta::Service(service) => self.set_service(&service.key, Some(service), now),
             Delta::ServiceGone(key) => self.set_service(key, None, now),
-            Delta::EndpointSlice(slice) => {
-                self.slices.insert(slice.key.clone(), slice.clone());
-                Change::None
-            }
-            Delta::EndpointSliceGone(key) => {
-                self.slices.remove(key);
-                Change::None
-            }
+            Delta::EndpointSlice(slice) => self.set_slice(&slice.key, Some(slice), now),
+            Delta::EndpointSliceGone(key) => self.set_slice(key, None, now),
             Delta::Policy(policy) => self.set_policy(policy, now),
             Delta::PolicyGone(key) => self.remove_policy(key, now),
         }
@@ -69,27 +62,29 @@ impl Cluster {
         let state = self.namespace_mut(&namespace.name, now);
         let mut namespace = namespace.clone();
         namespace.add_name_label();
-        let changed = state.namespace.labels != namespace.labels;
-        state.namespace = namespace;
         state.explicit = true;
-        if changed {
-            state.labels_changed = now;
-        }
-        verdicts_if(changed)
+        self.replace_namespace(namespace, now)
     }
 
     fn remove_namespace(&mut self, name: &Arc<str>, now: Moment) -> Change {
         let Some(state) = self.namespaces.get_mut(name) else {
             return Change::None;
         };
-        let implied = Namespace::known_by_name(name);
-        let changed = state.namespace.labels != implied.labels;
-        state.namespace = implied;
         state.explicit = false;
+        let change = self.replace_namespace(Namespace::known_by_name(name), now);
+        self.drop_empty(name);
+        change
+    }
+
+    fn replace_namespace(&mut self, namespace: Namespace, now: Moment) -> Change {
+        let name = Arc::clone(&namespace.name);
+        let state = self.namespace_mut(&name, now);
+        let old = std::mem::replace(&mut state.namespace, namespace);
+        let changed = state.namespace.labels != old.labels;
         if changed {
             state.labels_changed = now;
+            self.select_again_in(&name, &old.labels);
         }
-        self.drop_empty(name);
         verdicts_if(changed)
     }
 
@@ -98,7 +93,7 @@ impl Cluster {
         if old.as_ref().is_some_and(|old| old.pod == *pod) {
             return Change::None;
         }
-        let state = self.namespace_mut(&pod.key.namespace, now);
+        self.namespace_mut(&pod.key.namespace, now);
         let replaced = old.as_ref().is_none_or(|old| old.pod.uid != pod.uid);
         let (since, changed, isolation_changed) = match &old {
             Some(old) if !replaced => (old.since, old.changed, old.isolation_changed),
@@ -108,7 +103,11 @@ impl Cluster {
             || old
                 .as_ref()
                 .is_some_and(|old| !old.pod.same_for_policy(pod));
-        let isolation = Isolation::of(pod, state.policies.values());
+        let Some(state) = self.namespaces.get_mut(&pod.key.namespace) else {
+            return Change::None;
+        };
+        let policies = state.policies.values().chain(self.cluster_wide.values());
+        let isolation = Isolation::of(pod, &state.namespace.labels, policies);
         let state_of_pod = PodState {
             pod: pod.clone(),
             isolation,
@@ -167,11 +166,12 @@ impl Cluster {
         let claimant = Claimant::Node(Arc::clone(&node.name));
         let old = self.nodes.insert(Arc::clone(&node.name), node.clone());
         let old_claims = old.as_ref().map(|old| (&claimant, old.ips.as_slice()));
-        let changed = self
+        let moved = self
             .addresses
             .reclaim(old_claims, Some((&claimant, &node.ips)), now);
+        let labelled = old.as_ref().is_some_and(|old| old.labels != node.labels);
         self.addresses.set_pod_ranges(&node.name, &node.pod_ranges);
-        self.node_changed(&node.name, changed, now)
+        self.node_changed(&node.name, moved || labelled, now)
     }
 
     fn remove_node(&mut self, name: &Arc<str>, now: Moment) -> Change {
@@ -197,96 +197,19 @@ impl Cluster {
         verdicts_if(changed)
     }
 
-    fn set_service(&mut self, key: &ObjectKey, service: Option<&Service>, now: Moment) -> Change {
-        let old = match service {
-            Some(service) => self.services.insert(key.clone(), service.clone()),
-            None => self.services.remove(key),
-        };
-        let claimant = Claimant::Service(key.clone());
-        let claims = |service: Option<&Service>| service.map(|service| service.ips.clone());
-        let (old_ips, new_ips) = (claims(old.as_ref()), claims(service));
-        let changed = self.addresses.reclaim(
-            old_ips.as_deref().map(|ips| (&claimant, ips)),
-            new_ips.as_deref().map(|ips| (&claimant, ips)),
-            now,
-        );
-        verdicts_if(changed)
-    }
-
-    fn set_policy(&mut self, policy: &Policy, now: Moment) -> Change {
-        let state = self.namespace_mut(&policy.key.namespace, now);
-        let policy = Arc::new(policy.clone());
-        let old = state
-            .policies
-            .insert(policy.key.clone(), Arc::clone(&policy));
-        if old.as_ref().is_some_and(|old| *old == policy) {
-            return Change::None;
-        }
-        let change = match &old {
-            None => Some(record::Change::Added),
-            Some(old) if old.says_the_same(&policy) => None,
-            Some(_) => Some(record::Change::Changed),
-        };
-        state.select_again(old.as_ref(), Some(&policy), change.is_some(), now);
-        match change {
-            Some(change) => Change::Policy {
-                key: policy.key.clone(),
-                change,
-            },
-            None => Change::None,
-        }
-    }
-
-    fn remove_policy(&mut self, key: &PolicyKey, now: Moment) -> Change {
-        let Some(state) = self.namespaces.get_mut(&key.namespace) else {
-            return Change::None;
-        };
-        let Some(old) = state.policies.remove(key) else {
-            return Change::None;
-        };
-        state.select_again(Some(&old), None, true, now);
-        self.drop_empty(&key.namespace);
-        Change::Policy {
-            key: key.clone(),
-            change: record::Change::Removed,
-        }
-    }
-
-    fn namespace_mut(&mut self, name: &Arc<str>, now: Moment) -> &mut NamespaceState {
+    pub(super) fn namespace_mut(&mut self, name: &Arc<str>, now: Moment) -> &mut NamespaceState {
         match self.namespaces.entry(Arc::clone(name)) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(free) => free.insert(NamespaceState::new(name, now)),
         }
     }
 
-    fn drop_empty(&mut self, name: &Arc<str>) {
+    pub(super) fn drop_empty(&mut self, name: &Arc<str>) {
         let empty = |state: &NamespaceState| {
             !state.explicit && state.pods.is_empty() && state.policies.is_empty()
         };
         if self.namespaces.get(name).is_some_and(empty) {
             self.namespaces.remove(name);
-        }
-    }
-}
-
-impl NamespaceState {
-    /// Matches the pods again that the old or the new form of a policy selects.
-    fn select_again(
-        &mut self,
-        old: Option<&Arc<Policy>>,
-        new: Option<&Arc<Policy>>,
-        relevant: bool,
-        now: Moment,
-    ) {
-        for state in self.pods.values_mut() {
-            let selects = |policy: &Arc<Policy>| policy.subject.matches(&state.pod.labels);
-            if !old.is_some_and(selects) && !new.is_some_and(selects) {
-                continue;
-            }
-            state.isolation = Isolation::of(&state.pod, self.policies.values());
-            if relevant {
-                state.isolation_changed = now;
-            }
         }
     }
 }
@@ -339,14 +262,6 @@ impl Pod {
     }
 }
 
-impl Policy {
-    fn says_the_same(&self, other: &Self) -> bool {
-        self.subject == other.subject
-            && self.ingress == other.ingress
-            && self.egress == other.egress
-    }
-}
-
 impl Namespace {
     /// A namespace of which only the name is known.
     pub(crate) fn known_by_name(name: &Arc<str>) -> Self {
@@ -380,7 +295,7 @@ fn claimant_of(pod: &Pod) -> Claimant {
     }
 }
 
-fn verdicts_if(changed: bool) -> Change {
+pub(super) fn verdicts_if(changed: bool) -> Change {
     if changed {
         Change::Verdicts
     } else {

@@ -65,14 +65,15 @@ impl Cluster {
     }
 
     /// The latest change of anything that the verdict on a connection rests on: the policies that select its
-    /// ends, their labels, addresses and ports, those of their namespaces, and of nodes where they take part.
+    /// ends, their labels, addresses and ports, those of their namespaces, and of nodes where they take part; of
+    /// a Service also its slices and all of this for its backends.
     #[must_use]
     pub fn settled_since(&self, connection: &Connection) -> Moment {
         self.party_settled(&connection.source)
             .max(self.party_settled(&connection.destination))
     }
 
-    fn party_settled(&self, party: &Party) -> Moment {
+    pub(super) fn party_settled(&self, party: &Party) -> Moment {
         let address = party
             .ip
             .and_then(|ip| self.addresses.changed(ip))
@@ -80,7 +81,8 @@ impl Cluster {
         let identity = match &party.identity {
             PartyKind::Pod(key) => self.pod_settled(key),
             PartyKind::Node(name) => self.nodes_changed.get(name).copied().unwrap_or_default(),
-            PartyKind::Service(_) | PartyKind::World | PartyKind::Unknown => Moment::default(),
+            PartyKind::Service(key) => self.service_settled(key),
+            PartyKind::World | PartyKind::Unknown => Moment::default(),
         };
         address.max(identity)
     }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::Core;
+use super::early::Told;
 use crate::Moment;
 use crate::aggregate::{Kind, Span};
 use crate::counters::{CounterKey, Target};
-use crate::input::{Counted, Event, EventKind, Output, Swept};
+use crate::input::{Counted, Event, EventKind, Flow, Output, Swept};
 use crate::judge::{Judge, Judgement};
-use crate::outcome::{Said, Surroundings};
-use crate::record::Connection;
+use crate::outcome::Surroundings;
+use crate::record::{Assessment, Connection};
 use crate::waiting::{For, Held};
 
 impl Core {
@@ -17,87 +18,89 @@ impl Core {
         Surroundings {
             links: &self.links,
             cluster: &self.cluster,
-            node: &self.options.node,
             lost_at: self.lost_at,
+            udp_lost_at: self.udp_lost_at,
         }
     }
 
     pub(super) fn event(&mut self, now: Moment, event: &Event, out: &mut Vec<Output>) {
-        let key = CounterKey::of(event);
-        let counts = event.total > 0;
-        if counts && let Some((to, more)) = self.counters.advance(key, event.total, 1, event.at) {
+        match event.kind {
+            EventKind::Reset | EventKind::Unreachable | EventKind::Dropped => {
+                self.stopped(now, event, out);
+            }
+            EventKind::Answered
+            | EventKind::Refused
+            | EventKind::Established
+            | EventKind::Superseded => self.ended(now, event, out),
+        }
+    }
+
+    /// An attempt has ended, and others of its conversation with it: what their total grew by counts as this one.
+    fn ended(&mut self, now: Moment, event: &Event, out: &mut Vec<Output>) {
+        let first = event.attempt.first;
+        if event.kind == EventKind::Superseded && self.count_told(event.flow, first, out) {
+            return;
+        }
+        self.early.take(event.flow, first);
+        self.waiting.take_back(event.flow, first);
+        let counter = (event.total > 0).then(|| CounterKey::of(event));
+        if let Some(key) = counter
+            && let Some((to, more)) = self.counters.advance(key, event.total, 1, event.at)
+        {
             self.count(&to, more, Span::at(event.at), out);
         }
-        let (to, exemplar) = match self.surroundings().read(event) {
-            Said::Nothing => (Target::Nobody, None),
-            Said::ClientSaw(saw) => {
-                self.client_saw(event, saw);
-                (Target::Nobody, None)
-            }
-            Said::Ending(ending) => {
-                self.take_back_earlier(event);
-                (Target::Nobody, Some(*ending))
-            }
+        let to = match self.surroundings().end(event) {
+            Some(ending) => self.judge(now, Held::of(ending, counter), out),
+            None => Target::Nobody,
         };
-        let counter = counts.then_some(key);
-        let to = match exemplar {
-            Some(ending) => {
-                let span = Span {
-                    first: ending.attempt.first,
-                    last: ending.attempt.first,
-                };
-                self.judge(
-                    now,
-                    Held {
-                        waits_for: For::Drop,
-                        ending,
-                        count: 1,
-                        span,
-                        counter,
-                    },
-                    out,
-                )
-            }
-            None => to,
-        };
-        if counts {
+        if let Some(key) = counter {
             let before = self.counters.point(key, event.total, to.clone(), event.at);
             self.count(&to, before, Span::at(event.at), out);
         }
     }
 
-    /// An answer after a drop, or the drop behind a rejection, says more than what came before.
-    pub(super) fn take_back_earlier(&mut self, event: &Event) {
-        if event.attempt.drop.is_some() || event.attempt.rejected.is_some() {
-            self.waiting.take_back(event.flow, event.attempt.first);
+    /// Something stopped an attempt. When policy wants it so, that is told at once; it counts at its end.
+    fn stopped(&mut self, now: Moment, event: &Event, out: &mut Vec<Output>) {
+        let Some(ending) = self.surroundings().stop(event) else {
+            return;
+        };
+        match self.early.get(event.flow, event.attempt.first) {
+            // Of one denial the drop and the rejection are one: the later only says what the client saw.
+            Some(Told::Kind(kind)) => {
+                return self.aggregate.client_saw(kind, ending.client_saw);
+            }
+            Some(Told::Waits) => self.waiting.take_back(event.flow, event.attempt.first),
+            None => {}
         }
-    }
-
-    pub(super) fn client_saw(&mut self, event: &Event, saw: crate::record::ClientSaw) {
-        match self
-            .counters
-            .target(CounterKey::new(&event.flow, EventKind::Dropped))
-        {
-            Some(Target::Kind(kind)) => self.aggregate.client_saw(kind, saw),
-            Some(Target::Waiting(number)) => self.waiting.client_saw(*number, saw),
-            Some(Target::Nobody) | None => {}
-        }
+        let held = Held {
+            is_early: true,
+            ..Held::of(ending, None)
+        };
+        self.judge(now, held, out);
     }
 
     pub(super) fn swept(&mut self, now: Moment, swept: &Swept, out: &mut Vec<Output>) {
-        if let Said::Ending(ending) = self.surroundings().read_swept(swept, now) {
-            let span = Span::at(ending.attempt.first);
-            self.judge(
-                now,
-                Held {
-                    waits_for: For::Drop,
-                    ending: *ending,
-                    count: 1,
-                    span,
-                    counter: None,
-                },
-                out,
-            );
+        if self.count_told(swept.flow, swept.attempt.first, out) {
+            return;
+        }
+        let ending = self.surroundings().swept(swept, now);
+        self.judge(now, Held::of(ending, None), out);
+    }
+
+    /// Counts an attempt that has ended as what was told of it early; false when nothing was.
+    fn count_told(&mut self, key: Flow, first: Moment, out: &mut Vec<Output>) -> bool {
+        match self.early.take(key, first) {
+            Some(Told::Kind(kind)) => {
+                if let Some(connection) = self.aggregate.connection(&kind) {
+                    self.say_counted(connection, 1, out);
+                }
+                true
+            }
+            Some(Told::Waits) => {
+                self.waiting.take_back(key, first);
+                false
+            }
+            None => false,
         }
     }
 
@@ -131,23 +134,64 @@ impl Core {
             cluster: &self.cluster,
             links: &self.links,
             heard: self.heard,
+            confirmed: self.confirmed,
             lost_at: self.lost_at,
             lost_total: self.lost_total,
         }
     }
 
     /// Judges an ending as soon as it can be judged.
-    pub(super) fn judge(&mut self, now: Moment, mut held: Held, out: &mut Vec<Output>) -> Target {
-        let (due, waits_for) = match self.judging().judge(now, &held) {
-            Judgement::Made(connection) => {
-                self.note_stopped(&held.ending, &connection, out);
-                return self.settle(held, *connection, out);
+    pub(super) fn judge(&mut self, now: Moment, held: Held, out: &mut Vec<Output>) -> Target {
+        let judgement = self.judging().judge(now, &held);
+        if let Judgement::Made(connection) = &judgement {
+            self.note_stopped(&held.ending, connection, out);
+        }
+        if held.is_early {
+            self.judge_early(now, held, judgement, out);
+            return Target::Nobody;
+        }
+        match judgement {
+            Judgement::Made(connection) => self.settle(held, *connection, out),
+            Judgement::Wait { until, waits_for } => self.hold(until, waits_for, held),
+        }
+    }
+
+    fn judge_early(
+        &mut self,
+        now: Moment,
+        held: Held,
+        judgement: Judgement,
+        out: &mut Vec<Output>,
+    ) {
+        let ending = held.ending.clone();
+        let told = match judgement {
+            Judgement::Made(connection) if connection.assessment == Assessment::Blocked => {
+                match self.settle(held, *connection, out) {
+                    Target::Kind(kind) => Some(Told::Kind(kind)),
+                    Target::Waiting(_) | Target::Nobody => None,
+                }
             }
-            Judgement::Wait { until, waits_for } => (until, waits_for),
+            Judgement::Wait {
+                until,
+                waits_for: waits_for @ (For::Drop | For::Identity),
+            } => match self.hold(until, waits_for, held) {
+                Target::Waiting(_) => Some(Told::Waits),
+                Target::Kind(_) | Target::Nobody => None,
+            },
+            // Everything else may yet turn out otherwise.
+            Judgement::Made(_)
+            | Judgement::Wait {
+                waits_for: For::Claim,
+                ..
+            } => None,
         };
+        self.early.set(now, &ending, told);
+    }
+
+    fn hold(&mut self, until: Moment, waits_for: For, mut held: Held) -> Target {
         held.waits_for = waits_for;
         self.note_passed(&held);
-        match self.waiting.hold(due, held) {
+        match self.waiting.hold(until, held) {
             Some(number) => Target::Waiting(number),
             None => Target::Nobody,
         }
@@ -164,8 +208,12 @@ impl Core {
         let connection = Arc::new(connection);
         self.aggregate
             .add(&kind, Arc::clone(&connection), held.count, held.span);
-        Self::note_start_window(&connection, out);
-        self.say_counted(connection, held.count, out);
+        if held.is_early {
+            self.note_together(&connection, 0);
+        } else {
+            Self::note_start_window(&connection, out);
+            self.say_counted(connection, held.count, out);
+        }
         Target::Kind(Box::new(kind))
     }
 

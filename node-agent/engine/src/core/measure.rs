@@ -24,16 +24,21 @@ impl Core {
         count: u64,
         out: &mut Vec<Output>,
     ) {
-        let (now, pair) = (self.now, pair_of(&connection));
-        let window_ns = self.options.window_ns;
-        self.scans.note(now, window_ns, pair, &connection, count);
-        self.enforcing.note(now, pair, &connection, count);
+        self.note_together(&connection, count);
         let port = self.port_of(&connection);
         out.push(Output::Counted {
             connection,
             count,
             port,
         });
+    }
+
+    /// What many attempts mean together; one that is told before it is counted has no count yet.
+    pub(super) fn note_together(&mut self, connection: &Connection, count: u64) {
+        let (now, pair) = (self.now, pair_of(connection));
+        let window_ns = self.options.window_ns;
+        self.scans.note(now, window_ns, pair, connection, count);
+        self.enforcing.note(now, pair, connection, count);
     }
 
     fn port_of(&self, connection: &Connection) -> Port {

@@ -15,8 +15,10 @@ use crate::verdict::{PolicyRef, Side};
 
 /// Policies that say something of a side.
 fn speaking(side: &Side) -> impl Iterator<Item = &PolicyRef> {
-    let allowing = side.allowed_by.iter().map(|rule| &rule.policy);
-    side.isolated_by.iter().chain(allowing)
+    let by_rule = side.allowed_by.iter().chain(&side.denied_by);
+    side.isolated_by
+        .iter()
+        .chain(by_rule.map(|rule| &rule.policy))
 }
 
 impl Core {

@@ -35,7 +35,16 @@ impl Core {
         }
         losses.total = total;
         losses.untold += count;
-        self.lost_at = Some(now);
+        match stage {
+            // Its conversations are answered or silent all the same; they may be taken for new ones.
+            Stage::UdpFlows => self.udp_lost_at = Some(now),
+            Stage::Ring
+            | Stage::Attempts
+            | Stage::Conversations
+            | Stage::Decode
+            | Stage::Core
+            | Stage::Output => self.lost_at = Some(now),
+        }
         self.lost_total += count;
         out.push(Output::Lost { stage, count });
         self.write_lost(now, false, out);
@@ -147,6 +156,9 @@ impl Core {
     pub(super) fn end(&mut self, now: Moment, out: &mut Vec<Output>) {
         let end = Moment(u64::MAX);
         while let Some((number, held)) = self.waiting.take_due(end, |_| true) {
+            if held.is_early {
+                continue;
+            }
             let counter = held.counter;
             let connection = self.judging().judge_at_the_end(&held);
             let to = self.settle(held, connection, out);

@@ -53,10 +53,7 @@ impl Cluster {
             .destination
             .ip
             .map(|ip| ip.to_canonical().is_ipv4());
-        let slices = self
-            .slices()
-            .filter(|slice| slice.key.namespace == key.namespace && slice.service == key.name);
-        slices
+        self.slices_of(key)
             .flat_map(|slice| slice.backends(port.name.as_ref()))
             .filter(|(ip, backend)| {
                 backend.1 == connection.protocol && family.is_none_or(|v4| ip.is_ipv4() == v4)
@@ -114,6 +111,8 @@ fn agreed(verdicts: &[Verdict], first: &Side, side: impl Fn(&Verdict) -> &Side) 
     Side {
         verdict: Decision::Unknown,
         allowed_by: None,
+        denied_by: None,
+        left_open: None,
         nearest: None,
         would_allow: None,
         ..first.clone()

@@ -1,14 +1,14 @@
 //! The answer of one side.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use super::Profile;
+use super::tiers::{End, Found, Walked};
 use crate::cluster::PodState;
-use crate::model::{Policy, Protocol};
+use crate::model::Protocol;
 use crate::record::Direction;
-use crate::verdict::{Decision, PolicyRef, Reason, RuleRef, Side, UnknownBecause};
-use crate::walk::{Fit, Question, Who};
+use crate::verdict::{Decision, LeftOpen, PolicyRef, Reason, RuleRef, Side, UnknownBecause};
+use crate::walk::{Question, Who};
 use crate::{nearest, suggest};
 
 /// A side, and why it is unknown when it is.
@@ -25,6 +25,8 @@ impl SideAnswer {
             kept: None,
             isolated_by: Vec::new(),
             allowed_by: None,
+            denied_by: None,
+            left_open: None,
             nearest: None,
             would_allow: None,
         };
@@ -56,62 +58,91 @@ impl Question<'_> {
                 return SideAnswer::unknown(Reason::NotSubject, UnknownBecause::Identity);
             }
         };
-        let policies = subject.isolation.policies(self.direction);
         let mut answer = if self.is_itself() {
             SideAnswer::allowed(Reason::Itself)
-        } else if self.is_own_node(subject) {
-            SideAnswer::allowed(Reason::OwnNode)
-        } else if policies.is_empty() {
-            SideAnswer::allowed(Reason::NotIsolated)
         } else {
-            self.walked(subject, policies)
+            self.walked(subject)
         };
-        answer.side.isolated_by = policies
-            .iter()
-            .map(|policy| PolicyRef::of(policy))
-            .collect();
+        let isolating = subject.isolation.isolating(self.direction);
+        answer.side.isolated_by = isolating.map(|policy| PolicyRef::of(policy)).collect();
         answer
     }
 
-    fn walked(&self, subject: &PodState, policies: &[Arc<Policy>]) -> SideAnswer {
-        if let Some(rule) = self.first_match(policies) {
-            // A group address has no policy of its own: undefined (R42).
-            if self.is_to_a_group() {
-                return SideAnswer::unknown(Reason::Rule, UnknownBecause::OpenInSpecification);
+    fn walked(&self, subject: &PodState) -> SideAnswer {
+        let policies = subject.isolation.policies(self.direction);
+        let walked = self.walk(policies);
+        let mut answer = match walked.end {
+            End::Accepted(found) => {
+                let mut answer = SideAnswer::allowed(Reason::Rule);
+                answer.side.allowed_by = self.rule_ref(found);
+                answer
             }
-            let mut answer = SideAnswer::allowed(Reason::Rule);
-            answer.side.allowed_by = Some(rule);
-            return answer;
-        }
-        let mut answer = match self.open_because(policies) {
-            Some(because) => SideAnswer::unknown(Reason::NoRuleMatched, because),
-            None => SideAnswer::new(Decision::Denied, Reason::NoRuleMatched),
+            End::Denied(found) => {
+                let mut answer = SideAnswer::new(Decision::Denied, Reason::RuleDenied);
+                answer.side.denied_by = self.rule_ref(found);
+                answer
+            }
+            End::Unmatched => {
+                let mut answer = SideAnswer::new(Decision::Denied, Reason::NoRuleMatched);
+                answer.side.nearest = nearest::nearest(self, policies);
+                answer
+            }
+            End::OwnNode => SideAnswer::allowed(Reason::OwnNode),
+            End::Undecided if self.is_own_node() => SideAnswer::allowed(Reason::OwnNode),
+            End::Undecided => SideAnswer::allowed(Reason::NotIsolated),
         };
-        answer.side.nearest = nearest::nearest(self, policies);
-        if answer.side.verdict == Decision::Denied {
-            answer.side.would_allow =
-                suggest::would_allow(self, &subject.pod, answer.side.nearest.as_ref());
+        // A group address has no policy of its own: undefined (R42).
+        let group = self.is_to_a_group()
+            && matches!(
+                walked.end,
+                End::Accepted(_) | End::Denied(_) | End::Unmatched
+            );
+        let open = group.then_some(UnknownBecause::OpenInSpecification);
+        answer.unknown_because = walked.unknown.or(open);
+        match (walked.end, answer.unknown_because) {
+            (_, Some(_)) => answer.side.verdict = Decision::Unknown,
+            (End::Unmatched, None) => {
+                let nearest = answer.side.nearest.as_ref();
+                answer.side.would_allow = suggest::would_allow(self, &subject.pod, nearest);
+            }
+            (End::Accepted(_) | End::Denied(_) | End::OwnNode | End::Undecided, None) => {}
         }
+        answer.side.left_open = walked
+            .left_open
+            .or_else(|| self.isolated_the_other_way(subject, &walked));
         answer
     }
 
-    fn first_match(&self, policies: &[Arc<Policy>]) -> Option<RuleRef> {
-        policies.iter().find_map(|policy| {
-            let rules = policy.rules(self.direction);
-            rules.iter().enumerate().find_map(|(index, rule)| {
-                let place = self.matching_place(policy, rule)?;
-                Some(RuleRef {
-                    policy: PolicyRef::of(policy),
-                    rule: index,
-                    peer: place.peer,
-                    port: place.port,
-                })
-            })
+    fn rule_ref(&self, found: Found<'_>) -> Option<RuleRef> {
+        let place = self.matching_place(found.policy, found.rule)?;
+        Some(RuleRef {
+            policy: PolicyRef::of(found.policy),
+            rule: found.index,
+            peer: place.peer,
+            port: place.port,
         })
     }
 
-    /// Why a side on which no rule matched is not simply denied.
-    fn open_because(&self, policies: &[Arc<Policy>]) -> Option<UnknownBecause> {
+    /// Denied by a tier after the one that isolates the subject in the other direction only: some hold that it
+    /// is never asked (R57).
+    fn isolated_the_other_way(&self, subject: &PodState, walked: &Walked<'_>) -> Option<LeftOpen> {
+        let End::Denied(found) = walked.end else {
+            return None;
+        };
+        let isolated_before = |direction| {
+            let mut isolating = subject.isolation.isolating(direction);
+            isolating.any(|policy| policy.tier < found.policy.tier)
+        };
+        let other = match self.direction {
+            Direction::Ingress => Direction::Egress,
+            Direction::Egress => Direction::Ingress,
+        };
+        (isolated_before(other) && !isolated_before(self.direction))
+            .then_some(LeftOpen::OtherDirection)
+    }
+
+    /// Why a side that isolates and on which no rule matches is not simply denied.
+    pub(super) fn open_where_isolated(&self) -> Option<UnknownBecause> {
         // Whoever is behind it may be the own node, or be selected.
         if matches!(self.peer().who, Who::Unknown) {
             return Some(UnknownBecause::Identity);
@@ -121,21 +152,7 @@ impl Question<'_> {
             Profile::Generic | Profile::KubeRouter => icmp,
             Profile::Calico | Profile::Cilium => false,
         };
-        if icmp_is_open || self.is_to_a_group() || self.is_same_pod() {
-            return Some(UnknownBecause::OpenInSpecification);
-        }
-        let rules = policies.iter().flat_map(|policy| {
-            policy
-                .rules(self.direction)
-                .iter()
-                .map(move |rule| (policy, rule))
-        });
-        rules
-            .map(|(policy, rule)| self.fit(policy, rule))
-            .find_map(|fit| match fit {
-                Fit::Open(because) => Some(because),
-                Fit::Misses | Fit::Matches => None,
-            })
+        (icmp_is_open || self.is_same_pod()).then_some(UnknownBecause::OpenInSpecification)
     }
 
     /// The pod's own address or loopback: it never reaches policy (R32, R42). Through a Service it may.
@@ -160,10 +177,12 @@ impl Question<'_> {
 
     /// From the pod's own node everything is allowed. To it as well, by the specification's text; Calico and
     /// Cilium ask the policies (R29).
-    fn is_own_node(&self, subject: &PodState) -> bool {
-        let own = match &self.peer().who {
-            Who::Node { name, .. } => !name.is_empty() && *name == subject.pod.node,
-            Who::Pod { .. } | Who::World | Who::Unknown => false,
+    pub(super) fn is_own_node(&self) -> bool {
+        let own = match (&self.subject().who, &self.peer().who) {
+            (Who::Pod { state, .. }, Who::Node { name, .. }) => {
+                !name.is_empty() && *name == state.pod.node
+            }
+            (Who::Pod { .. } | Who::Node { .. } | Who::World | Who::Unknown, _) => false,
         };
         own && match (self.direction, self.profile) {
             (Direction::Ingress, _)

@@ -8,6 +8,16 @@ use super::{Rejection, Validation};
 pub(super) struct Check<'a> {
     object: &'a str,
     rejections: Vec<Rejection>,
+    selectors: Selectors,
+}
+
+/// How far the server looks into selectors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Selectors {
+    /// Labels and operators must be legal.
+    Checked,
+    /// They may be anything.
+    Free,
 }
 
 impl<'a> Check<'a> {
@@ -15,7 +25,26 @@ impl<'a> Check<'a> {
         Self {
             object,
             rejections: Vec::new(),
+            selectors: Selectors::Checked,
         }
+    }
+
+    /// From here on the server takes any label and any operator.
+    pub(super) fn selectors_are_free(&mut self) {
+        self.selectors = Selectors::Free;
+    }
+
+    /// Notes that a selector breaks a rule, where the server would see it.
+    pub(super) fn wrong_selector(&mut self, path: &str, message: impl Into<String>) {
+        match self.selectors {
+            Selectors::Checked => self.wrong(path, "V11", message),
+            Selectors::Free => {}
+        }
+    }
+
+    /// Everything that is wrong.
+    pub(super) fn rejections(self) -> Vec<Rejection> {
+        self.rejections
     }
 
     /// What is wrong under the given validation; without it only what could not be read.
@@ -150,6 +179,11 @@ impl<'v> Fields<'v> {
     /// A field; `null` counts as absent.
     pub(super) fn get(&self, name: &str) -> Option<&'v Value> {
         self.map.get(name).and_then(present)
+    }
+
+    /// The path of the object itself.
+    pub(super) fn own_path(&self) -> &str {
+        &self.path
     }
 
     /// The path of a field.

@@ -6,9 +6,11 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::check::{Check, Fields, item_path, present};
-use super::selector::selector;
+use super::selector::{nothing, selector};
 use super::syntax::{block, is_port_name};
-use crate::model::{NamespaceMatch, Peer, Peers, PortMatch, PortSpec, Ports, Protocol, Rule};
+use crate::model::{
+    Action, NamespaceMatch, Peer, Peers, PortMatch, PortSpec, Ports, Protocol, Rule,
+};
 use crate::record::Direction;
 
 /// The rules of a direction, in order. An item that is `null` is the empty rule, as the API server reads it.
@@ -33,6 +35,7 @@ pub(super) fn rules(
 fn rule(check: &mut Check<'_>, fields: Option<&Fields<'_>>, list: &str) -> Rule {
     let Some(fields) = fields else {
         return Rule {
+            action: Action::Accept,
             peers: Peers::Any,
             ports: Ports::Any,
         };
@@ -59,20 +62,18 @@ fn rule(check: &mut Check<'_>, fields: Option<&Fields<'_>>, list: &str) -> Rule 
             Ports::Of(read.collect())
         }
     };
-    Rule { peers, ports }
+    Rule {
+        action: Action::Accept,
+        peers,
+        ports,
+    }
 }
 
 /// A peer that nobody is.
 fn nobody() -> Peer {
-    let requirement = crate::model::Requirement {
-        key: "".into(),
-        operator: crate::model::Operator::In(Vec::new()),
-    };
     Peer::Pods {
         namespaces: NamespaceMatch::Own,
-        pods: crate::model::Selector {
-            requirements: vec![requirement],
-        },
+        pods: nothing(),
     }
 }
 
@@ -156,7 +157,13 @@ fn ip_block(check: &mut Check<'_>, value: &Value, path: &str) -> Option<Peer> {
     })
 }
 
-fn legal_block(check: &mut Check<'_>, text: &str, path: &str, rule: &'static str) -> Option<IpNet> {
+/// A block of addresses in the spelling that new objects must have; none when it is no block.
+pub(super) fn legal_block(
+    check: &mut Check<'_>,
+    text: &str,
+    path: &str,
+    rule: &'static str,
+) -> Option<IpNet> {
     let Some(block) = block(text) else {
         check.wrong(
             path,
@@ -186,7 +193,7 @@ fn is_strictly_inside(hole: &IpNet, cidr: &IpNet) -> bool {
 fn port(check: &mut Check<'_>, item: &Value, path: &str) -> PortMatch {
     let Some(fields) = check.fields(present(item), path, &["protocol", "port", "endPort"]) else {
         return PortMatch {
-            protocol: Protocol::Tcp,
+            protocol: Some(Protocol::Tcp),
             port: PortSpec::Any,
         };
     };
@@ -208,7 +215,7 @@ fn port(check: &mut Check<'_>, item: &Value, path: &str) -> PortMatch {
             .and_then(|first| range(check, first, end, &fields)),
     };
     match (protocol, port) {
-        (Some(protocol), Some(port)) => PortMatch { protocol, port },
+        (Some(_), Some(port)) => PortMatch { protocol, port },
         (Some(_) | None, _) => no_port(),
     }
 }
@@ -216,7 +223,7 @@ fn port(check: &mut Check<'_>, item: &Value, path: &str) -> PortMatch {
 /// A port that no connection has.
 fn no_port() -> PortMatch {
     PortMatch {
-        protocol: Protocol::Tcp,
+        protocol: Some(Protocol::Tcp),
         port: PortSpec::Range { first: 1, last: 0 },
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::check::{Check, item_path, present};
+use super::check::{Check, Fields, item_path, present};
 use super::syntax::{is_label_key, is_label_value};
 use crate::model::{Operator, Requirement, Selector};
 
@@ -28,6 +28,19 @@ pub(super) fn selector(
         requirements.push(requirement(check, expression, &item_path(&path, index)));
     }
     Some(Selector { requirements })
+}
+
+/// An operator that holds for nothing (R8).
+const IMPOSSIBLE: Operator = Operator::In(Vec::new());
+
+/// A selector that matches nothing.
+pub(super) fn nothing() -> Selector {
+    Selector {
+        requirements: vec![Requirement {
+            key: "".into(),
+            operator: IMPOSSIBLE,
+        }],
+    }
 }
 
 fn match_labels(check: &mut Check<'_>, value: Option<&Value>, path: &str) -> Vec<Requirement> {
@@ -58,18 +71,33 @@ pub(super) fn labels(
 }
 
 fn requirement(check: &mut Check<'_>, value: &Value, path: &str) -> Requirement {
-    let nothing = || Operator::In(Vec::new());
     let Some(fields) = check.fields(present(value), path, &["key", "operator", "values"]) else {
         check.wrong(&format!("{path}.key"), "V11", "required");
         return Requirement {
             key: "".into(),
-            operator: nothing(),
+            operator: IMPOSSIBLE,
         };
     };
-    let key = check
-        .text(fields.get("key"), &fields.path("key"))
-        .unwrap_or_default();
-    key_is_legal(check, key, &fields.path("key"));
+    let key = required(check, &fields, "key");
+    if let Some(key) = key {
+        key_is_legal(check, key, &fields.path("key"));
+    }
+    let operator = required(check, &fields, "operator");
+    Requirement {
+        key: key.unwrap_or_default().into(),
+        operator: operator_of(check, &fields, operator),
+    }
+}
+
+fn required<'v>(check: &mut Check<'_>, fields: &Fields<'v>, name: &str) -> Option<&'v str> {
+    let (value, path) = (fields.get(name), fields.path(name));
+    if value.is_none() {
+        check.wrong(&path, "V11", "required");
+    }
+    check.text(value, &path)
+}
+
+fn operator_of(check: &mut Check<'_>, fields: &Fields<'_>, operator: Option<&str>) -> Operator {
     let path = fields.path("values");
     let values: Vec<Arc<str>> = check
         .texts(fields.get("values"), &path)
@@ -79,53 +107,46 @@ fn requirement(check: &mut Check<'_>, value: &Value, path: &str) -> Requirement 
     for (index, value) in values.iter().enumerate() {
         value_is_legal(check, value, &item_path(&path, index));
     }
-    let operator = check
-        .text(fields.get("operator"), &fields.path("operator"))
-        .unwrap_or_default();
-    let operator = match (operator, values.is_empty()) {
+    let Some(operator) = operator else {
+        return IMPOSSIBLE;
+    };
+    match (operator, values.is_empty()) {
         ("In", false) => Operator::In(values),
         ("NotIn", false) => Operator::NotIn(values),
         ("Exists", true) => Operator::Exists,
         ("DoesNotExist", true) => Operator::DoesNotExist,
         ("In" | "NotIn", true) => {
-            check.wrong(
+            check.wrong_selector(
                 &path,
-                "V11",
                 format!("must be given when the operator is `{operator}`"),
             );
-            nothing()
+            IMPOSSIBLE
         }
         ("Exists" | "DoesNotExist", false) => {
-            check.wrong(
+            check.wrong_selector(
                 &path,
-                "V11",
                 format!("must not be given when the operator is `{operator}`"),
             );
-            nothing()
+            IMPOSSIBLE
         }
         (other, _) => {
-            check.wrong(
+            check.wrong_selector(
                 &fields.path("operator"),
-                "V11",
                 format!("`{other}` is no operator: In, NotIn, Exists, DoesNotExist"),
             );
-            nothing()
+            IMPOSSIBLE
         }
-    };
-    Requirement {
-        key: key.into(),
-        operator,
     }
 }
 
 fn key_is_legal(check: &mut Check<'_>, key: &str, path: &str) {
     if !is_label_key(key) {
-        check.wrong(path, "V11", format!("`{key}` is no label key"));
+        check.wrong_selector(path, format!("`{key}` is no label key"));
     }
 }
 
 fn value_is_legal(check: &mut Check<'_>, value: &str, path: &str) {
     if !is_label_value(value) {
-        check.wrong(path, "V11", format!("`{value}` is no label value"));
+        check.wrong_selector(path, format!("`{value}` is no label value"));
     }
 }

@@ -57,6 +57,23 @@ pub(super) fn is_port_name(name: &str) -> bool {
     name.len() <= 15 && name.bytes().all(inside) && letter && !dashes
 }
 
+/// A domain name of at least two labels, or `*.` and such a name; a dot may end it. The first character of a
+/// label may be what lies between `Z` and `a` too: the CRD's pattern says so.
+pub(super) fn is_domain_pattern(text: &str) -> bool {
+    let first = |c: u8| c.is_ascii_digit() || (b'A'..=b'z').contains(&c);
+    let inside = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+    let is_label = |label: &str| match label.as_bytes() {
+        [] => false,
+        [only] => first(*only),
+        [begin, middle @ .., end] => {
+            first(*begin) && middle.iter().all(|c| inside(*c)) && end.is_ascii_alphanumeric()
+        }
+    };
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.contains('.') && name.split('.').all(is_label)
+}
+
 /// A block of addresses, host bits masked off.
 pub(super) struct Block {
     pub(super) net: IpNet,

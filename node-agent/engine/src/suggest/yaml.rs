@@ -53,21 +53,37 @@ fn peer(peer: &Peer) -> String {
                 scalar(&cidr.to_string())
             )
         }
+        Peer::OwnNetworkPods { namespaces, pods } => {
+            format!(
+                "{{pods: {{namespaceSelector: {}, podSelector: {}}}}}",
+                selector(namespaces),
+                selector(pods)
+            )
+        }
+        Peer::Nodes(nodes) => format!("{{nodes: {}}}", selector(nodes)),
+        Peer::Networks(networks) => {
+            let networks = each(networks, |network| scalar(&network.to_string()));
+            format!("{{networks: [{networks}]}}")
+        }
+        Peer::Domains(domains) => {
+            let domains = each(domains, |domain| scalar(&domain.to_string()));
+            format!("{{domainNames: [{domains}]}}")
+        }
     }
 }
 
 fn port(port: &PortMatch) -> String {
-    let protocol = port.protocol;
-    match &port.port {
-        PortSpec::Any => format!("{{protocol: {protocol}}}"),
-        PortSpec::Range { first, last } if first == last => {
-            format!("{{protocol: {protocol}, port: {first}}}")
-        }
-        PortSpec::Range { first, last } => {
-            format!("{{protocol: {protocol}, port: {first}, endPort: {last}}}")
-        }
-        PortSpec::Named(name) => format!("{{protocol: {protocol}, port: {}}}", scalar(name)),
-    }
+    let protocol = port
+        .protocol
+        .map(|protocol| format!("protocol: {protocol}"));
+    let number = match &port.port {
+        PortSpec::Any => None,
+        PortSpec::Range { first, last } if first == last => Some(format!("port: {first}")),
+        PortSpec::Range { first, last } => Some(format!("port: {first}, endPort: {last}")),
+        PortSpec::Named(name) => Some(format!("port: {}", scalar(name))),
+    };
+    let fields: Vec<String> = protocol.into_iter().chain(number).collect();
+    format!("{{{}}}", fields.join(", "))
 }
 
 fn selector(selector: &Selector) -> String {

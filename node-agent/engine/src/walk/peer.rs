@@ -107,7 +107,7 @@ impl Question<'_> {
         Fit::Matches
     }
 
-    fn peer_address(&self) -> String {
+    pub(super) fn peer_address(&self) -> String {
         self.peer()
             .ip
             .map_or_else(|| "outside the cluster".to_owned(), |ip| ip.to_string())
@@ -145,7 +145,7 @@ fn namespace_fit(
     }
 }
 
-fn labels_fit(
+pub(super) fn labels_fit(
     selector: &Selector,
     labels: &Labels,
     what: MissedWhat,
@@ -167,7 +167,7 @@ fn labels_fit(
     fit
 }
 
-fn not_a_pod(pods: &Selector, found: String) -> Missed {
+pub(super) fn not_a_pod(pods: &Selector, found: String) -> Missed {
     let wanted = if pods.requirements.is_empty() {
         "a pod".to_owned()
     } else {
@@ -180,7 +180,7 @@ fn not_a_pod(pods: &Selector, found: String) -> Missed {
     }
 }
 
-fn block_missed(what: MissedWhat, wanted: String, ip: IpAddr) -> Missed {
+pub(super) fn block_missed(what: MissedWhat, wanted: String, ip: IpAddr) -> Missed {
     Missed {
         what,
         wanted,

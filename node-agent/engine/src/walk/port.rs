@@ -8,20 +8,25 @@ use crate::verdict::{Missed, MissedWhat, UnknownBecause};
 impl Question<'_> {
     /// How one item of a rule's ports fits. It never fits another protocol (R20).
     pub(crate) fn port_fit(&self, wanted: &PortMatch, notes: &mut impl Notes) -> Fit {
-        let protocol = wanted.protocol == self.protocol;
-        if !protocol {
+        let other = wanted
+            .protocol
+            .filter(|protocol| *protocol != self.protocol);
+        if let Some(other) = other {
             notes.miss(|| Missed {
                 what: MissedWhat::Protocol,
-                wanted: wanted.protocol.to_string(),
+                wanted: other.to_string(),
                 found: self.protocol.to_string(),
             });
         }
         let number = match &wanted.port {
             PortSpec::Any => Fit::Matches,
             PortSpec::Range { first, last } => self.range_fit(*first, *last, notes),
-            PortSpec::Named(name) => self.named_fit(name, wanted.protocol, notes),
+            PortSpec::Named(name) => {
+                // A name without a protocol has the connection's (R54).
+                self.named_fit(name, wanted.protocol.unwrap_or(self.protocol), notes)
+            }
         };
-        Fit::when(protocol).min(number)
+        Fit::when(other.is_none()).min(number)
     }
 
     fn range_fit(&self, first: u16, last: u16, notes: &mut impl Notes) -> Fit {

@@ -1,10 +1,8 @@
 //! A node with three pods, a policy, and what the kernel side would say of them.
 
-use std::net::IpAddr;
-
 use node_agent_engine::input::{
-    AttemptState, Counted, Drop, DropClass, Event, EventKind, Flow, IcmpError, Link, Rejected,
-    Span, Subject, Swept,
+    AttemptState, Counted, Drop, DropClass, Event, EventKind, Flow, Link, Rejected, Span, Subject,
+    Swept,
 };
 use node_agent_engine::k8s::{self, Decode};
 use node_agent_engine::model::Protocol;
@@ -19,6 +17,7 @@ pub(crate) const WEB: &str = "10.42.0.11";
 pub(crate) const JOB: &str = "10.42.0.12";
 pub(crate) const DB: &str = "10.42.0.13";
 pub(crate) const AWAY: &str = "10.42.1.20";
+pub(crate) const API: &str = "10.43.0.9";
 pub(crate) const NODE: &str = "192.0.2.10";
 pub(crate) const OTHER_NODE: &str = "192.0.2.11";
 pub(crate) const WORLD: &str = "203.0.113.80";
@@ -33,11 +32,12 @@ pub(crate) struct Bench {
     pub(crate) counted: u64,
     pub(crate) measured: Vec<(Span, u64)>,
     pub(crate) gone: Vec<Subject>,
+    pub(crate) lost: u64,
     pub(crate) confirms: usize,
     ports: u16,
 }
 
-fn pod(name: &str, app: &str, ip: &str, node: &str) -> Value {
+pub(crate) fn pod(name: &str, app: &str, ip: &str, node: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": {"app": app}},
         "spec": {"nodeName": node, "containers": [{"name": "main"}]},
@@ -49,12 +49,33 @@ fn node(name: &str, ip: &str) -> Value {
         "status": {"addresses": [{"type": "InternalIP", "address": ip}]}})
 }
 
+/// The Service `api`, to be had at [`API`].
+pub(crate) fn service() -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "api", "namespace": "shop"},
+        "spec": {"clusterIP": API, "clusterIPs": [API], "ports": [{"name": "sql", "port": 5432, "protocol": "TCP"}]}})
+}
+
+/// The one slice of the Service `api`.
+pub(crate) fn slice(ready: &[&str]) -> Value {
+    json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "api-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "api"}},
+        "ports": [{"name": "sql", "port": 5432, "protocol": "TCP"}],
+        "endpoints": [{"addresses": ready, "conditions": {"ready": !ready.is_empty()}}]})
+}
+
 /// Only `web` may reach the database.
 pub(crate) fn policy() -> Value {
     json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
         "metadata": {"name": "db", "namespace": "shop"},
         "spec": {"podSelector": {"matchLabels": {"app": "db"}}, "policyTypes": ["Ingress"],
             "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "web"}}}]}]}})
+}
+
+/// Pods of that label may reach nobody.
+pub(crate) fn egress_denied(app: &str) -> Value {
+    json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": format!("{app}-egress"), "namespace": "shop"},
+        "spec": {"podSelector": {"matchLabels": {"app": app}}, "policyTypes": ["Egress"]}})
 }
 
 fn options(log: Log) -> Options {
@@ -79,6 +100,18 @@ impl Bench {
     }
 
     pub(crate) fn settled_with(log: Log) -> Self {
+        let mut bench = Self::begun_with(true, log);
+        bench.now = Moment(100 * S);
+        bench.give(Input::Confirmed);
+        bench
+    }
+
+    /// The agent has begun; it saw the pods' interfaces appear, or they were there before.
+    pub(crate) fn begun(from_birth: bool) -> Self {
+        Self::begun_with(from_birth, Log::All)
+    }
+
+    fn begun_with(from_birth: bool, log: Log) -> Self {
         let mut bench = Self {
             core: Core::new(options(log)),
             now: Moment(S),
@@ -88,18 +121,12 @@ impl Bench {
             counted: 0,
             measured: Vec::new(),
             gone: Vec::new(),
+            lost: 0,
             confirms: 0,
             ports: 40_000,
         };
         for (index, ip) in [(1, WEB), (2, JOB), (3, DB)] {
-            bench.give(Input::Link(Link {
-                index,
-                name: format!("veth{index}").into(),
-                watched_since: Moment(S),
-                from_birth: true,
-                addresses: vec![ip.parse().unwrap()],
-                foreign_program: Some(false),
-            }));
+            bench.link(index, ip, from_birth);
         }
         for object in [
             node("node-1", NODE),
@@ -113,9 +140,20 @@ impl Bench {
             bench.apply(&object);
         }
         bench.give(Input::Synced);
-        bench.now = Moment(100 * S);
-        bench.give(Input::Confirmed);
         bench
+    }
+
+    /// A pod's interface appears now, or is found.
+    pub(crate) fn link(&mut self, index: u32, ip: &str, from_birth: bool) {
+        self.give(Input::Link(Link {
+            index,
+            name: format!("veth{index}").into(),
+            watched_since: self.now,
+            from_birth,
+            addresses: vec![ip.parse().unwrap()],
+            foreign_program: Some(false),
+            netns: Some(4_026_532_000 + index),
+        }));
     }
 
     pub(crate) fn apply(&mut self, object: &Value) {
@@ -131,6 +169,10 @@ impl Bench {
             match output {
                 Output::Record(record) => match record.body {
                     Body::Connection(connection) => self.written.push(*connection),
+                    Body::Lost(lost) => {
+                        self.lost += lost.count;
+                        self.others.push(Body::Lost(lost));
+                    }
                     other => self.others.push(other),
                 },
                 Output::Counted { count, .. } => self.counted += count,
@@ -142,7 +184,7 @@ impl Bench {
                 Output::Gone(subject) => self.gone.push(subject),
                 Output::Epoch(_)
                 | Output::Lost { .. }
-                | Output::PodAddresses(_)
+                | Output::Addresses(_)
                 | Output::SharedAddress { .. } => {}
             }
         }
@@ -169,7 +211,7 @@ impl Bench {
 
     /// A new TCP attempt now.
     pub(crate) fn attempt(&mut self, from: &str, to: &str) -> Seen {
-        self.ports += 1;
+        self.ports = self.ports.wrapping_add(1);
         Seen::new(self.now, from, to, self.ports)
     }
 }
@@ -218,20 +260,27 @@ impl Seen {
         self
     }
 
-    pub(crate) fn rejected(mut self, icmp_type: u8, icmp_code: u8) -> Self {
+    pub(crate) fn rejected(mut self, from: &str, icmp_type: u8, icmp_code: u8) -> Self {
         self.attempt.rejected = Some(Rejected::Icmp {
+            from: from.parse().unwrap(),
             icmp_type,
             icmp_code,
         });
         self
     }
 
+    pub(crate) fn reset(mut self) -> Self {
+        self.attempt.rejected = Some(Rejected::Reset);
+        self
+    }
+
+    /// The peer's answer left its own interface.
+    pub(crate) fn replied(mut self) -> Self {
+        self.attempt.answered = true;
+        self
+    }
+
     pub(crate) fn event(&self, at: Moment, kind: EventKind, total: u64) -> Input {
-        let drop = self
-            .attempt
-            .drop
-            .clone()
-            .filter(|_| kind == EventKind::Dropped);
         Input::Event(Box::new(Event {
             at,
             kind,
@@ -239,30 +288,15 @@ impl Seen {
             attempt: self.attempt.clone(),
             total,
             link: self.attempt.source_link,
-            original: None,
-            reply: false,
-            drop,
             icmp: None,
         }))
-    }
-
-    pub(crate) fn icmp(&self, at: Moment, from: &str, icmp_type: u8, icmp_code: u8) -> Input {
-        let Input::Event(mut event) = self.event(at, EventKind::Unreachable, 1) else {
-            unreachable!()
-        };
-        let from: IpAddr = from.parse().unwrap();
-        event.icmp = Some(IcmpError {
-            from,
-            icmp_type,
-            icmp_code,
-        });
-        Input::Event(event)
     }
 
     pub(crate) fn swept(&self) -> Input {
         Input::Swept(Box::new(Swept {
             flow: self.flow,
             attempt: self.attempt.clone(),
+            cut_short: false,
         }))
     }
 

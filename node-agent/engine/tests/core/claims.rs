@@ -1,12 +1,12 @@
 //! A claim must hold, and nothing is claimed when in doubt.
 
 use node_agent_engine::Input;
-use node_agent_engine::input::{EventKind, Stage};
-use node_agent_engine::model::{Delta, PolicyKey};
+use node_agent_engine::input::{DropClass, EventKind, Stage};
+use node_agent_engine::model::{Delta, ObjectKey, PolicyKey};
 use node_agent_engine::record::Assessment::{Allowed, Unenforced, Unknown};
 use node_agent_engine::verdict::UnknownBecause;
 
-use super::bench::{Bench, DB, JOB, MS, S, WEB, WORLD, policy};
+use super::bench::{API, Bench, DB, JOB, MS, S, WEB, WORLD, pod, policy, service, slice};
 
 fn policy_gone() -> Input {
     Input::Delta(Box::new(Delta::PolicyGone(PolicyKey {
@@ -39,8 +39,61 @@ fn unenforced_is_in_flux_when_the_policy_went_before_it_was_confirmed() {
     bench.pass(2 * S);
     bench.give(policy_gone());
     bench.pass(10 * S);
-    // Once the policy is gone the same attempt reads as allowed, which alarms nobody.
-    assert_eq!(bench.only().assessment, Allowed);
+    let found = bench.only();
+    assert_eq!(
+        (found.assessment, found.unknown_because),
+        (Unknown, Some(UnknownBecause::InFlux))
+    );
+}
+
+#[test]
+fn unexpected_drop_is_in_flux_when_a_policy_came_before_it_was_confirmed() {
+    let mut bench = Bench::settled();
+    bench.give(policy_gone());
+    bench.pass(20 * S);
+    let seen = bench.attempt(JOB, DB).dropped(DropClass::Netfilter, false);
+    bench.give(seen.event(bench.now, EventKind::Dropped, 1));
+    bench.pass(4 * S);
+    bench.give(seen.swept());
+    bench.pass(2 * S);
+    bench.apply(&policy());
+    bench.pass(10 * S);
+    let found = bench.only();
+    assert_eq!(
+        (found.assessment, found.unknown_because),
+        (Unknown, Some(UnknownBecause::InFlux))
+    );
+}
+
+/// What dropped it did so before policy wanted it.
+#[test]
+fn blocked_is_in_flux_when_the_policy_came_after_the_attempt() {
+    let mut bench = Bench::settled();
+    bench.give(policy_gone());
+    bench.pass(20 * S);
+    let seen = bench.attempt(JOB, DB).dropped(DropClass::Netfilter, false);
+    bench.give(seen.event(bench.now, EventKind::Dropped, 1));
+    bench.pass(S);
+    bench.apply(&policy());
+    bench.pass(3 * S);
+    bench.give(seen.swept());
+    bench.pass(10 * S);
+    let found = bench.only();
+    assert_eq!(
+        (found.assessment, found.unknown_because),
+        (Unknown, Some(UnknownBecause::InFlux))
+    );
+}
+
+/// What is known of a claim's ends may be less in the end.
+#[test]
+fn a_claim_whose_pod_turned_out_to_be_another_is_none() {
+    let mut bench = Bench::settled();
+    answered(&mut bench);
+    bench.pass(2 * S);
+    bench.apply(&pod("twin", "db", DB, "node-1"));
+    bench.pass(10 * S);
+    assert_eq!(bench.only().assessment, Unknown);
 }
 
 #[test]
@@ -80,6 +133,35 @@ fn without_a_fresh_reading_it_is_stale() {
         bench.give(Input::Tick);
     }
     assert_eq!(bench.only().unknown_because, Some(UnknownBecause::Stale));
+}
+
+/// One file stays broken, another changes now and then: the cluster is heard of, and nothing is confirmed.
+#[test]
+fn news_of_the_cluster_confirms_nothing_and_it_is_asked_for_again() {
+    let mut bench = Bench::settled();
+    answered(&mut bench);
+    let unanswered_ticks = |bench: &mut Bench, seconds: u64| {
+        for tick in 0..seconds * 10 {
+            if tick % 100 == 0 {
+                let address = format!("10.42.1.{}", 100 + tick / 100);
+                bench.apply(&pod("other", "other", &address, "node-2"));
+            }
+            bench.now = bench.now.plus(100 * MS);
+            bench.give(Input::Tick);
+        }
+    };
+    unanswered_ticks(&mut bench, 60);
+    assert!(bench.written.is_empty(), "{:#?}", bench.written);
+    unanswered_ticks(&mut bench, 10);
+    assert_eq!(bench.only().unknown_because, Some(UnknownBecause::Stale));
+    let asked = bench.confirms;
+    assert!((50..=61).contains(&asked), "asked {asked} times in 60 s");
+
+    bench.written.clear();
+    answered(&mut bench);
+    unanswered_ticks(&mut bench, 20);
+    bench.pass(2 * S);
+    assert_eq!(bench.only().assessment, Unenforced, "answered late");
 }
 
 #[test]
@@ -143,6 +225,16 @@ fn what_is_held_at_the_end_is_not_claimed() {
 }
 
 #[test]
+fn what_is_held_at_the_end_is_in_flux_when_its_verdict_changed() {
+    let mut bench = Bench::settled();
+    answered(&mut bench);
+    bench.pass(S);
+    bench.give(policy_gone());
+    bench.give(Input::Ended);
+    assert_eq!(bench.only().unknown_because, Some(UnknownBecause::InFlux));
+}
+
+#[test]
 fn events_from_before_the_first_picture_are_judged_after_it() {
     let mut bench = Bench::settled();
     let seen = bench.attempt(WEB, DB);
@@ -151,4 +243,46 @@ fn events_from_before_the_first_picture_are_judged_after_it() {
     bench.give(seen.event(bench.now, EventKind::Answered, 1));
     bench.pass(S);
     assert_eq!(bench.only().assessment, Allowed);
+}
+
+/// Whoever reads the change of a Service, its slice or its backends is not alarmed by what went before it.
+#[test]
+fn unenforced_through_a_service_is_in_flux_when_anything_behind_it_is_young() {
+    type Change = fn(&mut Bench);
+    let settled: [(&str, Change); 4] = [
+        ("nothing", |_| {}),
+        ("the policy of its backend", |bench| {
+            bench.give(policy_gone());
+            bench.apply(&policy());
+        }),
+        ("its slice", |bench| bench.apply(&slice(&[DB, DB]))),
+        ("itself", |bench| {
+            bench.give(Input::Delta(Box::new(Delta::ServiceGone(ObjectKey {
+                namespace: "shop".into(),
+                name: "api".into(),
+            }))));
+            bench.apply(&service());
+        }),
+    ];
+    for (changed, change) in settled {
+        let mut bench = Bench::settled();
+        bench.apply(&service());
+        bench.apply(&slice(&[DB]));
+        bench.pass(30 * S);
+        change(&mut bench);
+        bench.pass(S);
+        let seen = bench.attempt(JOB, API);
+        bench.give(seen.event(bench.now, EventKind::Answered, 1));
+        bench.pass(10 * S);
+        let found = bench.only();
+        let expected = match changed {
+            "nothing" => (Unenforced, None),
+            _ => (Unknown, Some(UnknownBecause::InFlux)),
+        };
+        assert_eq!(
+            (found.assessment, found.unknown_because),
+            expected,
+            "{changed}"
+        );
+    }
 }

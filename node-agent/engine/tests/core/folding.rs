@@ -12,6 +12,7 @@ fn scan(bench: &mut Bench, ports: std::ops::Range<u16>) {
         let mut seen = bench.attempt(JOB, DB).dropped(DropClass::Netfilter, false);
         seen.flow.destination_port = port;
         bench.give(seen.event(bench.now, EventKind::Dropped, 0));
+        bench.give(seen.swept());
     }
 }
 

@@ -1,4 +1,9 @@
 //! From events to records, through the core alone: what may be claimed from what was seen.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed"
+)]
 
 mod bench;
 mod claims;
@@ -7,3 +12,5 @@ mod folding;
 mod measures;
 mod notes;
 mod outcomes;
+mod sides;
+mod young;

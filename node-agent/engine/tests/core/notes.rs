@@ -21,6 +21,7 @@ fn annotated_policy(annotations: Value) -> Value {
 fn traffic(bench: &mut Bench) {
     let seen = bench.attempt(JOB, DB).dropped(DropClass::Netfilter, false);
     bench.give(seen.event(bench.now, EventKind::Dropped, 0));
+    bench.give(seen.swept());
     let mut seen = bench.attempt(JOB, DB);
     seen.flow.destination_port = 1;
     bench.give(seen.swept());

@@ -13,6 +13,9 @@
 
 mod support;
 
+mod changes;
+mod cluster_peers;
+mod crds;
 mod isolation;
 mod packets;
 mod peers;
@@ -20,4 +23,6 @@ mod ports;
 mod selectors;
 mod subjects;
 mod suggestions;
+mod tiers;
+mod v1alpha1;
 mod validation;

@@ -158,3 +158,30 @@ pub(crate) fn with(policies: &[Value]) -> World {
     objects.extend_from_slice(policies);
     World::of(&objects)
 }
+
+/// A ClusterNetworkPolicy; `spec` needs no `tier` and no `priority`.
+pub(crate) fn cluster_policy(name: &str, tier: &str, priority: u16, mut spec: Value) -> Value {
+    spec["tier"] = json!(tier);
+    spec["priority"] = json!(priority);
+    json!({"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": name}, "spec": spec})
+}
+
+/// An AdminNetworkPolicy, or with the name `default` a BaselineAdminNetworkPolicy.
+pub(crate) fn v1alpha1(name: &str, spec: Value) -> Value {
+    let kind = if name == "default" {
+        "BaselineAdminNetworkPolicy"
+    } else {
+        "AdminNetworkPolicy"
+    };
+    json!({"apiVersion": "policy.networking.k8s.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+}
+
+/// Every pod of every namespace.
+pub(crate) fn everybody() -> Value {
+    json!({"namespaces": {}})
+}
+
+/// The pods with this label, in every namespace.
+pub(crate) fn app(app: &str) -> Value {
+    json!({"pods": {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": app}}}})
+}

@@ -1,0 +1,103 @@
+//! Services and the backends behind them, and since when they have been as they are.
+
+use std::net::IpAddr;
+
+use super::apply::verdicts_if;
+use super::{Change, Cluster};
+use crate::connection::PartyKind;
+use crate::identity::Claimant;
+use crate::input::Moment;
+use crate::model::{EndpointSlice, ObjectKey, Service};
+
+impl Cluster {
+    pub(super) fn set_service(
+        &mut self,
+        key: &ObjectKey,
+        service: Option<&Service>,
+        now: Moment,
+    ) -> Change {
+        let old = match service {
+            Some(service) => self.services.insert(key.clone(), service.clone()),
+            None => self.services.remove(key),
+        };
+        let claimant = Claimant::Service(key.clone());
+        let claims = |service: Option<&Service>| service.map(|service| service.ips.clone());
+        let (old_ips, new_ips) = (claims(old.as_ref()), claims(service));
+        self.addresses.reclaim(
+            old_ips.as_deref().map(|ips| (&claimant, ips)),
+            new_ips.as_deref().map(|ips| (&claimant, ips)),
+            now,
+        );
+        let changed = old.as_ref() != service;
+        if changed {
+            self.service_changed(key, now);
+        }
+        verdicts_if(changed)
+    }
+
+    pub(super) fn set_slice(
+        &mut self,
+        key: &ObjectKey,
+        slice: Option<&EndpointSlice>,
+        now: Moment,
+    ) -> Change {
+        let old = match slice {
+            Some(slice) => self.slices.insert(key.clone(), slice.clone()),
+            None => self.slices.remove(key),
+        };
+        let changed = old.as_ref() != slice;
+        if changed {
+            for slice in old.iter().chain(slice) {
+                self.service_changed(&slice.service_key(), now);
+            }
+        }
+        verdicts_if(changed)
+    }
+
+    fn service_changed(&mut self, key: &ObjectKey, now: Moment) {
+        if self.services.contains_key(key) || self.slices_of(key).next().is_some() {
+            self.services_changed.insert(key.clone(), now);
+        } else {
+            self.services_changed.remove(key);
+        }
+    }
+
+    /// The slices of a Service, by name.
+    pub(crate) fn slices_of<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+    ) -> impl Iterator<Item = &'a EndpointSlice> {
+        let slices = self.slices.values();
+        slices.filter(|slice| slice.key.namespace == key.namespace && slice.service == key.name)
+    }
+
+    /// The latest change of a Service, of its slices, and of what the verdicts on its backends rest on.
+    pub(super) fn service_settled(&self, key: &ObjectKey) -> Moment {
+        let own = self.services_changed.get(key).copied().unwrap_or_default();
+        let backends = self.slices_of(key).flat_map(|slice| &slice.ready);
+        backends
+            .map(|ip| self.backend_settled(*ip))
+            .fold(own, Moment::max)
+    }
+
+    fn backend_settled(&self, ip: IpAddr) -> Moment {
+        // As of now: the slice says nothing of the past.
+        let party = self.party_at(ip, Moment(u64::MAX));
+        match party.identity {
+            // A slice may name a Service's address, even that of its own.
+            PartyKind::Service(_) => self.addresses.changed(ip).unwrap_or_default(),
+            PartyKind::Pod(_) | PartyKind::Node(_) | PartyKind::World | PartyKind::Unknown => {
+                self.party_settled(&party)
+            }
+        }
+    }
+}
+
+impl EndpointSlice {
+    fn service_key(&self) -> ObjectKey {
+        ObjectKey {
+            namespace: self.key.namespace.clone(),
+            name: self.service.clone(),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What passes in a pod's first seconds is measured, and what only seems young is in doubt.
+
+use node_agent_engine::Input;
+use node_agent_engine::input::EventKind;
+use node_agent_engine::model::{Delta, ObjectKey};
+use node_agent_engine::record::Assessment::{self, Unenforced, Unknown};
+
+use super::bench::{Bench, DB, JOB, MS, S, pod, policy};
+
+fn gone() -> Input {
+    Input::Delta(Box::new(Delta::PodGone(ObjectKey {
+        namespace: "shop".into(),
+        name: "job".into(),
+    })))
+}
+
+/// What the job's attempt on the database is, and its start window.
+fn assessed(mut bench: Bench) -> (Assessment, Option<f64>) {
+    let seen = bench.attempt(JOB, DB);
+    bench.give(seen.event(bench.now, EventKind::Answered, 1));
+    bench.pass(10 * S);
+    let found = bench.only();
+    (found.assessment, found.start_window_s)
+}
+
+fn job_starts(bench: &mut Bench) {
+    bench.apply(&pod("job", "job", JOB, "node-1"));
+}
+
+#[test]
+fn only_a_pod_whose_interface_appeared_has_a_start_window() {
+    let begun = |from_birth| {
+        let mut bench = Bench::begun(from_birth);
+        bench.pass(1500 * MS);
+        bench
+    };
+    assert_eq!(assessed(begun(true)), (Unenforced, Some(1.5)));
+    assert_eq!(
+        assessed(begun(false)),
+        (Unknown, None),
+        "found at the start"
+    );
+
+    let mut again = Bench::settled();
+    again.give(gone());
+    again.pass(S);
+    job_starts(&mut again);
+    again.pass(S);
+    let told = "its object went and came, as with a file that is written again";
+    assert_eq!(assessed(again), (Unknown, None), "{told}");
+}
+
+#[test]
+fn a_start_window_begins_with_the_interface() {
+    for (object_first, told) in [(true, "known before"), (false, "known after")] {
+        let mut bench = Bench::settled();
+        bench.give(gone());
+        bench.give(Input::LinkGone(2));
+        bench.pass(100 * S);
+        if object_first {
+            job_starts(&mut bench);
+            bench.pass(20 * S);
+        }
+        bench.link(2, JOB, true);
+        bench.pass(S);
+        if !object_first {
+            job_starts(&mut bench);
+        }
+        bench.pass(S);
+        assert_eq!(assessed(bench), (Unenforced, Some(2.0)), "{told}");
+    }
+}
+
+#[test]
+fn nothing_but_the_pod_may_be_young() {
+    let mut bench = Bench::begun(true);
+    bench.pass(S);
+    let mut changed = policy();
+    changed["spec"]["ingress"][0]["ports"] = serde_json::json!([{"port": 5432}]);
+    bench.apply(&changed);
+    assert_eq!(assessed(bench), (Unknown, None));
+}
