@@ -94,7 +94,14 @@ impl Line {
         for output in self.outputs.drain(..) {
             match output {
                 Output::Record(record) => self.report.record(&record)?,
-                Output::Counted { connection, count } => self.report.counted(&connection, count),
+                Output::Counted {
+                    connection,
+                    count,
+                    port,
+                } => self.report.counted(&connection, count, port),
+                Output::Lost { stage, count } => self.report.lost(stage, count),
+                Output::Measured { span, ns } => self.report.measured(span, ns),
+                Output::Gone(subject) => self.report.gone(&subject),
                 Output::Epoch(epoch) => self.wanted.epoch = Some(epoch),
                 Output::PodAddresses(addresses) => self.wanted.pod_addresses = Some(addresses),
                 Output::SharedAddress { ip, pods } => {
@@ -103,6 +110,12 @@ impl Line {
                         .map(|pod| format!("{}/{}", pod.namespace, pod.name))
                         .collect();
                     warn!(address = %ip, pods = names.join(", "), "address of several pods: nothing is claimed of it");
+                }
+                Output::BadAnnotation { object, message } => {
+                    warn!(
+                        object = %object.escape_debug(),
+                        "{message}"
+                    );
                 }
                 Output::Confirm => self.wanted.confirmation = true,
             }
@@ -136,7 +149,7 @@ impl Line {
 fn lines(settings: &Settings, patience: Patience) -> Result<Lines, report::Error> {
     match &settings.output {
         settings::Output::Stdout => Lines::stdout(patience),
-        settings::Output::File(path) => Lines::file(path, patience),
+        settings::Output::File { path, rotate } => Lines::file(path, *rotate, patience),
     }
 }
 

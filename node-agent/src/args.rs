@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use jiff::SignedDuration;
 
@@ -11,8 +12,8 @@ use crate::commands::explain::{self, ExplainArgs};
 use crate::commands::lint::{self, LintArgs};
 use crate::commands::reach::{self, ReachArgs};
 use crate::settings::{
-    Attach, Listen, Log, Nanoseconds, Output, Profile, Settings, Source, Spans, Surroundings,
-    Validation,
+    Attach, Listen, Log, Nanoseconds, Output, Profile, Rotate, Settings, Source, Spans,
+    Surroundings, Validation,
 };
 
 /// Where the metrics are found when nothing else is said.
@@ -87,12 +88,7 @@ Exit codes: 0 done, 2 bad usage or unreadable input, 3 the machine lacks somethi
 pub struct AgentArgs {
     /// File or folder of manifests (.yaml, .yml, .json), as `kubectl get -o yaml` prints them; may be given
     /// several times. Read again whenever it changes.
-    #[arg(
-        long,
-        value_name = "SOURCE",
-        env = "NETVERDICT_CLUSTER",
-        required_unless_present = "replay"
-    )]
+    #[arg(long, value_name = "SOURCE", env = "NETVERDICT_CLUSTER")]
     cluster: Vec<PathBuf>,
     /// Name of this node in the cluster [default: the host's name]
     #[arg(long, value_name = "NAME", env = "NETVERDICT_NODE")]
@@ -122,6 +118,10 @@ pub struct AgentArgs {
         default_value = "-"
     )]
     output: PathBuf,
+    /// Rename the output file before it grows over SIZE (K, M, G) and begin anew; KEEP old ones stay, as FILE.1 and
+    /// so on.
+    #[arg(long, value_name = "SIZE,KEEP", env = "NETVERDICT_OUTPUT_ROTATE", value_parser = rotate)]
+    output_rotate: Option<Rotate>,
     /// Address for /metrics, /livez and /readyz, or `off` [default: 127.0.0.1:9469, in a pod [::]:9469]
     #[arg(long, value_name = "ADDR", env = "NETVERDICT_METRICS_LISTEN", value_parser = listen)]
     metrics_listen: Option<Listen>,
@@ -189,6 +189,9 @@ pub struct AgentArgs {
     /// Evaluate objects that the API server would refuse, as far as they make sense.
     #[arg(long, env = "NETVERDICT_NO_VALIDATION")]
     no_validation: bool,
+    /// File of YAML that has flags as keys, `log: all`; a flag wins over the environment, that over the file.
+    #[arg(long, value_name = "FILE", env = "NETVERDICT_CONFIG")]
+    config: Option<PathBuf>,
     /// Size of the ring buffer, for tests.
     #[arg(long, hide = true, value_parser = ring_bytes)]
     ring_bytes: Option<u32>,
@@ -199,14 +202,18 @@ pub struct AgentArgs {
 
 impl AgentArgs {
     /// Says what the flags mean.
-    #[must_use]
-    pub fn settings(self, surroundings: Surroundings) -> Settings {
+    ///
+    /// # Errors
+    ///
+    /// When they do not fit together.
+    pub fn settings(self, surroundings: Surroundings) -> Result<Settings, clap::Error> {
         let Self {
             cluster,
             node,
             interfaces,
             attach,
             output,
+            output_rotate,
             metrics_listen,
             record,
             replay,
@@ -220,13 +227,29 @@ impl AgentArgs {
             cluster_name,
             strict,
             no_validation,
+            // It was read before.
+            config: _,
             ring_bytes,
             attempts,
         } = self;
         let Surroundings { host_name, in_pod } = surroundings;
-        Settings {
+        let wrong = |kind, message: &str| Err(Cli::command().error(kind, message));
+        let is_stdout = output.as_os_str() == "-";
+        if is_stdout && output_rotate.is_some() {
+            return wrong(
+                ErrorKind::ArgumentConflict,
+                "`--output-rotate` needs `--output FILE`: standard output cannot be renamed",
+            );
+        }
+        Ok(Settings {
             source: match replay {
                 Some(file) => Source::Replay(file),
+                None if cluster.is_empty() => {
+                    return wrong(
+                        ErrorKind::MissingRequiredArgument,
+                        "where the cluster is read from is not given: `--cluster FOLDER`",
+                    );
+                }
                 None => Source::Live { cluster, record },
             },
             validation: Validation::of(strict, no_validation),
@@ -234,10 +257,11 @@ impl AgentArgs {
             cluster_name: cluster_name.into(),
             interfaces,
             attach,
-            output: if output.as_os_str() == "-" {
+            output: if is_stdout {
                 Output::Stdout
             } else {
-                Output::File(output)
+                let (path, rotate) = (output, output_rotate);
+                Output::File { path, rotate }
             },
             metrics: metrics_listen.unwrap_or_else(|| usual_listen(in_pod)),
             log,
@@ -251,7 +275,7 @@ impl AgentArgs {
             profile,
             ring_bytes,
             attempts,
-        }
+        })
     }
 }
 
@@ -278,6 +302,22 @@ fn duration(text: &str) -> Result<Nanoseconds, String> {
         .map_err(|_| "expected a time from 0 to some hundred years".to_owned())
 }
 
+fn rotate(text: &str) -> Result<Rotate, String> {
+    let read = || {
+        let (size, keep) = text.split_once(',')?;
+        let (number, unit) = match size.as_bytes().last()? {
+            b'K' => (size.strip_suffix('K')?, 1 << 10),
+            b'M' => (size.strip_suffix('M')?, 1 << 20),
+            b'G' => (size.strip_suffix('G')?, 1 << 30),
+            _ => (size, 1),
+        };
+        let bytes = number.parse::<u64>().ok()?.checked_mul(unit)?;
+        let keep: u32 = keep.trim().parse().ok()?;
+        (bytes > 0 && keep > 0).then_some(Rotate { bytes, keep })
+    };
+    read().ok_or_else(|| "expected a size and how many files to keep, such as 10M,5".to_owned())
+}
+
 fn ring_bytes(text: &str) -> Result<u32, String> {
     text.parse()
         .ok()
@@ -286,97 +326,4 @@ fn ring_bytes(text: &str) -> Result<u32, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(flags: &str) -> Result<Settings, clap::Error> {
-        let words = ["netverdict", "agent"]
-            .into_iter()
-            .chain(flags.split_whitespace());
-        let Cli { command } = Cli::try_parse_from(words)?;
-        let Command::Agent(args) = command else {
-            panic!("another command: {command:?}");
-        };
-        Ok(args.settings(Surroundings {
-            host_name: "host".to_owned(),
-            in_pod: false,
-        }))
-    }
-
-    #[test]
-    fn command_line_is_consistent() {
-        use clap::CommandFactory as _;
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn defaults_are_those_of_the_contract() {
-        let settings = settings("--cluster a --cluster b").unwrap();
-        let second = |seconds: u64| Nanoseconds(seconds * 1_000_000_000);
-        let wanted = Settings {
-            source: Source::Live {
-                cluster: vec!["a".into(), "b".into()],
-                record: None,
-            },
-            validation: Validation::Skip,
-            node: "host".into(),
-            cluster_name: "".into(),
-            interfaces: vec![],
-            attach: Attach::Auto,
-            output: Output::Stdout,
-            metrics: Listen::At("127.0.0.1:9469".parse().unwrap()),
-            log: Log::Problems,
-            spans: Spans {
-                window: second(10),
-                settle: second(5),
-                confirm: second(5),
-                grace: second(2),
-                stale_after: second(60),
-            },
-            profile: Profile::Auto,
-            ring_bytes: None,
-            attempts: None,
-        };
-        assert_eq!(settings, wanted);
-    }
-
-    #[test]
-    fn flags_say_what_they_mean() {
-        let settings = settings(
-            "--cluster a --node n --interfaces veth*,cali* --attach tcx --output o --metrics-listen off \
-             --record r --log all --window 1m --settle 0s --profile kube-router --no-validation \
-             --ring-bytes 4096 --attempts 8",
-        )
-        .unwrap();
-        assert_eq!(settings.interfaces, ["veth*", "cali*"]);
-        assert_eq!(settings.output, Output::File("o".into()));
-        assert_eq!(settings.metrics, Listen::Off);
-        assert_eq!(settings.spans.window, Nanoseconds(60_000_000_000));
-        assert_eq!(settings.spans.settle, Nanoseconds(0));
-        assert_eq!(settings.profile, Profile::KubeRouter);
-        assert_eq!(settings.validation, Validation::Off);
-        assert_eq!(
-            (settings.ring_bytes, settings.attempts),
-            (Some(4096), Some(8))
-        );
-    }
-
-    #[test]
-    fn bad_usage_is_refused_with_exit_code_2() {
-        for flags in [
-            "",
-            "--cluster a --replay b",
-            "--replay b --record c",
-            "--cluster a --window 10",
-            "--cluster a --settle -5s",
-            "--cluster a --log some",
-            "--cluster a --metrics-listen 9469",
-            "--cluster a --ring-bytes 5000",
-            "--cluster a --strict --no-validation",
-            "--cluster a --nod x",
-        ] {
-            let error = settings(flags).expect_err(flags);
-            assert_eq!(error.exit_code(), 2, "{flags}");
-        }
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ pub mod args;
 pub mod capture;
 pub mod cluster;
 pub mod commands;
+pub mod config;
 pub mod recording;
 pub mod report;
 pub mod settings;

@@ -3,22 +3,30 @@
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 use clap_complete::Shell;
 use netverdict::agent;
 use netverdict::args::{Cli, Command};
 use netverdict::commands::{Found, evaluate, explain, lint, reach};
+use netverdict::config;
 use netverdict::settings::Surroundings;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let Cli { command } = Cli::parse();
+    let Cli { command } = match config::command_line(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(config::Error::Usage(usage)) => usage.exit(),
+        Err(error) => {
+            eprintln!("error: {}", printable(&anyhow::Error::from(error)));
+            return ExitCode::from(2);
+        }
+    };
     log_to_stderr();
     match run(command) {
         Ok(Found::Nothing) => ExitCode::SUCCESS,
         Ok(Found::Something) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", printable(&error));
             ExitCode::from(agent::exit_code(&error))
         }
     }
@@ -27,7 +35,10 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<Found> {
     Ok(match command {
         Command::Agent(args) => {
-            agent::run(args.settings(Surroundings::look()))?;
+            match args.settings(Surroundings::look()) {
+                Ok(settings) => agent::run(settings)?,
+                Err(usage) => usage.exit(),
+            }
             Found::Nothing
         }
         Command::Evaluate(args) => evaluate::run(*args)?,
@@ -46,6 +57,17 @@ fn completions(shell: Shell) -> anyhow::Result<Found> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         Ok(()) | Err(_) => Ok(Found::Nothing),
     }
+}
+
+/// Names of files and objects are others' text: what a terminal would obey is shown as its number.
+fn printable(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let shown = |letter: char| match letter {
+        '\n' | '\t' => letter.to_string(),
+        letter if letter.is_control() => letter.escape_unicode().to_string(),
+        letter => letter.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// What operators read; `RUST_LOG` narrows or widens it.

@@ -99,7 +99,21 @@ pub enum Output {
     /// Standard output.
     Stdout,
     /// The end of a file.
-    File(PathBuf),
+    File {
+        /// The file.
+        path: PathBuf,
+        /// When it makes room for a new one; never, if nothing is said.
+        rotate: Option<Rotate>,
+    },
+}
+
+/// When the output file makes room for a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotate {
+    /// Before it would be larger, bytes.
+    pub bytes: u64,
+    /// How many old ones are kept.
+    pub keep: u32,
 }
 
 /// Spans of time that the core works with.

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what netverdict costs, as a table and as a file.
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -9,8 +9,12 @@ use comfy_table::Table;
 use serde::{Deserialize, Serialize};
 
 use crate::Found;
+use crate::build::{self, Profile};
 use crate::setup::{self, Purpose};
 use crate::shell::{self, House, Lacking};
+
+/// How a program that measures is run; its package and name follow.
+const RUN: [&str; 4] = ["run", "--quiet", "--release", "--package"];
 
 /// What to measure.
 #[derive(Args)]
@@ -24,6 +28,8 @@ pub(crate) struct Arguments {
 enum Bench {
     /// What the kernel programs cost a packet, against an empty one (root)
     Kernel,
+    /// What the agent costs pods and memory, and how fast it judges and tells (root)
+    Line,
 }
 
 /// The file that a bench leaves.
@@ -56,6 +62,7 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> anyhow::Result<Found>
     for bench in benches {
         let report = match bench {
             Bench::Kernel => kernel(house)?,
+            Bench::Line => line(house)?,
         };
         let name = bench
             .to_possible_value()
@@ -75,30 +82,52 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> anyhow::Result<Found>
 }
 
 fn kernel(house: &House) -> anyhow::Result<Report> {
-    if !shell::is_root() {
-        return Err(
-            Lacking("the kernel bench loads kernel programs: run it as root".to_owned()).into(),
-        );
-    }
+    need_root("the kernel bench loads kernel programs")?;
     setup::ensure(&[Purpose::Build])?;
-    let mut command = house.cargo();
-    command.args([
-        "run",
-        "--quiet",
-        "--release",
-        "--package",
-        "node-agent",
-        "--example",
-        "bench_kernel",
-    ]);
+    figures(
+        house
+            .cargo()
+            .args(RUN)
+            .args(["node-agent", "--example", "bench_kernel"]),
+    )
+}
+
+fn line(house: &House) -> anyhow::Result<Report> {
+    need_root("the line bench makes network namespaces and loads kernel programs")?;
+    setup::ensure(&[Purpose::Build, Purpose::Namespaces])?;
+    let agent = build::agent(house, Profile::Release)?;
+    let mut all =
+        figures(
+            house
+                .cargo()
+                .args(RUN)
+                .args(["node-agent", "--example", "bench_replay"]),
+        )?;
+    let mut live = house.cargo();
+    live.args(RUN).args(["netns", "--bin", "bench"]);
+    all.figures
+        .extend(figures(live.env("NETVERDICT_BIN", agent))?.figures);
+    Ok(all)
+}
+
+fn need_root(why: &str) -> anyhow::Result<()> {
+    if shell::is_root() {
+        return Ok(());
+    }
+    Err(Lacking(format!("{why}: run it as root")).into())
+}
+
+/// Runs a program that prints figures.
+fn figures(command: &mut Command) -> anyhow::Result<Report> {
+    let shown = shell::shown(command);
     let output = command
         .stderr(Stdio::inherit())
         .output()
-        .context("start the kernel bench")?;
+        .with_context(|| format!("start `{shown}`"))?;
     if !output.status.success() {
-        bail!("the kernel bench ended with {}, see above", output.status);
+        bail!("`{shown}` ended with {}, see above", output.status);
     }
-    serde_json::from_slice(&output.stdout).context("read the kernel bench's figures")
+    serde_json::from_slice(&output.stdout).with_context(|| format!("read the figures of `{shown}`"))
 }
 
 fn leave(house: &House, name: &str, report: &Report) -> anyhow::Result<()> {
@@ -130,7 +159,10 @@ fn table(report: &Report) -> Table {
             Some(false) => "NO",
             None => "",
         };
-        let number = |value: &f64| format!("{value:.1}");
+        let number = |value: &f64| match value.abs() {
+            small if small < 10.0 => format!("{value:.3}"),
+            _ => format!("{value:.1}"),
+        };
         let bound = bound.as_ref().map(number).unwrap_or_default();
         table.add_row([
             name.clone(),
@@ -160,7 +192,7 @@ mod tests {
             printed
                 .lines()
                 .nth(1)
-                .is_some_and(|line| line.contains("1.0") && line.contains("yes")),
+                .is_some_and(|line| line.contains("1.000") && line.contains("yes")),
             "{printed}"
         );
         assert_eq!(report.figures.len(), 2);

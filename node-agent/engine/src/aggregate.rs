@@ -6,43 +6,16 @@ use std::sync::Arc;
 
 use crate::Moment;
 use crate::assessment::is_problem;
+use crate::back_off::BackOff;
 use crate::model::{PolicyKey, Protocol};
 use crate::record::{Assessment, Cause, ClientSaw, Connection, Direction, Endpoint, OutcomeKind};
 use crate::verdict::{Decision, Side, UnknownBecause};
-
-const SECOND_NS: u64 = 1_000_000_000;
-
-/// How long after its last record a kind that goes on is written again. The first step is the window.
-const BACK_OFF_NS: [u64; 3] = [60 * SECOND_NS, 600 * SECOND_NS, 3600 * SECOND_NS];
-
-/// A kind that said nothing for so long begins anew.
-const FORGET_NS: u64 = 2 * 3600 * SECOND_NS;
 
 /// Most kinds of problems held at a time, and as many others: these cannot crowd those out.
 const MOST_KINDS: usize = 32_768;
 
 /// How many kinds are forgotten at once to make room.
 const ROOM: usize = MOST_KINDS / 8;
-
-/// An end: its address, and namespace, name and uid of who had it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct End {
-    ip: IpAddr,
-    namespace: Option<Arc<str>>,
-    name: Option<Arc<str>>,
-    uid: Option<Arc<str>>,
-}
-
-impl End {
-    fn of(end: &Endpoint) -> Self {
-        Self {
-            ip: end.ip,
-            namespace: end.namespace.clone(),
-            name: end.name.clone(),
-            uid: end.uid.clone(),
-        }
-    }
-}
 
 /// What makes two endings the same in a reader's eyes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +30,28 @@ pub(crate) struct Kind {
     cause: Option<Cause>,
     direction: Option<Direction>,
     start_window: bool,
+    acknowledged: bool,
     deciding: Vec<PolicyKey>,
+}
+
+/// An end of a connection, as far as a reader tells it from others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct End {
+    ip: IpAddr,
+    namespace: Option<Arc<str>>,
+    name: Option<Arc<str>>,
+    uid: Option<Arc<str>>,
+}
+
+impl End {
+    fn of(endpoint: &Endpoint) -> Self {
+        Self {
+            ip: endpoint.ip,
+            namespace: endpoint.namespace.clone(),
+            name: endpoint.name.clone(),
+            uid: endpoint.uid.clone(),
+        }
+    }
 }
 
 impl Kind {
@@ -78,6 +72,7 @@ impl Kind {
             cause: connection.cause,
             direction: connection.direction,
             start_window: connection.start_window_s.is_some(),
+            acknowledged: connection.acknowledged.is_some(),
             deciding: deciding(connection),
         }
     }
@@ -143,27 +138,22 @@ struct Folded {
     connection: Arc<Connection>,
     count: u64,
     span: Span,
-    written: Option<Moment>,
-    step: usize,
+    said: BackOff,
 }
 
-impl Folded {
-    fn due(&self, window_ns: u64) -> Option<Moment> {
-        let written = self.written?;
-        let wait = match self.step.checked_sub(1) {
-            None => window_ns,
-            Some(step) => BACK_OFF_NS
-                .get(step)
-                .or(BACK_OFF_NS.last())
-                .copied()
-                .unwrap_or(window_ns),
-        };
-        Some(written.plus(wait))
-    }
+/// What to do with a kind that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is written.
+    Write,
+    /// It is counted only.
+    Skip,
+    /// It is asked about again then.
+    Later(Moment),
 }
 
 /// All kinds seen of late.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Aggregate {
     window_ns: u64,
     problems: BTreeMap<Kind, Folded>,
@@ -208,8 +198,7 @@ impl Aggregate {
                 connection,
                 count,
                 span,
-                written: None,
-                step: 0,
+                said: BackOff::default(),
             },
         );
     }
@@ -268,16 +257,21 @@ impl Aggregate {
     ) {
         if folded.count == 0 {
             folded.span = span;
-            let due = folded.due(window_ns).unwrap_or_default();
-            waiting.insert((due, kind.clone()), ());
+            waiting.insert((folded.said.due(window_ns), kind.clone()), ());
         }
         folded.count += count;
         folded.span = folded.span.join(span);
     }
 
-    /// What is due now, or everything at the end.
-    pub(crate) fn take_due(&mut self, now: Moment, everything: bool) -> Vec<Due> {
+    /// What is due now, or everything at the end, as far as `fate` wants it written.
+    pub(crate) fn take_due(
+        &mut self,
+        now: Moment,
+        everything: bool,
+        fate: impl Fn(&Connection) -> Fate,
+    ) -> Vec<Due> {
         let mut due = std::mem::take(&mut self.left);
+        due.retain(|due| fate(&due.connection) != Fate::Skip);
         while let Some(((moment, kind), ())) = self.waiting.pop_first() {
             if moment > now && !everything {
                 self.waiting.insert((moment, kind), ());
@@ -287,15 +281,22 @@ impl Aggregate {
             let Some(folded) = kinds.get_mut(&kind) else {
                 continue;
             };
-            if folded.written.is_some() {
-                folded.step += 1;
+            let fate = fate(&folded.connection);
+            if let Fate::Later(then) = fate
+                && !everything
+            {
+                self.waiting.insert((then.max(now.plus(1)), kind), ());
+                continue;
             }
-            folded.written = Some(now);
-            due.push(Due {
-                connection: Arc::clone(&folded.connection),
-                count: std::mem::take(&mut folded.count),
-                span: folded.span,
-            });
+            folded.said.say(now);
+            let count = std::mem::take(&mut folded.count);
+            if fate != Fate::Skip {
+                due.push(Due {
+                    connection: Arc::clone(&folded.connection),
+                    count,
+                    span: folded.span,
+                });
+            }
         }
         due
     }
@@ -303,12 +304,7 @@ impl Aggregate {
     /// Forgets kinds that said nothing for long.
     pub(crate) fn forget(&mut self, now: Moment) {
         for kinds in [&mut self.problems, &mut self.others] {
-            kinds.retain(|_, folded| {
-                folded.count > 0
-                    || folded
-                        .written
-                        .is_none_or(|written| now.since(written) < FORGET_NS)
-            });
+            kinds.retain(|_, folded| folded.count > 0 || !folded.said.is_forgotten(now));
         }
     }
 

@@ -195,6 +195,19 @@ impl Cluster {
         policies.map(AsRef::as_ref)
     }
 
+    /// How many objects of each kind there are.
+    pub(crate) fn objects(&self) -> [(&'static str, usize); 6] {
+        let pods = self.namespaces.values().map(|state| state.pods.len()).sum();
+        [
+            ("namespace", self.namespaces.len()),
+            ("pod", pods),
+            ("node", self.nodes.len()),
+            ("service", self.services.len()),
+            ("endpoint_slice", self.slices.len()),
+            ("policy", self.policies().count()),
+        ]
+    }
+
     /// The policies that isolate a pod in a direction, in the order of their names.
     pub fn isolating(
         &self,

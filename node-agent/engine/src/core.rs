@@ -2,6 +2,8 @@
 
 mod early;
 mod follow;
+mod measure;
+mod notes;
 mod write;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,11 +14,15 @@ use crate::Moment;
 use crate::aggregate::Aggregate;
 use crate::cluster::{Change, Cluster};
 use crate::counters::Counters;
+use crate::delays::Delays;
+use crate::enforcing::Enforcing;
 use crate::identity::Identity;
 use crate::input::{Input, Link, Output, Stage};
 use crate::model::{Delta, ObjectKey, Pod, PolicyKey};
 use crate::options::Options;
+use crate::presence::Presence;
 use crate::record::{Body, PolicyChange};
+use crate::scan::Scans;
 use crate::verdict::PolicyRef;
 use crate::waiting::{For, Held, Waiting};
 use early::Early;
@@ -46,11 +52,17 @@ pub struct Core {
     counters: Counters,
     waiting: Waiting,
     aggregate: Aggregate,
+    delays: Delays,
+    presence: Presence,
+    scans: Scans,
+    enforcing: Enforcing,
+    /// The present, as the latest input has it.
+    now: Moment,
     unsynced: VecDeque<Input>,
     synced: bool,
     heard: Moment,
     confirmed: Moment,
-    lost: BTreeMap<Stage, u64>,
+    lost: BTreeMap<Stage, write::Losses>,
     lost_at: Option<Moment>,
     udp_lost_at: Option<Moment>,
     lost_total: u64,
@@ -78,6 +90,11 @@ impl Core {
             links: BTreeMap::new(),
             counters: Counters::default(),
             waiting: Waiting::default(),
+            delays: Delays::default(),
+            presence: Presence::default(),
+            scans: Scans::default(),
+            enforcing: Enforcing::default(),
+            now: Moment::default(),
             unsynced: VecDeque::new(),
             synced: false,
             heard: Moment::default(),
@@ -100,6 +117,7 @@ impl Core {
 
     /// Consumes one input. `now` never goes back.
     pub fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Output>) {
+        self.now = now;
         match input {
             Input::Event(_) | Input::Swept(_) | Input::Counted(_) if !self.synced => {
                 self.hold_unsynced(now, input, out)
@@ -151,7 +169,12 @@ impl Core {
 
     fn delta(&mut self, now: Moment, delta: &Delta, out: &mut Vec<Output>) {
         self.heard = now;
-        match self.cluster.apply(delta, now) {
+        self.check_annotations(delta, out);
+        let before = Presence::subject(&self.cluster, delta);
+        let change = self.cluster.apply(delta, now);
+        let after = Presence::subject(&self.cluster, delta);
+        self.presence.moved(before, after, now);
+        match change {
             Change::None => return,
             Change::Verdicts => {}
             Change::Policy { key, change } => {
@@ -182,8 +205,8 @@ impl Core {
             generation: policy.map_or(0, |policy| policy.generation),
             key,
         };
-        let record = self.record(now, Body::PolicyChange(PolicyChange { change, policy }));
-        out.push(Output::Record(Box::new(record)));
+        let body = Body::PolicyChange(PolicyChange { change, policy });
+        self.write(now, body, out);
     }
 
     /// Says which addresses of a pod are another's too.
@@ -257,14 +280,19 @@ impl Core {
         self.wake(now, |held| held.waits_for != For::Claim, out);
         self.confirm_claims(now, out);
         self.move_epoch(now, out);
+        self.write_folded(now, false, out);
         self.write_due(now, false, out);
+        self.write_lost(now, false, out);
         let lost =
             self.aggregate.take_lost() + self.counters.take_lost() + self.waiting.take_lost();
         if lost > 0 {
             self.lose_here(now, lost, out);
         }
+        let gone = self.presence.take_gone(now);
+        out.extend(gone.into_iter().map(Output::Gone));
         if now.since(self.forgot) > FORGET_EVERY_NS {
             self.forgot = now;
+            self.delays.forget(now);
             self.aggregate.forget(now);
             self.counters.forget(now);
             self.early.forget(now);

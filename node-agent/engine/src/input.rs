@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use crate::model::Stage;
-use crate::model::{Delta, ObjectKey, Protocol};
+use crate::model::{Delta, ObjectKey, PolicyKey, Protocol};
 use crate::record::{Connection, Record};
 
 /// A point on the monotonic clock, nanoseconds since its own beginning.
@@ -290,7 +290,25 @@ pub enum Output {
         connection: Arc<Connection>,
         /// How many.
         count: u64,
+        /// Whether the destination's pod or Service has such a port.
+        port: Port,
     },
+    /// Something of ours was lost.
+    Lost {
+        /// Where.
+        stage: Stage,
+        /// How much since the last time.
+        count: u64,
+    },
+    /// A span of time was measured.
+    Measured {
+        /// Which.
+        span: Span,
+        /// How long it was.
+        ns: u64,
+    },
+    /// It is gone, and will not come back soon: nobody has to count for it any more.
+    Gone(Subject),
     /// Known conversations must speak again: write this number for the kernel side.
     Epoch(u32),
     /// The addresses of this node's pods changed: all of them, with the interface that leads there.
@@ -302,6 +320,40 @@ pub enum Output {
         /// Who claims it.
         pods: Vec<ObjectKey>,
     },
+    /// An annotation of ours says nothing that can be followed.
+    BadAnnotation {
+        /// Kind, namespace and name of the object.
+        object: String,
+        /// What is wrong.
+        message: String,
+    },
     /// A claim waits for a fresh reading of the cluster: deliver what changed, then [`Input::Confirmed`].
     Confirm,
+}
+
+/// What a destination says of the port that was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// It is one of its own.
+    Declared,
+    /// Nothing: whoever scans tries such ports.
+    Undeclared,
+}
+
+/// Spans of time worth a histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// From a change until the first denied attempt that was stopped, when others had passed before.
+    EnforcementDelay,
+    /// How old a pod was when something that policy denies passed.
+    StartWindow,
+}
+
+/// What attempts are counted for, by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A workload or a Service.
+    Workload(ObjectKey),
+    /// A policy.
+    Policy(PolicyKey),
 }

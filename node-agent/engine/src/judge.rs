@@ -103,6 +103,11 @@ impl Judge<'_> {
         Judgement::Made(Box::new(self.write(case, ending)))
     }
 
+    /// When what the verdict on an ending rests on last changed.
+    pub(crate) fn settled(&self, ending: &Ending) -> Moment {
+        Ends::of(self.cluster, self.links, ending).settled_since(self.cluster)
+    }
+
     /// Judges an ending that can wait no longer: no claim that needs confirmation is made.
     pub(crate) fn judge_at_the_end(&self, held: &Held) -> Connection {
         let mut case = self.case(&held.ending);
@@ -252,6 +257,7 @@ impl Judge<'_> {
                 0
             },
             start_window_s,
+            acknowledged: None,
             policy_state: PolicyState {
                 as_of: time(self.heard),
                 settled_s: ending.at.since(settled) / SECOND_NS,

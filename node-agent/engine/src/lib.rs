@@ -6,12 +6,16 @@
 //! not know.
 
 mod aggregate;
+mod annotations;
 mod assessment;
+mod back_off;
 pub mod cluster;
 mod connection;
 pub mod core;
 mod counters;
+mod delays;
 mod ends;
+mod enforcing;
 mod evaluate;
 pub mod explain;
 pub mod identity;
@@ -26,9 +30,11 @@ mod names;
 mod nearest;
 mod options;
 mod outcome;
+mod presence;
 pub mod reach;
 pub mod record;
 mod render;
+mod scan;
 mod suggest;
 pub mod verdict;
 mod waiting;

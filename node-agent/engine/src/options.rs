@@ -36,6 +36,8 @@ pub struct Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Log {
+    /// Nothing: only for what somebody wishes to be left out.
+    Nothing,
     /// `blocked`, `unenforced`, `unexpected_drop`.
     Problems,
     /// All that policy denies.

@@ -2,6 +2,8 @@
 //!
 //! The order of the fields here is the order in the line.
 
+mod folded;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Labels, ObjectKey, Protocol, Workload};
 use crate::verdict::{UnknownBecause, Verdict};
+
+pub use folded::{Acknowledged, AcknowledgedBy, NodeNotEnforcing, Scan};
 
 /// The schema's name, in every record.
 pub const SCHEMA: &str = "netverdict/v1";
@@ -42,6 +46,10 @@ pub enum Body {
     Lost(Lost),
     /// What policies say changed.
     PolicyChange(PolicyChange),
+    /// One source tried many targets.
+    Scan(Box<Scan>),
+    /// Nobody enforces here.
+    NodeNotEnforcing(NodeNotEnforcing),
 }
 
 /// Connections of one kind.
@@ -81,6 +89,9 @@ pub struct Connection {
     /// Seconds since its pod started; only when the pod was younger than the settle time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_window_s: Option<f64>,
+    /// Who has taken note of this finding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Acknowledged>,
     /// How old and how settled what is known of the policies is.
     pub policy_state: PolicyState,
     /// The same for both agents that see it: hash of source, backend, port and protocol.
@@ -345,6 +356,8 @@ pub struct Lost {
     pub stage: crate::model::Stage,
     /// How many since the last such record.
     pub count: u64,
+    /// How many since the start.
+    pub total: u64,
 }
 
 /// What policies say changed.

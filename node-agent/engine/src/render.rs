@@ -22,10 +22,14 @@ use crate::record::{Endpoint, EndpointKind, Family};
 pub struct ClockBase(pub i64);
 
 impl ClockBase {
+    /// Nanoseconds since 1970.
+    pub(crate) fn wall_ns(self, moment: Moment) -> i128 {
+        i128::from(self.0) + i128::from(moment.0)
+    }
+
     /// RFC 3339, UTC, nanoseconds.
     pub(crate) fn print(self, moment: Moment) -> String {
-        let ns = i128::from(self.0) + i128::from(moment.0);
-        let timestamp = Timestamp::from_nanosecond(ns).unwrap_or_default();
+        let timestamp = Timestamp::from_nanosecond(self.wall_ns(moment)).unwrap_or_default();
         format!("{timestamp:.9}")
     }
 }

@@ -28,14 +28,19 @@ const TURN: Duration = Duration::from_millis(50);
 /// leave an old policy standing, and what was read lately is not stale.
 const READING: Duration = Duration::from_secs(10);
 
+/// How often the kernel's counters are read for metrics.
+const FIGURES: Duration = Duration::from_secs(1);
+
 /// The machine's side of the line.
 struct Live {
     line: Line,
     capture: Capture,
     files: Files,
     health: Arc<Health>,
+    metrics: Arc<Metrics>,
     is_synced: bool,
     next_reading: Instant,
+    next_figures: Instant,
 }
 
 /// Runs until a signal comes, or nobody reads any more.
@@ -60,14 +65,17 @@ pub(super) async fn run(
     let recorder = record
         .map(|path| Recorder::create(path, &Header::new(options.clone())))
         .transpose()?;
-    let line = Line::new(Core::new(options), Report::new(lines, metrics), recorder);
+    let report = Report::new(lines, Arc::clone(&metrics));
+    let line = Line::new(Core::new(options), report, recorder);
     let mut live = Live {
         line,
         capture,
         files,
         health,
+        metrics,
         is_synced: false,
         next_reading: Instant::now(),
+        next_figures: Instant::now(),
     };
     let ended = live.run(reading, &mut watch, &wake, &mut terminated).await;
     ended.and(live.end())
@@ -108,13 +116,34 @@ impl Live {
         let now = capture::now();
         let mut inputs = Vec::new();
         self.capture.poll(now, &mut |input| inputs.push(input));
+        let read = capture::now();
         for input in inputs {
+            if let Input::Event(event) = &input {
+                self.metrics.latency(read.since(event.at));
+            }
             self.line.consume(now, input)?;
         }
         self.line.consume(now, Input::Tick)?;
         self.act()?;
         self.line.flush(now)?;
+        self.tell_figures();
         Ok(())
+    }
+
+    /// Hands on what the kernel counts and how much is known.
+    fn tell_figures(&mut self) {
+        let now = Instant::now();
+        if now < self.next_figures {
+            return;
+        }
+        self.next_figures = now + FIGURES;
+        let objects = self.line.core.objects();
+        self.metrics.objects(&objects, self.is_synced);
+        for (reason, total) in self.capture.drops() {
+            self.metrics.drops(&reason, total);
+        }
+        let (unreadable, not_unicast) = self.capture.set_aside();
+        self.metrics.set_aside(unreadable, not_unicast);
     }
 
     fn act(&mut self) -> Result<()> {

@@ -1,18 +1,21 @@
 //! JSON lines, written by a thread of their own: a reader that stalls must not stall the agent.
 
-use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread;
 use std::time::Duration;
 
 use node_agent_engine::record::Record;
+use serde::Serialize as _;
+use serde_json::Serializer;
 
 use super::Error;
+use super::escape::Harmless;
+use super::file::OutputFile;
+use crate::settings::Rotate;
 
 /// Batches on their way to the writing thread.
 const BATCHES: usize = 16;
@@ -49,6 +52,8 @@ struct Batch {
 struct Shared {
     is_closed: AtomicBool,
     lost_total: AtomicU64,
+    /// On their way to the writer, or with it.
+    sent_bytes: AtomicUsize,
 }
 
 impl Lines {
@@ -66,16 +71,11 @@ impl Lines {
     /// # Errors
     ///
     /// When it cannot be opened.
-    pub fn file(path: &Path, patience: Patience) -> Result<Self, Error> {
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|source| Error::Open {
-                path: path.to_owned(),
-                source,
-            })?;
+    pub fn file(path: &Path, rotate: Option<Rotate>, patience: Patience) -> Result<Self, Error> {
+        let file = OutputFile::open(path, rotate).map_err(|source| Error::Open {
+            path: path.to_owned(),
+            source,
+        })?;
         Self::to(file, patience)
     }
 
@@ -112,7 +112,9 @@ impl Lines {
     pub fn write(&mut self, record: &Record) -> Result<(), Error> {
         self.check_reader()?;
         let length = self.batch.text.len();
-        if length > WAITING_BYTES || serde_json::to_writer(&mut self.batch.text, record).is_err() {
+        let waiting = length + self.shared.sent_bytes.load(Ordering::Relaxed);
+        let is_full = waiting > WAITING_BYTES && self.patience == Patience::Lose;
+        if is_full || serialize(record, &mut self.batch.text).is_err() {
             self.batch.text.truncate(length);
             self.shared.lost_total.fetch_add(1, Ordering::Relaxed);
             return Ok(());
@@ -133,10 +135,14 @@ impl Lines {
             return Ok(());
         }
         let batch = std::mem::take(&mut self.batch);
+        let sent = &self.shared.sent_bytes;
+        let bytes = batch.text.len();
+        sent.fetch_add(bytes, Ordering::Relaxed);
         match self.patience {
             Patience::Lose => match self.to_writer.try_send(batch) {
                 Ok(()) => Ok(()),
                 Err(TrySendError::Full(batch)) => {
+                    sent.fetch_sub(bytes, Ordering::Relaxed);
                     self.batch = batch;
                     Ok(())
                 }
@@ -185,24 +191,44 @@ impl Lines {
     }
 }
 
+fn serialize(record: &Record, text: &mut Vec<u8>) -> serde_json::Result<()> {
+    record.serialize(&mut Serializer::with_formatter(text, Harmless::default()))
+}
+
 /// Writes batches until there are no more, or nobody reads.
 fn write_all<W: Write>(mut writer: W, batches: &Receiver<Batch>, shared: &Shared) {
     let mut is_torn = false;
+    let mut is_said = false;
     for Batch { text, records } in batches {
-        let written = write_batch(&mut writer, &text, &mut is_torn);
+        let mut whole = 0;
+        let written = write_batch(&mut writer, &text, &mut is_torn, &mut whole);
+        shared.sent_bytes.fetch_sub(text.len(), Ordering::Relaxed);
         let Err(error) = written else {
+            is_said = false;
             continue;
         };
-        shared.lost_total.fetch_add(records, Ordering::Relaxed);
+        let lost = records.saturating_sub(whole);
+        shared.lost_total.fetch_add(lost, Ordering::Relaxed);
         if error.kind() == io::ErrorKind::BrokenPipe {
             shared.is_closed.store(true, Ordering::Relaxed);
             return;
         }
+        // The records that follow are counted, not named one by one.
+        if !is_said {
+            tracing::error!(%error, "cannot write records; what is lost is counted");
+            is_said = true;
+        }
     }
 }
 
-/// Writes a batch; after a failure in the middle of a line the next one begins with a line of its own.
-fn write_batch<W: Write>(writer: &mut W, text: &[u8], is_torn: &mut bool) -> io::Result<()> {
+/// Writes a batch and counts its whole lines; after a failure in the middle of a line the next one begins with a
+/// line of its own.
+fn write_batch<W: Write>(
+    writer: &mut W,
+    text: &[u8],
+    is_torn: &mut bool,
+    whole: &mut u64,
+) -> io::Result<()> {
     if *is_torn {
         writer.write_all(b"\n")?;
         *is_torn = false;
@@ -214,6 +240,7 @@ fn write_batch<W: Write>(writer: &mut W, text: &[u8], is_torn: &mut bool) -> io:
             Ok(length) => {
                 let (done, left) = rest.split_at_checked(length).unwrap_or((rest, &[]));
                 *is_torn = done.last() != Some(&b'\n');
+                *whole += done.iter().filter(|byte| **byte == b'\n').count() as u64;
                 rest = left;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,22 +1,24 @@
-//! The one place where metrics have names. No label is an address, a pod's name or free text; external peers
-//! are one class.
+//! The one place where metrics have names.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use node_agent_engine::input::Stage;
-use node_agent_engine::record::{Connection, Endpoint, EndpointKind};
-use node_agent_engine::verdict::{Decision, MissedWhat, Reason, Side};
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use node_agent_engine::input::{Port, Span, Stage, Subject};
+use node_agent_engine::record::Connection;
+use node_agent_engine::verdict::UnknownBecause;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
-use serde::Serialize;
+use prometheus_client::registry::{Registry, Unit};
 
 use super::Error;
-use super::series::{Fold, OTHER, Series};
+use super::escape::label;
+use super::labels::{ConnectionLabels, DenialLabels, RuleLabels, token};
+use super::process::Process;
+use super::series::{Fold, Series};
 
 /// How many series a family may have.
 const SERIES: usize = 2_000;
@@ -32,95 +34,201 @@ pub(super) const STAGES: [Stage; 7] = [
     Stage::Output,
 ];
 
+/// Every reason for which nothing is claimed.
+pub(super) const REASONS: [UnknownBecause; 15] = [
+    UnknownBecause::Identity,
+    UnknownBecause::InFlux,
+    UnknownBecause::Stale,
+    UnknownBecause::Lost,
+    UnknownBecause::NotSeenStopped,
+    UnknownBecause::LeftNode,
+    UnknownBecause::FarSide,
+    UnknownBecause::Backend,
+    UnknownBecause::Orientation,
+    UnknownBecause::SourceMismatch,
+    UnknownBecause::HookBypassed,
+    UnknownBecause::NodeService,
+    UnknownBecause::SecondaryNetwork,
+    UnknownBecause::UnsupportedPolicy,
+    UnknownBecause::OpenInSpecification,
+];
+
+/// Upper bounds for how long enforcement follows a change, and for a pod's first moments, seconds.
+const DELAYS_S: [f64; 12] = [
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
+];
+
+/// Upper bounds for how long an event lies in the kernel's buffer, seconds.
+const LATENCIES_S: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0];
+
+type Counters = Family<[(&'static str, String); 1], Counter<u64, AtomicU64>>;
+type Gauges = Family<[(&'static str, &'static str); 1], Gauge>;
+
 /// What is counted.
 pub struct Metrics {
     registry: Registry,
+    process: Registry,
     connections: Arc<Series<ConnectionLabels>>,
-    unknown: Family<[(&'static str, String); 1], Counter<u64, AtomicU64>>,
-    lost: Family<[(&'static str, String); 1], Counter<u64, AtomicU64>>,
-    evicted: Family<[(&'static str, &'static str); 1], Counter<u64, AtomicU64>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ConnectionLabels {
-    assessment: String,
-    allowed_by: &'static str,
-    start_window: &'static str,
-    direction: String,
-    reporter: String,
-    protocol: String,
-    source_namespace: String,
-    source_workload: String,
-    destination_namespace: String,
-    destination_workload: String,
-    destination_port: String,
+    denials: Arc<Series<DenialLabels>>,
+    rule_hits: Arc<Series<RuleLabels>>,
+    unknown: Counters,
+    drops: Counters,
+    set_aside: Counters,
+    lost: Counters,
+    evicted: Counters,
+    objects: Gauges,
+    synced: Gauges,
+    enforcement_delay: Histogram,
+    start_window: Histogram,
+    event_latency: Histogram,
 }
 
 impl Metrics {
     /// Every family that can be at zero is there from the start.
     #[must_use]
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("netverdict");
-        let connections = Arc::new(Series::new(
-            "connections",
-            "Connection attempts by what policy says and what the network did, each once.",
-            SERIES,
-        ));
-        registry.register_collector(Box::new(Arc::clone(&connections)));
-        let unknown = Family::default();
-        registry.register(
-            "unknown",
-            "Connection attempts about which nothing is claimed",
-            unknown.clone(),
-        );
-        let lost = Family::default();
-        registry.register(
-            "events_lost",
-            "Events and records of netverdict's own that were lost",
-            lost.clone(),
-        );
-        let evicted = Family::default();
-        registry.register(
-            "series_evicted",
-            "Series that made room and go on under __other__",
-            evicted.clone(),
-        );
-        registry.register(
-            "build",
-            "What runs here",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
         let metrics = Self {
-            registry,
-            connections,
-            unknown,
-            lost,
-            evicted,
+            registry: Registry::with_prefix("netverdict"),
+            process: Registry::with_prefix("process"),
+            connections: Arc::new(Series::new(
+                "connections",
+                "Connection attempts by what policy says and what the network did, each once.",
+                SERIES,
+            )),
+            denials: Arc::new(Series::new(
+                "policy_denials",
+                "Connection attempts that a policy denied, stopped or not.",
+                SERIES,
+            )),
+            rule_hits: Arc::new(Series::new(
+                "policy_rule_hits",
+                "Connection attempts that a policy's rule allowed; rules count from 0.",
+                SERIES,
+            )),
+            unknown: Family::default(),
+            drops: Family::default(),
+            set_aside: Family::default(),
+            lost: Family::default(),
+            evicted: Family::default(),
+            objects: Family::default(),
+            synced: Family::default(),
+            enforcement_delay: Histogram::new(DELAYS_S),
+            start_window: Histogram::new(DELAYS_S),
+            event_latency: Histogram::new(LATENCIES_S),
         };
+        metrics.begin_at_zero();
+        metrics.registered()
+    }
+
+    fn begin_at_zero(&self) {
         for stage in STAGES {
-            metrics.lost(stage, 0);
+            self.lost(stage, 0);
         }
-        metrics
-            .evicted
-            .get_or_create_owned(&[("metric", "netverdict_connections_total")]);
-        metrics
+        for reason in REASONS {
+            self.unknown
+                .get_or_create_owned(&[("reason", token(&reason))]);
+        }
+        self.set_aside(0, 0);
+        self.evicted(&self.connections, 0);
+        self.evicted(&self.denials, 0);
+        self.evicted(&self.rule_hits, 0);
+    }
+
+    fn registered(mut self) -> Self {
+        self.process.register_collector(Box::new(Process));
+        let registry = &mut self.registry;
+        registry.register_collector(Box::new(Arc::clone(&self.connections)));
+        registry.register_collector(Box::new(Arc::clone(&self.denials)));
+        registry.register_collector(Box::new(Arc::clone(&self.rule_hits)));
+        for (name, help, family) in [
+            (
+                "unknown",
+                "Connection attempts about which nothing is claimed",
+                &self.unknown,
+            ),
+            (
+                "drops",
+                "Packets that the kernel dropped in the namespaces of the node and its pods",
+                &self.drops,
+            ),
+            (
+                "packets_set_aside",
+                "Packets at pod interfaces that open no connection one could judge",
+                &self.set_aside,
+            ),
+            (
+                "events_lost",
+                "Events and records of netverdict's own that were lost",
+                &self.lost,
+            ),
+            (
+                "series_evicted",
+                "Series that made room and go on under __other__",
+                &self.evicted,
+            ),
+        ] {
+            registry.register(name, help, family.clone());
+        }
+        let help = "Objects of the cluster that are known";
+        registry.register("cache_objects", help, self.objects.clone());
+        let help = "Whether the first complete picture of these objects is known";
+        registry.register("cache_synced", help, self.synced.clone());
+        for (name, help, histogram) in [
+            (
+                "enforcement_delay",
+                "From a change until the first denied attempt that was stopped, when others had passed",
+                &self.enforcement_delay,
+            ),
+            (
+                "start_window",
+                "Age of a pod when an attempt passed that policy denies",
+                &self.start_window,
+            ),
+            (
+                "event_latency",
+                "From the packet until the agent has read its event",
+                &self.event_latency,
+            ),
+        ] {
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        }
+        let info = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "What runs here", info);
+        self
     }
 
     /// Counts attempts that have these things in common.
-    pub(super) fn connections(&self, connection: &Connection, count: u64) {
+    pub(super) fn connections(&self, connection: &Connection, count: u64, port: Port) {
         if let Some(because) = connection.unknown_because {
             self.unknown
                 .get_or_create_owned(&[("reason", token(&because))])
                 .inc_by(count);
         }
-        let evicted = self
-            .connections
-            .add(ConnectionLabels::of(connection), count);
-        if evicted > 0 {
-            self.evicted
-                .get_or_create_owned(&[("metric", "netverdict_connections_total")])
-                .inc_by(evicted);
+        self.add(
+            &self.connections,
+            ConnectionLabels::of(connection, port),
+            count,
+        );
+        for labels in DenialLabels::of(&connection.verdict) {
+            self.add(&self.denials, labels, count);
         }
+        for labels in RuleLabels::of(&connection.verdict) {
+            self.add(&self.rule_hits, labels, count);
+        }
+    }
+
+    fn add<L: Fold>(&self, series: &Series<L>, labels: L, count: u64) {
+        let evicted = series.add(labels, count);
+        if evicted > 0 {
+            self.evicted(series, evicted);
+        }
+    }
+
+    fn evicted<L: Fold>(&self, series: &Series<L>, count: u64) {
+        let metric = format!("netverdict_{}_total", series.name());
+        self.evicted
+            .get_or_create_owned(&[("metric", metric)])
+            .inc_by(count);
     }
 
     /// Counts what was lost.
@@ -130,6 +238,56 @@ impl Metrics {
             .inc_by(count);
     }
 
+    /// Takes in a span of time.
+    pub(super) fn measured(&self, span: Span, ns: u64) {
+        let histogram = match span {
+            Span::EnforcementDelay => &self.enforcement_delay,
+            Span::StartWindow => &self.start_window,
+        };
+        histogram.observe(seconds(ns));
+    }
+
+    /// Takes in how long an event took from the packet to the agent, nanoseconds.
+    pub fn latency(&self, ns: u64) {
+        self.event_latency.observe(seconds(ns));
+    }
+
+    /// Ends the series of what is gone.
+    pub(super) fn gone(&self, subject: &Subject) {
+        self.connections.end(subject);
+        self.denials.end(subject);
+        self.rule_hits.end(subject);
+    }
+
+    /// Sets how many objects of each kind are known, and whether all of them are.
+    pub fn objects(&self, objects: &[(&'static str, usize)], is_synced: bool) {
+        for (kind, count) in objects {
+            let labels = [("kind", *kind)];
+            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            self.objects.get_or_create_owned(&labels).set(count);
+            self.synced
+                .get_or_create_owned(&labels)
+                .set(i64::from(is_synced));
+        }
+    }
+
+    /// Brings the drops of a reason up to the kernel's running total.
+    pub fn drops(&self, reason: &str, total: u64) {
+        Self::raise(&self.drops, [("reason", label(reason))], total);
+    }
+
+    /// Brings what was set aside up to the kernel's running totals.
+    pub fn set_aside(&self, unreadable: u64, not_unicast: u64) {
+        for (reason, total) in [("unreadable", unreadable), ("not_unicast", not_unicast)] {
+            Self::raise(&self.set_aside, [("reason", reason.to_owned())], total);
+        }
+    }
+
+    fn raise(counters: &Counters, labels: [(&'static str, String); 1], total: u64) {
+        let counter = counters.get_or_create_owned(&labels);
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+
     /// All of them, as OpenMetrics text.
     ///
     /// # Errors
@@ -137,7 +295,9 @@ impl Metrics {
     /// When the encoder fails, which it does only when memory does.
     pub fn text(&self) -> Result<String, Error> {
         let mut text = String::new();
-        encode(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.process)?;
+        encode_eof(&mut text)?;
         Ok(text)
     }
 }
@@ -148,122 +308,6 @@ impl Default for Metrics {
     }
 }
 
-impl ConnectionLabels {
-    fn of(connection: &Connection) -> Self {
-        let (source_namespace, source_workload) = party(&connection.source);
-        let (destination_namespace, destination_workload) = party(&connection.destination);
-        Self {
-            assessment: token(&connection.assessment),
-            allowed_by: allowed_by(connection),
-            start_window: match connection.start_window_s {
-                Some(_) => "true",
-                None => "false",
-            },
-            direction: connection.direction.as_ref().map(token).unwrap_or_default(),
-            reporter: token(&connection.reporter),
-            protocol: token(&connection.protocol),
-            source_namespace,
-            source_workload,
-            destination_namespace,
-            destination_workload,
-            destination_port: if is_port_named(connection) {
-                connection.destination.port.to_string()
-            } else {
-                "other".to_owned()
-            },
-        }
-    }
-}
-
-impl Fold for ConnectionLabels {
-    fn folded(&self) -> Self {
-        Self {
-            source_namespace: OTHER.to_owned(),
-            source_workload: OTHER.to_owned(),
-            destination_namespace: OTHER.to_owned(),
-            destination_workload: OTHER.to_owned(),
-            destination_port: OTHER.to_owned(),
-            ..self.clone()
-        }
-    }
-}
-
-/// Namespace and workload; what is no pod is one class of its kind, without a namespace.
-fn party(endpoint: &Endpoint) -> (String, String) {
-    let namespace = endpoint.namespace.as_deref().unwrap_or_default().to_owned();
-    match endpoint.kind {
-        EndpointKind::Pod => {
-            let workload = endpoint.workload.as_ref();
-            let name = workload.map_or("", |workload| &*workload.name);
-            (namespace, name.to_owned())
-        }
-        EndpointKind::Service => {
-            let name = endpoint.name.as_deref().unwrap_or_default();
-            (namespace, name.to_owned())
-        }
-        EndpointKind::Node | EndpointKind::World | EndpointKind::Unknown => {
-            (String::new(), token(&endpoint.kind))
-        }
-    }
-}
-
-fn allowed_by(connection: &Connection) -> &'static str {
-    let verdict = &connection.verdict;
-    let is = |reason| verdict.egress.reason == reason || verdict.ingress.reason == reason;
-    match verdict.verdict {
-        Decision::Denied | Decision::Unknown => "",
-        Decision::Allowed if is(Reason::Rule) => "rule",
-        Decision::Allowed if is(Reason::NotIsolated) => "not_isolated",
-        Decision::Allowed => "",
-    }
-}
-
-/// Says whether the pod, a Service or a policy names the port: a scan must not make series.
-fn is_port_named(connection: &Connection) -> bool {
-    let destination = &connection.destination;
-    destination.port_name.is_some()
-        || destination.kind == EndpointKind::Service
-        || connection.service.is_some()
-        || has_policy_port(&connection.verdict.egress)
-        || has_policy_port(&connection.verdict.ingress)
-}
-
-fn has_policy_port(side: &Side) -> bool {
-    let mut decided = side.allowed_by.iter().chain(&side.denied_by);
-    let nearest = side.nearest.as_ref();
-    decided.any(|rule| rule.port.is_some())
-        || nearest.is_some_and(|nearest| {
-            nearest.rule.port.is_some()
-                && !nearest
-                    .missed
-                    .iter()
-                    .any(|missed| is_about_port(missed.what))
-        })
-}
-
-fn is_about_port(what: MissedWhat) -> bool {
-    match what {
-        MissedWhat::Port | MissedWhat::EndPort | MissedWhat::NamedPort | MissedWhat::Protocol => {
-            true
-        }
-        MissedWhat::NamespaceLabels
-        | MissedWhat::Namespace
-        | MissedWhat::PodLabels
-        | MissedWhat::NotAPod
-        | MissedWhat::Cidr
-        | MissedWhat::Except
-        | MissedWhat::Family
-        | MissedWhat::NotANode
-        | MissedWhat::NodeLabels
-        | MissedWhat::DomainName
-        | MissedWhat::Direction => false,
-    }
-}
-
-/// The word for a value of a closed list, as in the record.
-fn token<T: Serialize>(value: &T) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(token)) => token,
-        Ok(_) | Err(_) => String::new(),
-    }
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
 }

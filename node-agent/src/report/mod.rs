@@ -4,8 +4,13 @@
 //! the serializer and the metrics encoder, which escape it. This room decides nothing: what is written and
 //! what is counted comes from the engine.
 
+mod escape;
+mod file;
+mod labels;
 mod lines;
 mod metrics;
+mod ports;
+mod process;
 mod schema;
 mod series;
 mod serve;
@@ -18,7 +23,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use node_agent_engine::record::{Body, Connection, Record};
+use node_agent_engine::input::{Port, Span, Stage, Subject};
+use node_agent_engine::record::{Connection, Record};
 
 pub use lines::{Lines, Patience};
 pub use metrics::Metrics;
@@ -75,23 +81,33 @@ impl Report {
         Self { lines, metrics }
     }
 
-    /// Writes a record, and counts what it alone can tell.
+    /// Writes a record.
     ///
     /// # Errors
     ///
     /// When nobody reads stdout any more.
     pub fn record(&mut self, record: &Record) -> Result<(), Error> {
-        match &record.body {
-            // Its attempts are counted as they come, written or not.
-            Body::Connection(_) | Body::PolicyChange(_) => {}
-            Body::Lost(lost) => self.metrics.lost(lost.stage, lost.count),
-        }
         self.lines.write(record)
     }
 
-    /// Counts attempts, each once.
-    pub fn counted(&mut self, connection: &Connection, count: u64) {
-        self.metrics.connections(connection, count);
+    /// Counts attempts, each once, written or not.
+    pub fn counted(&self, connection: &Connection, count: u64, port: Port) {
+        self.metrics.connections(connection, count, port);
+    }
+
+    /// Counts what was lost.
+    pub fn lost(&self, stage: Stage, count: u64) {
+        self.metrics.lost(stage, count);
+    }
+
+    /// Takes in a span of time.
+    pub fn measured(&self, span: Span, ns: u64) {
+        self.metrics.measured(span, ns);
+    }
+
+    /// Ends the series of what is gone.
+    pub fn gone(&self, subject: &Subject) {
+        self.metrics.gone(subject);
     }
 
     /// Hands on what was written since the last time.

@@ -6,6 +6,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
+use node_agent_engine::input::Subject;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, MetricEncoder,
@@ -20,6 +21,9 @@ pub(super) const OTHER: &str = "__other__";
 pub(super) trait Fold: Clone + Eq + Hash + fmt::Debug + Send + 'static {
     /// The same labels, [`OTHER`] for each that is not from a closed list.
     fn folded(&self) -> Self;
+
+    /// Whether they name this.
+    fn is_about(&self, subject: &Subject) -> bool;
 }
 
 /// A family of counters.
@@ -60,6 +64,24 @@ impl<L: Fold> Series<L> {
             limit,
             state: Mutex::new(state),
         }
+    }
+
+    /// What it is called, without prefix and suffix.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Ends the series that name this.
+    pub(super) fn end(&self, subject: &Subject) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { counts, by_use, .. } = &mut *state;
+        counts.retain(|labels, counted| {
+            let goes = labels.is_about(subject);
+            if goes {
+                by_use.remove(&counted.used);
+            }
+            !goes
+        });
     }
 
     /// Adds to the series with these labels. Returns how many series had to make room.
@@ -119,6 +141,7 @@ impl<L: Fold + EncodeLabelSet> Collector for Series<L> {
 
 #[cfg(test)]
 mod tests {
+    use node_agent_engine::model::ObjectKey;
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
 
@@ -127,6 +150,10 @@ mod tests {
     impl Fold for [(String, String); 1] {
         fn folded(&self) -> Self {
             [(self[0].0.clone(), OTHER.to_owned())]
+        }
+
+        fn is_about(&self, subject: &Subject) -> bool {
+            matches!(subject, Subject::Workload(key) if *self[0].1 == *key.name)
         }
     }
 
@@ -137,6 +164,11 @@ mod tests {
     #[test]
     fn longest_silent_series_makes_room_and_no_count_is_lost() {
         let series = std::sync::Arc::new(Series::new("tries", "Tries", 2));
+        series.add(label("gone"), 32);
+        series.end(&Subject::Workload(ObjectKey {
+            namespace: "".into(),
+            name: "gone".into(),
+        }));
         let evicted: u64 = [("a", 1), ("b", 2), ("a", 4), ("c", 8), ("d\n\"\\", 16)]
             .map(|(who, count)| series.add(label(who), count))
             .iter()

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use node_agent_engine::input::Stage;
+use node_agent_engine::input::{Port, Span, Stage};
 use node_agent_engine::model::{ObjectKey, PolicyKey, Protocol, Workload};
 use node_agent_engine::record::*;
 use node_agent_engine::verdict::*;
@@ -25,6 +25,8 @@ macro_rules! tokens {
         [$($enum::$variant),+].map(|value| { complete(value); token_of(&value) }).into()
     }};
 }
+
+const TIME: &str = "2026-11-21T01:02:03.123456789Z";
 
 fn token_of<T: Serialize>(value: &T) -> String {
     serde_json::to_value(value)
@@ -86,6 +88,13 @@ fn token_lists_of_schema_and_engine_are_equal() {
         ("cause", tokens!(Cause: OwnFirewall, PeerGone, NoEndpoints)),
         ("change", tokens!(Change: Added, Changed, Removed)),
     ];
+    assert_eq!(
+        metrics::REASONS
+            .iter()
+            .map(token_of)
+            .collect::<BTreeSet<_>>(),
+        lists[1].1
+    );
     let stages: BTreeSet<String> =
         tokens!(Stage: Ring, Attempts, Conversations, UdpFlows, Decode, Core, Output);
     let schema = schema();
@@ -181,7 +190,7 @@ fn blocked() -> Connection {
         }),
         ..side(Decision::Denied, Reason::NoRuleMatched)
     };
-    let time = "2026-11-21T01:02:03.123456789Z";
+    let time = TIME;
     Connection {
         assessment: Assessment::Blocked,
         unknown_because: None,
@@ -215,6 +224,7 @@ fn blocked() -> Connection {
         cause: None,
         drops: 0,
         start_window_s: None,
+        acknowledged: None,
         policy_state: PolicyState {
             as_of: time.into(),
             settled_s: 412,
@@ -241,11 +251,39 @@ fn unknown() -> Connection {
     }
 }
 
+fn acknowledged() -> Connection {
+    Connection {
+        acknowledged: Some(Acknowledged {
+            reason: "known".into(),
+            until: "2027-01-31".into(),
+            by: AcknowledgedBy {
+                kind: "Namespace".into(),
+                namespace: "".into(),
+                name: "kasm".into(),
+            },
+        }),
+        ..blocked()
+    }
+}
+
+fn scan() -> Scan {
+    Scan {
+        source: endpoint(EndpointKind::Pod, "kasm-agent", 41022),
+        targets: 100,
+        addresses: 1,
+        ports: 100,
+        attempts: 120,
+        assessments: [(Assessment::Blocked, 100), (Assessment::Unknown, 20)].into(),
+        first_seen: TIME.into(),
+        last_seen: TIME.into(),
+    }
+}
+
 fn record(body: Body) -> Record {
     Record {
         schema: SCHEMA.into(),
         id: "7f3a".into(),
-        time: "2026-11-21T01:02:03.123456789Z".into(),
+        time: TIME.into(),
         cluster: "".into(),
         node: "node-1".into(),
         body,
@@ -256,11 +294,25 @@ fn samples() -> Vec<Record> {
     let stage = Stage::Ring;
     let change = Change::Added;
     let policy = policy("p");
+    let denying = policy.clone();
     [
         Body::Connection(Box::new(blocked())),
         Body::Connection(Box::new(unknown())),
-        Body::Lost(Lost { stage, count: 7 }),
+        Body::Lost(Lost {
+            stage,
+            count: 7,
+            total: 9,
+        }),
         Body::PolicyChange(PolicyChange { change, policy }),
+        Body::Connection(Box::new(acknowledged())),
+        Body::Scan(Box::new(scan())),
+        Body::NodeNotEnforcing(NodeNotEnforcing {
+            pairs: 25,
+            attempts: 30,
+            policies: vec![denying],
+            first_seen: TIME.into(),
+            last_seen: TIME.into(),
+        }),
     ]
     .map(record)
     .into()
@@ -310,17 +362,38 @@ fn metrics_name_what_is_counted_and_escape_it() {
     let metrics = Metrics::new();
     let mut hostile = blocked();
     hostile.source.workload.as_mut().unwrap().name = "a\"\n\\b".into();
-    metrics.connections(&hostile, 3);
-    metrics.connections(&unknown(), 2);
+    metrics.connections(&hostile, 3, Port::Declared);
+    metrics.connections(&unknown(), 2, Port::Undeclared);
+    metrics.connections(&acknowledged(), 4, Port::Undeclared);
     metrics.lost(Stage::Ring, 5);
+    metrics.drops("NO_SOCKET", 4);
+    metrics.drops("NO_SOCKET", 7);
+    metrics.set_aside(1, 2);
+    metrics.objects(&[("pod", 3)], true);
+    metrics.measured(Span::EnforcementDelay, 400_000_000);
+    metrics.latency(2_000_000);
     let text = metrics.text().unwrap();
     for wanted in [
-        "netverdict_connections_total{assessment=\"blocked\",allowed_by=\"\",start_window=\"false\",direction=\"ingress\",reporter=\"both\",protocol=\"TCP\",source_namespace=\"kasm\",source_workload=\"a\\\"\\n\\\\b\",destination_namespace=\"kasm\",destination_workload=\"kasm-db\",destination_port=\"5432\"} 3\n",
+        "netverdict_connections_total{assessment=\"blocked\",allowed_by=\"\",start_window=\"false\",direction=\"ingress\",reporter=\"both\",protocol=\"TCP\",source_namespace=\"kasm\",source_workload=\"a\\\"\\\\u{a}\\\\b\",destination_namespace=\"kasm\",destination_workload=\"kasm-db\",destination_port=\"5432\"} 3\n",
         "destination_namespace=\"\",destination_workload=\"world\"",
         "netverdict_unknown_total{reason=\"far_side\"} 2\n",
         "netverdict_events_lost_total{stage=\"ring\"} 5\n",
         "netverdict_events_lost_total{stage=\"core\"} 0\n",
+        "netverdict_unknown_total{reason=\"in_flux\"} 0\n",
+        "netverdict_policy_denials_total{policy_namespace=\"kasm\",policy=\"default-deny\",direction=\"ingress\"} 9\n",
+        "netverdict_drops_total{reason=\"NO_SOCKET\"} 7\n",
+        "netverdict_packets_set_aside_total{reason=\"not_unicast\"} 2\n",
+        "netverdict_cache_objects{kind=\"pod\"} 3\n",
+        "netverdict_cache_synced{kind=\"pod\"} 1\n",
+        "netverdict_enforcement_delay_seconds_bucket{le=\"0.5\"} 1\n",
+        "netverdict_start_window_seconds_count 0\n",
+        "netverdict_event_latency_seconds_sum 0.002\n",
+        "netverdict_series_evicted_total{metric=\"netverdict_policy_rule_hits_total\"} 0\n",
+        "netverdict_connections_total{assessment=\"acknowledged\"",
         "netverdict_build_info{version=",
+        "process_resident_memory_bytes ",
+        "process_cpu_seconds_total ",
+        "process_open_fds ",
     ] {
         assert!(text.contains(wanted), "{wanted}\n{text}");
     }
@@ -330,10 +403,9 @@ fn metrics_name_what_is_counted_and_escape_it() {
 #[test]
 fn scanned_port_makes_no_series() {
     let mut scanned = blocked();
-    scanned.service = None;
     scanned.verdict.ingress.nearest = None;
     let metrics = Metrics::new();
-    metrics.connections(&scanned, 1);
+    metrics.connections(&scanned, 1, Port::Undeclared);
     assert!(
         metrics
             .text()
@@ -365,8 +437,11 @@ impl Write for Scripted {
 }
 
 fn lost_record() -> Record {
-    let stage = Stage::Ring;
-    record(Body::Lost(Lost { stage, count: 7 }))
+    record(Body::Lost(Lost {
+        stage: Stage::Ring,
+        count: 7,
+        total: 9,
+    }))
 }
 
 #[test]
@@ -399,7 +474,7 @@ fn reader_that_goes_away_is_said() {
 #[test]
 fn hostile_names_stay_in_their_line() {
     let mut hostile = blocked();
-    hostile.destination.name = Some("a\n{\"schema\":\"x\"}\u{1b}[31m\r".into());
+    hostile.destination.name = Some("a\n{\"schema\":\"x\"}\u{1b}[31m\r\u{9b}0m\u{202e}".into());
     let (written, bytes) = mpsc::channel();
     let results = vec![];
     let mut lines = Lines::to(Scripted { results, written }, Patience::Wait).unwrap();
@@ -409,7 +484,7 @@ fn hostile_names_stay_in_their_line() {
     lines.finish().unwrap();
     let text = String::from_utf8(bytes.iter().flatten().collect()).unwrap();
     assert_eq!(text.matches('\n').count(), 1);
-    assert!(!text.contains(['\u{1b}', '\r']));
+    assert!(!text.contains(['\u{1b}', '\r', '\u{9b}', '\u{202e}']));
 }
 
 #[tokio::test]
@@ -442,4 +517,55 @@ async fn probes_and_metrics_are_served() {
     assert!(metrics.ends_with("# EOF\n"), "{metrics}");
     let taken = Server::start(server.address(), Arc::new(Metrics::new()), health).await;
     assert!(matches!(taken, Err(Error::Listen { .. })));
+}
+
+/// A disk that fills in the middle of the second of three records: one is written, two are lost.
+#[test]
+fn losses_are_counted_by_line() {
+    let (written, bytes) = mpsc::channel();
+    let length = serde_json::to_string(&lost_record()).unwrap().len();
+    let results = vec![Ok(length + 5), Err(io::ErrorKind::StorageFull.into())];
+    let mut lines = Lines::to(Scripted { results, written }, Patience::Wait).unwrap();
+    for _ in 0..3 {
+        lines.write(&lost_record()).unwrap();
+    }
+    lines.flush().unwrap();
+    // The writer is done with it when it is done with the next.
+    lines.write(&lost_record()).unwrap();
+    lines.flush().unwrap();
+    while bytes.recv().unwrap() != b"\n" {}
+    assert_eq!(lines.lost_total(), 2);
+    lines.finish().unwrap();
+}
+
+/// A reader that stops: what waits is bounded, the rest is counted, and nobody is held up.
+#[test]
+fn stalled_reader_costs_no_more_than_what_may_wait() {
+    struct Stalled(mpsc::Receiver<()>);
+    impl Write for Stalled {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Until the test lets go.
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (go, stalled) = mpsc::channel();
+    let mut lines = Lines::to(Stalled(stalled), Patience::Lose).unwrap();
+    let record = record(Body::Connection(Box::new(blocked())));
+    let length = serde_json::to_string(&record).unwrap().len() as u64;
+    let (written, per_flush) = (40_000, 100);
+    for number in 0..written {
+        lines.write(&record).unwrap();
+        if number % per_flush == 0 {
+            lines.flush().unwrap();
+        }
+    }
+    let waiting = (written - lines.lost_total()) * length;
+    assert!(lines.lost_total() > 0);
+    assert!(waiting < 9 << 20, "{waiting} bytes wait");
+    drop(go);
+    lines.finish().unwrap();
 }

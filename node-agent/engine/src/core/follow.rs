@@ -91,11 +91,9 @@ impl Core {
     fn count_told(&mut self, key: Flow, first: Moment, out: &mut Vec<Output>) -> bool {
         match self.early.take(key, first) {
             Some(Told::Kind(kind)) => {
-                let connection = self.aggregate.connection(&kind);
-                out.extend(connection.map(|connection| Output::Counted {
-                    connection,
-                    count: 1,
-                }));
+                if let Some(connection) = self.aggregate.connection(&kind) {
+                    self.say_counted(connection, 1, out);
+                }
                 true
             }
             Some(Told::Waits) => {
@@ -124,7 +122,7 @@ impl Core {
             }
             Target::Kind(kind) => {
                 if let Some(connection) = self.aggregate.more(kind, count, span) {
-                    out.push(Output::Counted { connection, count });
+                    self.say_counted(connection, count, out);
                 }
             }
         }
@@ -145,6 +143,9 @@ impl Core {
     /// Judges an ending as soon as it can be judged.
     pub(super) fn judge(&mut self, now: Moment, held: Held, out: &mut Vec<Output>) -> Target {
         let judgement = self.judging().judge(now, &held);
+        if let Judgement::Made(connection) = &judgement {
+            self.note_stopped(&held.ending, connection, out);
+        }
         if held.is_early {
             self.judge_early(now, held, judgement, out);
             return Target::Nobody;
@@ -189,6 +190,7 @@ impl Core {
 
     fn hold(&mut self, until: Moment, waits_for: For, mut held: Held) -> Target {
         held.waits_for = waits_for;
+        self.note_passed(&held);
         match self.waiting.hold(until, held) {
             Some(number) => Target::Waiting(number),
             None => Target::Nobody,
@@ -198,18 +200,19 @@ impl Core {
     pub(super) fn settle(
         &mut self,
         held: Held,
-        connection: Connection,
+        mut connection: Connection,
         out: &mut Vec<Output>,
     ) -> Target {
+        connection.acknowledged = self.acknowledged(&connection, held.ending.attempt.first);
         let kind = Kind::of(&connection);
         let connection = Arc::new(connection);
         self.aggregate
             .add(&kind, Arc::clone(&connection), held.count, held.span);
-        if !held.is_early {
-            out.push(Output::Counted {
-                connection,
-                count: held.count,
-            });
+        if held.is_early {
+            self.note_together(&connection, 0);
+        } else {
+            Self::note_start_window(&connection, out);
+            self.say_counted(connection, held.count, out);
         }
         Target::Kind(Box::new(kind))
     }

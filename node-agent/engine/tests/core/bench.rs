@@ -1,7 +1,8 @@
 //! A node with three pods, a policy, and what the kernel side would say of them.
 
 use node_agent_engine::input::{
-    AttemptState, Counted, Drop, DropClass, Event, EventKind, Flow, Link, Rejected, Swept,
+    AttemptState, Counted, Drop, DropClass, Event, EventKind, Flow, Link, Rejected, Span, Subject,
+    Swept,
 };
 use node_agent_engine::k8s::{self, Decode};
 use node_agent_engine::model::Protocol;
@@ -26,7 +27,11 @@ pub(crate) struct Bench {
     pub(crate) core: Core,
     pub(crate) now: Moment,
     pub(crate) written: Vec<Connection>,
+    pub(crate) others: Vec<Body>,
+    pub(crate) bad: Vec<String>,
     pub(crate) counted: u64,
+    pub(crate) measured: Vec<(Span, u64)>,
+    pub(crate) gone: Vec<Subject>,
     pub(crate) lost: u64,
     pub(crate) confirms: usize,
     ports: u16,
@@ -73,7 +78,7 @@ pub(crate) fn egress_denied(app: &str) -> Value {
         "spec": {"podSelector": {"matchLabels": {"app": app}}, "policyTypes": ["Egress"]}})
 }
 
-fn options() -> Options {
+fn options(log: Log) -> Options {
     Options {
         node: "node-1".into(),
         cluster_name: "".into(),
@@ -83,15 +88,19 @@ fn options() -> Options {
         confirm_ns: 5 * S,
         grace_ns: 2 * S,
         stale_after_ns: 60 * S,
-        log: Log::All,
+        log,
         profile: Profile::Generic,
     }
 }
 
 impl Bench {
-    /// Everything was as it is for 100 s.
+    /// Everything was as it is for 100 s, and all is written.
     pub(crate) fn settled() -> Self {
-        let mut bench = Self::begun(true);
+        Self::settled_with(Log::All)
+    }
+
+    pub(crate) fn settled_with(log: Log) -> Self {
+        let mut bench = Self::begun_with(true, log);
         bench.now = Moment(100 * S);
         bench.give(Input::Confirmed);
         bench
@@ -99,11 +108,19 @@ impl Bench {
 
     /// The agent has begun; it saw the pods' interfaces appear, or they were there before.
     pub(crate) fn begun(from_birth: bool) -> Self {
+        Self::begun_with(from_birth, Log::All)
+    }
+
+    fn begun_with(from_birth: bool, log: Log) -> Self {
         let mut bench = Self {
-            core: Core::new(options()),
+            core: Core::new(options(log)),
             now: Moment(S),
             written: Vec::new(),
+            others: Vec::new(),
+            bad: Vec::new(),
             counted: 0,
+            measured: Vec::new(),
+            gone: Vec::new(),
             lost: 0,
             confirms: 0,
             ports: 40_000,
@@ -152,12 +169,23 @@ impl Bench {
             match output {
                 Output::Record(record) => match record.body {
                     Body::Connection(connection) => self.written.push(*connection),
-                    Body::Lost(lost) => self.lost += lost.count,
-                    Body::PolicyChange(_) => {}
+                    Body::Lost(lost) => {
+                        self.lost += lost.count;
+                        self.others.push(Body::Lost(lost));
+                    }
+                    other => self.others.push(other),
                 },
                 Output::Counted { count, .. } => self.counted += count,
                 Output::Confirm => self.confirms += 1,
-                Output::Epoch(_) | Output::PodAddresses(_) | Output::SharedAddress { .. } => {}
+                Output::Measured { span, ns } => self.measured.push((span, ns)),
+                Output::BadAnnotation { object, message } => {
+                    self.bad.push(format!("{object}: {message}"));
+                }
+                Output::Gone(subject) => self.gone.push(subject),
+                Output::Epoch(_)
+                | Output::Lost { .. }
+                | Output::PodAddresses(_)
+                | Output::SharedAddress { .. } => {}
             }
         }
     }

@@ -8,6 +8,9 @@
 mod bench;
 mod claims;
 mod counts;
+mod folding;
+mod measures;
+mod notes;
 mod outcomes;
 mod sides;
 mod young;
