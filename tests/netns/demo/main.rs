@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anstream::{eprintln, println};
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Parser;
 use netns::agent::{Agent, Setup};
 use netns::{cleanup, paths};
@@ -53,6 +53,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "it makes network namespaces: run it as root"
+    );
     let swept = cleanup::sweep(stage::PREFIX)?;
     if arguments.clean {
         match swept.len() {
