@@ -135,7 +135,7 @@ fn a_bad_line_is_named_and_nothing_is_answered() {
 #[test]
 fn a_cluster_that_cannot_be_read_is_named() {
     for (files, words) in [
-        (&[][..], &["holds no .yaml"][..]),
+        (&[][..], &["holds nothing to read"][..]),
         (
             &[("bad.yaml", "a: [")],
             &["bad.yaml", "no YAML or JSON", "line"],
