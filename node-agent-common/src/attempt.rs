@@ -4,7 +4,7 @@ use crate::Tuple;
 
 /// One try to open a connection.
 ///
-/// Key: the [`Tuple`] of its packets. It ends with an answer or a refusal, which take it out, or with its deadline
+/// Key: the [`Tuple`] of its packets; for UDP the one of both directions, see [`Attempt::key`]. It ends with an answer or a refusal, which take it out, or with its deadline
 /// ([`crate::maps::DEADLINE_NS`]): then user space takes its end from what stands here. A TCP attempt stays after its
 /// deadline as long as its first packet is sent again: a repeat is no new attempt. Each `u8` is written once, 0 to 1,
 /// never back: two processors that write it at the same time write the same.
@@ -51,13 +51,41 @@ pub struct Attempt {
     pub icmp_type: u8,
     /// ICMP code of that error.
     pub icmp_code: u8,
+    /// 1 when its packets go against the direction of its key.
+    pub turned: u8,
     /// Always zero.
-    pub padding: [u8; 5],
+    pub padding: [u8; 4],
     /// Whose share of the tables it is held in, see [`crate::maps::share`].
     pub slot: u16,
 }
 
 const _: () = assert!(size_of::<Attempt>() == 96 && align_of::<Attempt>() == 8);
+
+impl Attempt {
+    /// Returns under which key an attempt with these packets is kept, and what then stands in `turned`.
+    ///
+    /// A datagram may be a question or a reply: under one key for both, one look tells.
+    #[inline(always)]
+    #[must_use]
+    pub fn key(tuple: &Tuple) -> (Tuple, u8) {
+        if tuple.protocol != crate::protocol::UDP {
+            return (*tuple, 0);
+        }
+        let (key, turned) = tuple.paired();
+        (key, turned as u8)
+    }
+
+    /// Returns the tuple of its packets.
+    #[inline(always)]
+    #[must_use]
+    pub fn tuple(&self, key: &Tuple) -> Tuple {
+        if self.turned == 0 {
+            *key
+        } else {
+            key.reversed()
+        }
+    }
+}
 
 /// A sighting behind address translation: what of a packet stays the same when only its destination is rewritten.
 #[repr(C)]
@@ -149,7 +177,9 @@ pub struct Conversation {
 
 const _: () = assert!(size_of::<Conversation>() == 24 && align_of::<Conversation>() == 8);
 
-/// A UDP conversation's tuple that has had its outcome; its packets are no attempts until it was silent.
+/// A UDP conversation that has had its outcome; its packets are no attempts until it was silent.
+///
+/// Key: [`Tuple::paired`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UdpFlow {
@@ -161,8 +191,8 @@ pub struct UdpFlow {
     pub answered: u32,
     /// Whose share of the tables it is held in, see [`crate::maps::share`].
     pub slot: u16,
-    /// Always zero.
-    pub padding: u16,
+    /// 1 when its first packet went against the direction of its key.
+    pub turned: u16,
 }
 
 const _: () = assert!(size_of::<UdpFlow>() == 24 && align_of::<UdpFlow>() == 8);
@@ -199,7 +229,7 @@ mod tests {
             last_ns: SECOND + lasted,
             answered,
             slot: 0,
-            padding: 0,
+            turned: 0,
         };
         for (name, flow, silent_s, is_silent) in [
             ("question", flow(0, 1), 39, false),

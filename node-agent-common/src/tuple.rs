@@ -60,6 +60,29 @@ impl Tuple {
         }
     }
 
+    /// Returns a tuple that is the same for both directions, and whether it is this one's reverse.
+    #[inline(always)]
+    #[must_use]
+    pub fn paired(&self) -> (Self, bool) {
+        let (from, to) = (
+            u128::from_ne_bytes(self.source),
+            u128::from_ne_bytes(self.destination),
+        );
+        let (from_port, to_port) = (
+            u16::from_ne_bytes(self.source_port_be),
+            u16::from_ne_bytes(self.destination_port_be),
+        );
+        // Any order will do, as long as it is one.
+        let turned = from > to || from == to && from_port > to_port;
+        let mut key = *self;
+        if turned {
+            (key.source, key.destination) = (self.destination, self.source);
+            (key.source_port_be, key.destination_port_be) =
+                (self.destination_port_be, self.source_port_be);
+        }
+        (key, turned)
+    }
+
     /// Source port in host order.
     #[must_use]
     pub fn source_port(&self) -> u16 {
@@ -79,4 +102,54 @@ impl Tuple {
 pub const fn mapped(v4: [u8; 4]) -> [u8; 16] {
     // As one number, so that the kernel side writes two words and not sixteen bytes.
     ((u32::from_le_bytes(v4) as u128) << 96 | 0xffff << 80).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FAMILY_V4, Tuple, mapped, protocol};
+    use crate::Attempt;
+
+    fn tuple(from: ([u8; 4], u16), to: ([u8; 4], u16)) -> Tuple {
+        Tuple {
+            source: mapped(from.0),
+            destination: mapped(to.0),
+            source_port_be: from.1.to_be_bytes(),
+            destination_port_be: to.1.to_be_bytes(),
+            protocol: protocol::UDP,
+            family: FAMILY_V4,
+            padding: [0; 2],
+        }
+    }
+
+    #[test]
+    fn both_directions_share_a_key() {
+        let (a, b) = ([10, 0, 0, 1], [9, 0, 0, 2]);
+        for (from, to) in [
+            ((a, 40_000), (b, 53)),
+            ((a, 53), (b, 40_000)),
+            // A pod that talks to itself: the ports tell.
+            ((a, 53), (a, 40_000)),
+            ((a, 256), (a, 1)),
+        ] {
+            let there = tuple(from, to);
+            let back = there.reversed();
+            let ((key, turned), (key_back, turned_back)) = (there.paired(), back.paired());
+            assert_eq!(key, key_back, "{there:?}");
+            assert_ne!(turned, turned_back, "{there:?}");
+            for tuple in [there, back] {
+                let (key, turned) = Attempt::key(&tuple);
+                let attempt = Attempt {
+                    turned,
+                    ..Attempt::default()
+                };
+                assert_eq!(attempt.tuple(&key), tuple);
+            }
+        }
+        let tcp = Tuple {
+            protocol: protocol::TCP,
+            ..tuple((a, 1), (b, 2))
+        };
+        assert_eq!(Attempt::key(&tcp), (tcp, 0));
+        assert_eq!(Attempt::key(&tcp.reversed()), (tcp.reversed(), 0));
+    }
 }

@@ -15,7 +15,7 @@ use crate::kernel::{self, FreedBytes, copied, field};
 use crate::opened::stopped;
 use crate::shares::was_lost_at;
 use crate::tables::{
-    ATTEMPTS, DROPS, LOCATIONS, REASON_CLASSES, epoch, is_pod, namespace_is_own,
+    DROPS, LOCATIONS, REASON_CLASSES, attempt, epoch, is_pod, namespace_is_own,
     namespace_is_watched, remember,
 };
 use crate::udp;
@@ -299,17 +299,15 @@ fn concerns_a_pod(tuple: &Tuple) -> bool {
 /// Tells whether a datagram is no first one: its flow has had its outcome, or it goes back.
 #[inline(never)]
 fn follows_another(dropped: &Dropped, translated: bool) -> bool {
-    let reply_to = dropped.packet.tuple.reversed();
     udp::is_settled(&dropped.packet.tuple, dropped.now)
-        || udp::is_settled(&reply_to, dropped.now)
         || translated && udp::is_settled(&dropped.original, dropped.now)
-        || ATTEMPTS.get_ptr(&reply_to).is_some()
+        || attempt(&dropped.packet.tuple.reversed()).is_some()
 }
 
 /// Notes a drop in the attempt under `key`; false when that is not there, or is another one.
 #[inline(never)]
 fn note(key: &Tuple, dropped: &Dropped) -> bool {
-    let Some(known) = ATTEMPTS.get_ptr_mut(key) else {
+    let Some(known) = attempt(key) else {
         return false;
     };
     // SAFETY: a value of the map.
@@ -341,7 +339,7 @@ fn begin(key: &Tuple, dropped: &Dropped) {
         ..Attempt::default()
     };
     describe(&mut attempt, key, dropped);
-    if remember(key, &attempt) {
+    if remember(key, &mut attempt) {
         // SAFETY: an attempt, if not the map's own.
         unsafe {
             stopped(

@@ -6,13 +6,13 @@ use node_agent_common::{kind, protocol};
 
 use crate::Way;
 use crate::opened::{ended, is_left_to_backend, speaks_for_peer, stopped};
-use crate::tables::{ATTEMPTS, forget, settle_udp};
+use crate::tables::{attempt, forget, settle_udp};
 
 /// An error about the tuple that it quotes: from a pod it is the pod's own refusal, towards one it came from the way.
 #[inline(never)]
 pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
     let tuple = &error.tuple;
-    let Some(known) = ATTEMPTS.get_ptr_mut(tuple) else {
+    let Some(known) = attempt(tuple) else {
         return;
     };
     // SAFETY: a value of the map.
@@ -24,12 +24,12 @@ pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
             if !speaks_for_peer(known, tuple, ifindex) {
                 return;
             }
-            let attempt = *known;
+            let refused = *known;
             if tuple.protocol == protocol::UDP {
-                settle_udp(tuple, &attempt, bpf_ktime_get_ns(), 0);
+                settle_udp(tuple, &refused, bpf_ktime_get_ns(), 0);
             }
-            if forget(tuple, &attempt) {
-                ended(tuple, &attempt, ifindex, kind::REFUSED, |event| {
+            if forget(tuple, &refused) {
+                ended(tuple, &refused, ifindex, kind::REFUSED, |event| {
                     event.icmp_type = error.icmp_type;
                     event.icmp_code = error.icmp_code;
                 });

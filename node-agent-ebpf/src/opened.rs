@@ -40,14 +40,14 @@ pub(crate) fn begin(tuple: &Tuple, sequence: u32, place: &Place) {
     // SAFETY: no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
     let slot = share::slot(place.ifindex);
-    let attempt = new(sequence, place, slot, now);
+    let mut attempt = new(sequence, place, slot, now);
     // From a pod of this node, and not seen when that sent it: it had another destination then.
     let is_translated = place.way == Way::ToPod && is_watched(&tuple.source);
     if is_translated && tuple.protocol == protocol::UDP {
         // A datagram has no number by which the two could be told to be one: it counts where it came in.
         return settle_udp(tuple, &attempt, now, 0);
     }
-    if remember(tuple, &attempt) && is_translated {
+    if remember(tuple, &mut attempt) && is_translated {
         join(tuple, sequence, now);
     }
 }

@@ -267,11 +267,11 @@ fn look(skb: *mut __sk_buff, way: Way) {
             _ => opened::reset(tuple, packet.answers, ifindex, way),
         },
         // Not from within `seen`: their stacks would add up.
-        Content::Udp => {
-            if udp::seen(tuple, ifindex, way) == udp::Part::First {
-                opened::begin(tuple, 0, &place);
-            }
-        }
+        Content::Udp => match udp::seen(tuple, ifindex, way) {
+            udp::Part::First => opened::begin(tuple, 0, &place),
+            udp::Part::Reply => udp::replied(tuple, ifindex, way),
+            udp::Part::Further => {}
+        },
         Content::Error => errors::seen(&packet, ifindex, way),
     }
 }

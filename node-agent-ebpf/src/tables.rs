@@ -247,14 +247,25 @@ pub(crate) fn tell(seen: &Seen, tuple: &Tuple, attempt: &Attempt, fill: impl FnO
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
 }
 
+/// The attempt that has these packets.
+#[inline(always)]
+pub(crate) fn attempt(tuple: &Tuple) -> Option<*mut Attempt> {
+    let (key, turned) = Attempt::key(tuple);
+    let known = ATTEMPTS.get_ptr_mut(&key)?;
+    // SAFETY: a value of the map.
+    unsafe { (*known).turned == turned }.then_some(known)
+}
+
 /// Remembers a new attempt; false when there was no room, or another processor was faster.
 #[inline(always)]
-pub(crate) fn remember(tuple: &Tuple, attempt: &Attempt) -> bool {
+pub(crate) fn remember(tuple: &Tuple, attempt: &mut Attempt) -> bool {
     if !shares::ATTEMPTS.has_room(attempt.slot) {
         lose(stage::ATTEMPTS);
         return false;
     }
-    match ATTEMPTS.insert(tuple, attempt, u64::from(BPF_NOEXIST)) {
+    let (key, turned) = Attempt::key(tuple);
+    attempt.turned = turned;
+    match ATTEMPTS.insert(&key, &*attempt, u64::from(BPF_NOEXIST)) {
         Ok(()) => {
             shares::ATTEMPTS.take(attempt.slot);
             true
@@ -278,39 +289,41 @@ pub(crate) fn replace(tuple: &Tuple, attempt: &Attempt) -> bool {
 }
 
 /// Takes an attempt out, as it was read before; true for one caller only, who may count its outcome.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn forget(tuple: &Tuple, attempt: &Attempt) -> bool {
-    let forgotten = ATTEMPTS.remove(tuple).is_ok();
+    let (key, _) = Attempt::key(tuple);
+    let forgotten = ATTEMPTS.remove(&key).is_ok();
     if forgotten {
         shares::ATTEMPTS.give_back(attempt.slot);
     }
     forgotten
 }
 
-/// Remembers that a UDP tuple has had its outcome: its packets are no attempts any more.
-#[inline(always)]
+/// Remembers that a UDP conversation has had its outcome: its packets are no attempts any more.
+#[inline(never)]
 pub(crate) fn settle_udp(tuple: &Tuple, attempt: &Attempt, now: u64, answered: u32) {
+    let (key, turned) = tuple.paired();
     let flow = UdpFlow {
         first_ns: attempt.first_ns,
         last_ns: now,
         answered,
         slot: attempt.slot,
-        padding: 0,
+        turned: u16::from(turned),
     };
     if !shares::UDP_FLOWS.has_room(flow.slot) {
         return lose(stage::UDP_FLOWS);
     }
-    match UDP_FLOWS.insert(tuple, &flow, u64::from(BPF_NOEXIST)) {
+    match UDP_FLOWS.insert(&key, &flow, u64::from(BPF_NOEXIST)) {
         Ok(()) => shares::UDP_FLOWS.take(flow.slot),
-        Err(EXISTS) => settle_again(tuple, now, answered),
+        Err(EXISTS) => settle_again(&key, now, answered),
         Err(_) => lose(stage::UDP_FLOWS),
     }
 }
 
 /// A flow that another processor, or an earlier outcome, has settled.
 #[inline(always)]
-fn settle_again(tuple: &Tuple, now: u64, answered: u32) {
-    if let Some(known) = UDP_FLOWS.get_ptr_mut(tuple) {
+fn settle_again(key: &Tuple, now: u64, answered: u32) {
+    if let Some(known) = UDP_FLOWS.get_ptr_mut(key) {
         // SAFETY: a value of the map.
         unsafe {
             (*known).last_ns = now;
@@ -323,8 +336,8 @@ fn settle_again(tuple: &Tuple, now: u64, answered: u32) {
 
 /// Forgets a UDP flow that has fallen silent.
 #[inline(always)]
-pub(crate) fn forget_udp(tuple: &Tuple, slot: u16) {
-    if UDP_FLOWS.remove(tuple).is_ok() {
+pub(crate) fn forget_udp(key: &Tuple, slot: u16) {
+    if UDP_FLOWS.remove(key).is_ok() {
         shares::UDP_FLOWS.give_back(slot);
     }
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use node_agent_common::{Tuple, UdpFlow, kind};
 
-use crate::tables::{ATTEMPTS, UDP_FLOWS, forget, forget_udp, leads_to, settle_udp};
+use crate::tables::{ATTEMPTS, UDP_FLOWS, attempt, forget, forget_udp, leads_to, settle_udp};
 use crate::{Way, cache, opened};
 
 /// What a datagram is to its conversation.
@@ -12,6 +12,8 @@ use crate::{Way, cache, opened};
 pub(crate) enum Part {
     /// It opens one: an attempt begins.
     First,
+    /// It goes against an attempt's.
+    Reply,
     /// Anything else.
     Further,
 }
@@ -21,64 +23,66 @@ pub(crate) enum Part {
 pub(crate) fn seen(tuple: &Tuple, ifindex: u32, way: Way) -> Part {
     // SAFETY: no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
-    if flows_on(tuple, tuple, now, Direction::Forward) {
+    let (key, turned) = tuple.paired();
+    if flows_on(&key, turned, tuple, now) {
         return Part::Further;
     }
-    let reply_to = tuple.reversed();
-    if flows_on(&reply_to, tuple, now, Direction::Reply) {
-        return Part::Further;
-    }
-    if let Some(known) = ATTEMPTS.get_ptr_mut(tuple) {
-        if way == Way::FromPod || leads_to(&tuple.destination, ifindex) {
-            // SAFETY: a value of the map.
-            unsafe { opened::again(known, ifindex, way) };
-        }
-        return Part::Further;
-    }
-    if let Some(known) = ATTEMPTS.get_ptr_mut(&reply_to) {
-        // SAFETY: a value of the map, copied before it is given back.
-        let attempt = unsafe {
-            if !opened::is_answered(known, &reply_to, ifindex, way) {
-                return Part::Further;
-            }
-            *known
+    let concerns_us = way == Way::FromPod || leads_to(&tuple.destination, ifindex);
+    let Some(known) = ATTEMPTS.get_ptr_mut(&key) else {
+        return if concerns_us {
+            Part::First
+        } else {
+            Part::Further
         };
-        settle_udp(&reply_to, &attempt, now, 1);
-        if forget(&reply_to, &attempt) {
-            opened::ended(&reply_to, &attempt, ifindex, kind::ANSWERED, |_| {});
+    };
+    // SAFETY: a value of the map.
+    unsafe {
+        if (*known).turned != u8::from(turned) {
+            return Part::Reply;
         }
-        return Part::Further;
+        if concerns_us {
+            opened::again(known, ifindex, way);
+        }
     }
-    if way == Way::FromPod || leads_to(&tuple.destination, ifindex) {
-        Part::First
-    } else {
-        Part::Further
-    }
+    Part::Further
 }
 
-/// Which way a datagram goes in its flow.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Forward,
-    Reply,
+/// A datagram back to an attempt.
+#[inline(never)]
+pub(crate) fn replied(tuple: &Tuple, ifindex: u32, way: Way) {
+    let asked = tuple.reversed();
+    let Some(known) = attempt(&asked) else {
+        return;
+    };
+    // SAFETY: a value of the map, copied before it is given back; the helper has no precondition.
+    let (answered, now) = unsafe {
+        if !opened::is_answered(known, &asked, ifindex, way) {
+            return;
+        }
+        (*known, bpf_ktime_get_ns())
+    };
+    settle_udp(&asked, &answered, now, 1);
+    if forget(&asked, &answered) {
+        opened::ended(&asked, &answered, ifindex, kind::ANSWERED, |_| {});
+    }
 }
 
 /// Tells whether the packet belongs to a flow that has had its outcome, and keeps that awake.
 #[inline(always)]
-fn flows_on(flow: &Tuple, packet: &Tuple, now: u64, direction: Direction) -> bool {
-    let Some(known) = UDP_FLOWS.get_ptr_mut(flow) else {
+fn flows_on(key: &Tuple, turned: bool, packet: &Tuple, now: u64) -> bool {
+    let Some(known) = UDP_FLOWS.get_ptr_mut(key) else {
         return false;
     };
     if is_silent(known, now) {
         // What comes now is an attempt again, also where the other side speaks first.
         // SAFETY: a value of the map.
-        forget_udp(flow, unsafe { (*known).slot });
+        forget_udp(key, unsafe { (*known).slot });
         return false;
     }
     // SAFETY: a value of the map.
     unsafe {
         (*known).last_ns = now;
-        if direction == Direction::Reply {
+        if (*known).turned != u16::from(turned) {
             (*known).answered = 1;
         }
         // Only answered tuples may be short-cut: a flow without an answer is the one that is asked about.
@@ -95,10 +99,11 @@ fn is_silent(known: *mut UdpFlow, now: u64) -> bool {
     unsafe { (*known).is_silent(now) }
 }
 
-/// Tells whether a datagram belongs to a flow that has had its outcome, without touching it.
+/// Tells whether a datagram belongs to a flow that has had its outcome, in either direction, without touching it.
 #[inline(never)]
 pub(crate) fn is_settled(tuple: &Tuple, now: u64) -> bool {
+    let (key, _) = tuple.paired();
     UDP_FLOWS
-        .get_ptr_mut(tuple)
+        .get_ptr_mut(&key)
         .is_some_and(|known| !is_silent(known, now))
 }

@@ -161,7 +161,8 @@ impl Tables {
         for told in self.swept.values() {
             *staying.entry(told.slot).or_default() += 1;
         }
-        for (tuple, attempt) in entries {
+        for (key, attempt) in entries {
+            let tuple = attempt.tuple(&key);
             let is_due = now.since(Moment(attempt.first_ns)) >= DEADLINE_NS;
             if !is_due && which == Sweep::Due {
                 continue;
@@ -211,7 +212,8 @@ impl Tables {
 
     /// Takes an attempt out; false when somebody else did.
     fn forget(&mut self, tuple: &Tuple, attempt: &Attempt) -> bool {
-        let forgotten = self.attempts.remove(tuple);
+        let (key, _) = Attempt::key(tuple);
+        let forgotten = self.attempts.remove(&key);
         if forgotten {
             self.shares.release(attempt.slot, share::ATTEMPTS);
         }
@@ -238,16 +240,17 @@ impl Tables {
     fn settle(&mut self, tuple: &Tuple, attempt: &Attempt, now: Moment) {
         /// `BPF_NOEXIST`: an answer of this very moment stands.
         const NO_EXIST: u64 = 1;
+        let (key, turned) = tuple.paired();
         let flow = UdpFlow {
             first_ns: attempt.first_ns,
             last_ns: now.0,
             answered: u32::from(attempt.answered),
             slot: attempt.slot,
-            padding: 0,
+            turned: u16::from(turned),
         };
         // Without room its next packet is an attempt again: nothing is lost.
         if self.shares.has_room_for_udp_flow(flow.slot)
-            && self.udp_flows.insert(tuple, &flow, NO_EXIST).is_ok()
+            && self.udp_flows.insert(&key, &flow, NO_EXIST).is_ok()
         {
             self.shares.take_udp_flow(flow.slot);
         }
