@@ -12,6 +12,8 @@ use netns::trials;
 
 /// Pairs of interfaces that come and go; 1,000 with `--long`.
 const PAIRS: usize = 150;
+/// How often it is ended, until once it does so in time.
+const ENDS: usize = 5;
 /// Moments at which the agent is killed.
 const KILLS: u64 = 20;
 
@@ -20,6 +22,7 @@ fn main() {
         trials::test("a renamed interface is still watched", renamed),
         trials::test("an interface that wanders is watched where it is", moved),
         trials::test("many interfaces that come and go are no matter", many),
+        trials::test("it ends within two seconds", ends),
         trials::test("killed at any moment, the next start is clean", killed),
     ]))
 }
@@ -87,6 +90,21 @@ fn many() -> anyhow::Result<()> {
     let second = ground.row("default/debug", "kasm/kasm-proxy-0")?;
     ground.until(&mut agent, &second, "blocked")?;
     none_says(&agent.stop()?, &["unenforced", "unexpected_drop"])
+}
+
+/// The best of some: what other tests do beside it is not its fault.
+fn ends() -> anyhow::Result<()> {
+    const LIMIT: Duration = Duration::from_secs(2);
+    let mut all = Vec::new();
+    for _ in 0..ENDS {
+        let (_ground, agent) = on_a_bridge()?;
+        let took = agent.stop()?.took;
+        if took <= LIMIT {
+            return Ok(());
+        }
+        all.push(took);
+    }
+    anyhow::bail!("it took {all:?} to end")
 }
 
 fn killed() -> anyhow::Result<()> {
