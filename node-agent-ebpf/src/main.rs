@@ -80,6 +80,12 @@ pub(crate) fn netverdict_nothing(_ctx: TcContext) -> i32 {
     GO_ON
 }
 
+/// As [`netverdict_nothing`].
+#[btf_tracepoint(function = "kfree_skb")]
+pub(crate) fn netverdict_nothing_dropped(_ctx: BtfTracePointContext) -> i32 {
+    0
+}
+
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     // Not reachable: the verifier refuses an endless loop, so a program with a path to here does not load.

@@ -3,6 +3,10 @@
 //! The kernel runs a program on a made-up packet (`BPF_PROG_TEST_RUN`) and takes the time itself. Runs of both
 //! programs alternate, so that a busy machine spoils both alike.
 
+mod drops;
+
+pub use drops::drops;
+
 use aya::maps::RingBuf;
 use aya::programs::{TestRun, TestRunOptions};
 use node_agent_common::{Attempt, Conversation, ConversationKey, Tuple, maps};

@@ -25,7 +25,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETVERDICT_EBPF_OBJECT"
 pub(super) const NOTHING: &str = "netverdict_nothing";
 pub(super) const FROM_POD: &str = "netverdict_from_pod";
 pub(super) const TO_POD: &str = "netverdict_to_pod";
-const DROP: &str = "netverdict_drop";
+pub(super) const NOTHING_DROPPED: &str = "netverdict_nothing_dropped";
+pub(super) const DROP: &str = "netverdict_drop";
 const SOCKET: &str = "netverdict_socket";
 
 /// Globals that say how many entries of each table one interface may hold.
@@ -291,17 +292,34 @@ impl Programs {
     /// Hooks the programs that belong to no interface.
     pub(super) fn hook(&mut self) -> Result<(), Error> {
         let btf = Btf::from_sys_fs().map_err(|source| Error::Load(source.into()))?;
-        for (program, tracepoint) in [(DROP, "kfree_skb"), (SOCKET, "inet_sock_set_state")] {
-            let failed = |source| Error::Program { program, source };
-            let found = self.ebpf.program_mut(program);
-            let found: &mut BtfTracePoint = found
-                .ok_or(Error::Part(program))?
-                .try_into()
-                .map_err(failed)?;
-            found.load(tracepoint, &btf).map_err(failed)?;
-            found.attach().map_err(failed)?;
-        }
+        self.trace(DROP, "kfree_skb", &btf)?;
+        self.trace(SOCKET, "inet_sock_set_state", &btf)
+    }
+
+    /// Hooks a program at a tracepoint.
+    pub(super) fn trace(
+        &mut self,
+        program: &'static str,
+        tracepoint: &str,
+        btf: &Btf,
+    ) -> Result<(), Error> {
+        let failed = |source| Error::Program { program, source };
+        let found = self.tracepoint(program)?;
+        found.load(tracepoint, btf).map_err(failed)?;
+        found.attach().map_err(failed)?;
         Ok(())
+    }
+
+    /// Borrows a program for a tracepoint.
+    pub(super) fn tracepoint(
+        &mut self,
+        program: &'static str,
+    ) -> Result<&mut BtfTracePoint, Error> {
+        let found = self.ebpf.program_mut(program);
+        let found = found.ok_or(Error::Part(program))?;
+        found
+            .try_into()
+            .map_err(|source| Error::Program { program, source })
     }
 
     /// Hands on what the kernel programs say of themselves.

@@ -54,6 +54,7 @@ const RULES: &str = "
 table inet bench {
   chain forward {
     type filter hook forward priority 0;
+    ct state established,related accept
     ip daddr 10.42.0.12 udp dport 6000-6999 drop
   }
 }
@@ -172,7 +173,8 @@ fn delay(node: &Node, cluster: &Path) -> anyhow::Result<Value> {
         })?;
         ensure!(
             is_told,
-            "no record tells of port {port}: {}",
+            "no record tells of port {port} in {LIMIT:?}: {:?}\n{}",
+            agent.records(),
             agent.stderr()
         );
         delays.push(began.elapsed().as_secs_f64() * 1e3);
