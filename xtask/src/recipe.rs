@@ -138,7 +138,12 @@ impl KernelBuild {
             command.args(["--features", "log"]);
         }
         command.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker);
-        let mut flags = vec!["-Cdebuginfo=2".to_owned(), "-Clink-arg=--btf".to_owned()];
+        // In order, LLVM leaves each zeroing to a call that writes byte by byte: half of what a drop cost.
+        let mut flags = vec![
+            "-Cdebuginfo=2".to_owned(),
+            "-Clink-arg=--btf".to_owned(),
+            "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
+        ];
         flags.extend(self.more_flags.iter().cloned());
         command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
         command
@@ -293,7 +298,9 @@ mod tests {
         assert_eq!(set("RUSTC_WORKSPACE_WRAPPER"), None);
         assert_eq!(
             set("CARGO_ENCODED_RUSTFLAGS").as_deref(),
-            Some("-Cdebuginfo=2\u{1f}-Clink-arg=--btf\u{1f}-Dwarnings")
+            Some(
+                "-Cdebuginfo=2\u{1f}-Clink-arg=--btf\u{1f}-Clink-arg=--disable-expand-memcpy-in-order\u{1f}-Dwarnings"
+            )
         );
         assert!(command.get_args().any(|argument| argument == "log"));
     }
