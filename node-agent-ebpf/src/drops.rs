@@ -20,6 +20,11 @@ use crate::tables::{
 };
 use crate::udp;
 
+/// Bits of `_nfct` that hold `enum ip_conntrack_info`; the others are a pointer.
+const CTINFO: u64 = 7;
+/// `IP_CT_UNTRACKED`.
+const UNTRACKED: u64 = 7;
+
 /// Why and where a packet was freed.
 struct Freed {
     location: u64,
@@ -161,21 +166,18 @@ unsafe fn place(skb: *const u8) -> (u32, u32) {
 #[inline(always)]
 unsafe fn packet(skb: *const u8, freed: Freed) {
     // SAFETY: the caller's.
-    let (bytes, ethertype, nfct) = unsafe {
+    let (start, length, ethertype, nfct) = unsafe {
         let head: u64 = field(skb, &kernel::SKB_HEAD);
         let network = u32::from(field::<u16>(skb, &kernel::SKB_NETWORK_HEADER));
         let tail: u32 = field(skb, &kernel::SKB_TAIL);
-        let bytes = FreedBytes {
-            start: head + u64::from(network),
-            length: tail.saturating_sub(network),
-        };
         let nfct: u64 = if kernel::HAS_CONNTRACK.load() != 0 {
             field(skb, &kernel::SKB_NFCT)
         } else {
             0
         };
         let ethertype = u16::from_be(field(skb, &kernel::SKB_PROTOCOL));
-        (bytes, ethertype, nfct)
+        let start = head + u64::from(network);
+        (start, tail.saturating_sub(network), ethertype, nfct)
     };
     let mut dropped = Dropped {
         freed,
@@ -184,7 +186,7 @@ unsafe fn packet(skb: *const u8, freed: Freed) {
         now: 0,
         ctinfo_plus_one: 0,
     };
-    if !read(&bytes, ethertype, &mut dropped) {
+    if !read(start, length, ethertype, &mut dropped) || repeats(nfct, &dropped.packet) {
         return;
     }
     track(nfct, &mut dropped);
@@ -198,11 +200,12 @@ unsafe fn packet(skb: *const u8, freed: Freed) {
 
 /// Reads what may be an attempt's first packet; false for any other. What cannot be read is in its reason's counter.
 #[inline(never)]
-fn read(bytes: &FreedBytes, ethertype: u16, dropped: &mut Dropped) -> bool {
+fn read(start: u64, length: u32, ethertype: u16, dropped: &mut Dropped) -> bool {
     let Some(family) = Family::of_ethertype(ethertype) else {
         return false;
     };
-    if parse::packet(bytes, family, 0, &mut dropped.packet).is_err() {
+    let bytes = FreedBytes::new(start, length);
+    if parse::packet(&bytes, family, 0, &mut dropped.packet).is_err() {
         return false;
     }
     match dropped.packet.content {
@@ -213,17 +216,45 @@ fn read(bytes: &FreedBytes, ethertype: u16, dropped: &mut Dropped) -> bool {
     }
 }
 
+/// Counts a further drop of an attempt; false when it is not known to be one.
+///
+/// Of a flood all drops but the first end here, with neither clock nor conntrack.
+#[inline(never)]
+fn repeats(nfct: u64, packet: &Packet) -> bool {
+    if goes_back(nfct) {
+        return false;
+    }
+    let Some(known) = attempt(&packet.tuple) else {
+        return false;
+    };
+    // SAFETY: a value of the map.
+    unsafe {
+        let is_known = (*known).dropped != 0 && (*known).sequence == packet.sequence;
+        if is_known {
+            add_one_u32(&raw mut (*known).drops);
+        }
+        is_known
+    }
+}
+
+/// Tells whether conntrack says that a packet goes in the reply direction.
+#[inline(always)]
+const fn goes_back(nfct: u64) -> bool {
+    const ESTABLISHED_REPLY: u64 = 3;
+    let ctinfo = nfct & CTINFO;
+    nfct & !CTINFO != 0 && ctinfo >= ESTABLISHED_REPLY && ctinfo != UNTRACKED
+}
+
 /// Follows `_nfct` to conntrack's original tuple. A template has none: then the packet speaks for itself.
 #[inline(never)]
 fn track(nfct: u64, dropped: &mut Dropped) {
-    const UNTRACKED: u8 = 7;
     const AF_INET: u16 = 2;
     const AF_INET6: u16 = 10;
-    let ctinfo = nfct as u8 & 7;
-    if nfct & !7 == 0 || ctinfo == UNTRACKED {
+    let ctinfo = nfct & CTINFO;
+    if nfct & !CTINFO == 0 || ctinfo == UNTRACKED {
         return;
     }
-    let at = (nfct & !7) + u64::from(kernel::CT_TUPLE.load());
+    let at = (nfct & !CTINFO) + u64::from(kernel::CT_TUPLE.load());
     let Some(original) = copied::<ConntrackTuple>(at) else {
         return;
     };
@@ -236,7 +267,7 @@ fn track(nfct: u64, dropped: &mut Dropped) {
     if original.protocol != protocol {
         return;
     }
-    dropped.ctinfo_plus_one = ctinfo + 1;
+    dropped.ctinfo_plus_one = ctinfo as u8 + 1;
     dropped.original = Tuple {
         source: address(original.source, family),
         destination: address(original.destination, family),
