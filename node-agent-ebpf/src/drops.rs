@@ -7,11 +7,12 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::programs::BtfTracePointContext;
 use node_agent_common::maps::{LOCATION_SLOTS, REASONS, drop_class, share};
 use node_agent_common::parse::{self, ACK, Content, Family, INIT, Packet, RST, SYN};
-use node_agent_common::{Attempt, FAMILY_V4, FAMILY_V6, Tuple, kind, protocol};
+use node_agent_common::{Attempt, Tuple, kind, protocol};
 
+use crate::conntrack;
 use crate::counters::{add_one, add_one_u32};
 use crate::diagnose::diagnose;
-use crate::kernel::{self, FreedBytes, copied, field};
+use crate::kernel::{self, FreedBytes, field};
 use crate::opened::stopped;
 use crate::shares::was_lost_at;
 use crate::tables::{
@@ -19,11 +20,6 @@ use crate::tables::{
     namespace_is_watched, remember,
 };
 use crate::udp;
-
-/// Bits of `_nfct` that hold `enum ip_conntrack_info`; the others are a pointer.
-const CTINFO: u64 = 7;
-/// `IP_CT_UNTRACKED`.
-const UNTRACKED: u64 = 7;
 
 /// Why and where a packet was freed.
 struct Freed {
@@ -189,7 +185,8 @@ unsafe fn packet(skb: *const u8, freed: Freed) {
     if !read(start, length, ethertype, &mut dropped) || repeats(nfct, &dropped.packet) {
         return;
     }
-    track(nfct, &mut dropped);
+    let protocol = dropped.packet.tuple.protocol;
+    dropped.ctinfo_plus_one = conntrack::original(nfct, protocol, &mut dropped.original);
     // 3 and more: the packet went in the reply direction, whoever opened the conversation.
     if dropped.ctinfo_plus_one < 4 {
         // SAFETY: no precondition.
@@ -221,7 +218,7 @@ fn read(start: u64, length: u32, ethertype: u16, dropped: &mut Dropped) -> bool 
 /// Of a flood all drops but the first end here, with neither clock nor conntrack.
 #[inline(never)]
 fn repeats(nfct: u64, packet: &Packet) -> bool {
-    if goes_back(nfct) {
+    if conntrack::goes_back(nfct) {
         return false;
     }
     let Some(known) = attempt(&packet.tuple) else {
@@ -234,71 +231,6 @@ fn repeats(nfct: u64, packet: &Packet) -> bool {
             add_one_u32(&raw mut (*known).drops);
         }
         is_known
-    }
-}
-
-/// Tells whether conntrack says that a packet goes in the reply direction.
-#[inline(always)]
-const fn goes_back(nfct: u64) -> bool {
-    const ESTABLISHED_REPLY: u64 = 3;
-    let ctinfo = nfct & CTINFO;
-    nfct & !CTINFO != 0 && ctinfo >= ESTABLISHED_REPLY && ctinfo != UNTRACKED
-}
-
-/// Follows `_nfct` to conntrack's original tuple. A template has none: then the packet speaks for itself.
-#[inline(never)]
-fn track(nfct: u64, dropped: &mut Dropped) {
-    const AF_INET: u16 = 2;
-    const AF_INET6: u16 = 10;
-    let ctinfo = nfct & CTINFO;
-    if nfct & !CTINFO == 0 || ctinfo == UNTRACKED {
-        return;
-    }
-    let at = (nfct & !CTINFO) + u64::from(kernel::CT_TUPLE.load());
-    let Some(original) = copied::<ConntrackTuple>(at) else {
-        return;
-    };
-    let protocol = dropped.packet.tuple.protocol;
-    let family = match original.family {
-        AF_INET => FAMILY_V4,
-        AF_INET6 => FAMILY_V6,
-        _ => return,
-    };
-    if original.protocol != protocol {
-        return;
-    }
-    dropped.ctinfo_plus_one = ctinfo as u8 + 1;
-    dropped.original = Tuple {
-        source: address(original.source, family),
-        destination: address(original.destination, family),
-        source_port_be: original.source_port,
-        destination_port_be: original.destination_port,
-        protocol,
-        family,
-        padding: [0; 2],
-    };
-}
-
-/// `struct nf_conntrack_tuple`, the same since Linux 2.6.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct ConntrackTuple {
-    source: [u8; 16],
-    source_port: [u8; 2],
-    family: u16,
-    destination: [u8; 16],
-    destination_port: [u8; 2],
-    protocol: u8,
-    direction: u8,
-}
-
-#[inline(always)]
-fn address(address: [u8; 16], family: u8) -> [u8; 16] {
-    if family == FAMILY_V4 {
-        let [a, b, c, d, ..] = address;
-        node_agent_common::mapped([a, b, c, d])
-    } else {
-        address
     }
 }
 

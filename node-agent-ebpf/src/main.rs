@@ -9,6 +9,7 @@
 #![feature(asm_experimental_arch)]
 
 mod cache;
+mod conntrack;
 mod counters;
 mod diagnose;
 mod drops;
