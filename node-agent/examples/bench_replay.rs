@@ -3,6 +3,7 @@
 //! Prints figures as `cargo xtask bench line` keeps them. Each run is a process of its own, so that its memory is
 //! its own: the program calls itself.
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -13,7 +14,9 @@ use netverdict::agent;
 use netverdict::args::{Cli, Command as Subcommand};
 use netverdict::recording::{Header, Recorder};
 use netverdict::settings::Surroundings;
-use node_agent_engine::input::{AttemptState, Drop, DropClass, Event, EventKind, Flow, Link};
+use node_agent_engine::input::{
+    AttemptState, Counted, Drop, DropClass, Event, EventKind, Flow, Link, Swept,
+};
 use node_agent_engine::k8s::{self, Decode};
 use node_agent_engine::model::Protocol;
 use node_agent_engine::{ClockBase, Input, Log, Moment, Options, Profile};
@@ -28,6 +31,10 @@ const LOCAL: u32 = 100;
 const EVENTS: u32 = 200_000;
 const ROUNDS: usize = 5;
 const CLIENTS: u32 = 50;
+const PAIRS: u32 = 1_000;
+const PORT: u16 = 5432;
+/// When the kernel side sweeps an attempt, nanoseconds.
+const DEADLINE: u64 = 3 * S;
 
 /// A cluster, and what is promised of it.
 struct Size {
@@ -164,7 +171,7 @@ fn options() -> Options {
 }
 
 /// A settled cluster, and a node on which a connection a tenth of a millisecond ends: nine of ten go through, one is
-/// stopped. Each conversation speaks again in each window.
+/// stopped, told early and swept at its deadline. Each conversation speaks again each second, and is counted then.
 fn record(file: &Path, size: &Size) -> Result<()> {
     let mut recorder = Recorder::create(file, &Header::new(options()))?;
     let mut now = Moment(S);
@@ -181,11 +188,26 @@ fn record(file: &Path, size: &Size) -> Result<()> {
     recorder.note(now, &Input::Synced)?;
     now = now.plus(100 * S);
     recorder.note(now, &Input::Confirmed)?;
+    let mut stopped = VecDeque::new();
     for number in 0..size.events {
         now = now.plus(100_000);
-        recorder.note(now, &Input::Event(Box::new(event(number, now))))?;
+        let event = event(number, now);
+        if event.kind == EventKind::Dropped {
+            stopped.push_back(swept(&event));
+        }
+        recorder.note(now, &Input::Event(Box::new(event)))?;
         if number.is_multiple_of(500) {
             recorder.note(now, &Input::Tick)?;
+        }
+        if number.is_multiple_of(10_000) {
+            while let Some(swept) =
+                stopped.pop_front_if(|swept: &mut Swept| now.since(swept.attempt.first) >= DEADLINE)
+            {
+                recorder.note(now, &Input::Swept(Box::new(swept)))?;
+            }
+            for pair in 0..PAIRS {
+                recorder.note(now, &Input::Counted(Box::new(counted(pair, number, now))))?;
+            }
         }
     }
     recorder.note(now, &Input::Ended)?;
@@ -205,12 +227,38 @@ fn link(number: u32) -> Link {
     }
 }
 
+/// The attempt as it stands at its deadline.
+fn swept(event: &Event) -> Swept {
+    Swept {
+        flow: event.flow,
+        attempt: event.attempt.clone(),
+        cut_short: false,
+    }
+}
+
+/// A pair's running total after so many events.
+fn counted(pair: u32, events: u32, now: Moment) -> Counted {
+    let (from, to) = ends(pair, false);
+    Counted {
+        source: ip(from),
+        destination: ip(to),
+        destination_port: PORT,
+        protocol: Protocol::Tcp,
+        kind: EventKind::Answered,
+        total: u64::from(9 * (events / (10 * PAIRS))),
+        last: now,
+    }
+}
+
+/// Who connects to whom: the web tier has even numbers, databases odd ones.
+fn ends(pair: u32, is_stopped: bool) -> (u32, u32) {
+    let from = 2 * (pair % CLIENTS) + u32::from(is_stopped);
+    (from, (2 * (pair / CLIENTS) + 1) % LOCAL)
+}
+
 fn event(number: u32, now: Moment) -> Event {
     let is_stopped = number.is_multiple_of(10);
-    let pair = (number / 10) % 1_000;
-    // The web tier has even numbers, databases odd ones.
-    let from = 2 * (pair % CLIENTS) + u32::from(is_stopped);
-    let to = (2 * (pair / CLIENTS) + 1) % LOCAL;
+    let (from, to) = ends((number / 10) % PAIRS, is_stopped);
     let drop = is_stopped.then(|| Drop {
         reason: "NETFILTER_DROP".into(),
         location: "nft_do_chain".into(),
@@ -229,7 +277,7 @@ fn event(number: u32, now: Moment) -> Event {
             source: ip(from),
             destination: ip(to),
             source_port: 20_000 + (number % 40_000) as u16,
-            destination_port: 5432,
+            destination_port: PORT,
             protocol: Protocol::Tcp,
         },
         attempt: AttemptState {
@@ -241,7 +289,7 @@ fn event(number: u32, now: Moment) -> Event {
             drops: u32::from(is_stopped),
             ..AttemptState::default()
         },
-        total: u64::from(number / 10_000) + 1,
+        total: u64::from(number / (10 * PAIRS) * 9 + number % 10),
         link: Some(from + 1),
         icmp: None,
     }
