@@ -56,6 +56,7 @@ fn unit(house: &House, extent: Extent) -> anyhow::Result<Tally> {
             "node-agent",
             "node-agent-engine",
             "node-agent-common",
+            "fuzz",
             "xtask",
         ],
         extent,
