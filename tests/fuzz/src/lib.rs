@@ -3,3 +3,6 @@
 //! Each is a target of its own in `fuzz_targets`, and runs over its saved corpus in the usual tests.
 
 pub mod deltas;
+pub mod objects;
+pub mod packet;
+pub mod yaml;
