@@ -41,6 +41,7 @@ pub fn run(bytes: &[u8]) {
     let carried = match read.content {
         Content::Udp => read.tuple.protocol == protocol::UDP,
         Content::Tcp => read.tuple.protocol == protocol::TCP && read.sequence_known,
+        Content::Sctp => read.tuple.protocol == protocol::SCTP,
         Content::Error => read.sender != [0; 16],
     };
     if !carried || ![FAMILY_V4, FAMILY_V6].contains(&read.tuple.family) {
