@@ -4,6 +4,8 @@
 //! not on the order in which it arrived. It leaves judging to `evaluate`.
 
 mod apply;
+mod classes;
+mod label_index;
 mod parties;
 mod policies;
 mod services;
@@ -12,10 +14,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub(crate) use classes::Class;
+use classes::{ClassId, Classes, ClassesHere};
+use policies::Policies;
+
 use crate::identity::Addresses;
 use crate::input::Moment;
-use crate::isolation::Isolation;
-use crate::model::{EndpointSlice, Namespace, Node, ObjectKey, Pod, Policy, PolicyKey, Service};
+use crate::model::{
+    EndpointSlice, Namespace, Node, ObjectKey, Pod, Policy, PolicyKey, Selector, Service,
+};
 use crate::names::Names;
 use crate::record;
 
@@ -43,7 +50,8 @@ const GONE_KEPT: usize = 4096;
 pub struct Cluster {
     namespaces: BTreeMap<Arc<str>, NamespaceState>,
     /// Policies that belong to no namespace.
-    cluster_wide: BTreeMap<PolicyKey, Arc<Policy>>,
+    cluster_wide: Policies,
+    classes: Classes,
     nodes: BTreeMap<Arc<str>, Node>,
     /// When a node's addresses or labels, or its pods that share its network, last changed.
     nodes_changed: BTreeMap<Arc<str>, Moment>,
@@ -72,8 +80,9 @@ struct NamespaceState {
     namespace: Namespace,
     explicit: bool,
     labels_changed: Moment,
-    pods: BTreeMap<Arc<str>, PodState>,
-    policies: BTreeMap<PolicyKey, Arc<Policy>>,
+    pods: BTreeMap<Arc<str>, Arc<PodState>>,
+    policies: Policies,
+    classes: ClassesHere,
 }
 
 impl NamespaceState {
@@ -83,7 +92,8 @@ impl NamespaceState {
             explicit: false,
             labels_changed: now,
             pods: BTreeMap::new(),
-            policies: BTreeMap::new(),
+            policies: Policies::default(),
+            classes: ClassesHere::default(),
         }
     }
 }
@@ -92,19 +102,32 @@ impl NamespaceState {
 #[derive(Clone, Debug)]
 pub(crate) struct PodState {
     pub(crate) pod: Pod,
-    pub(crate) isolation: Isolation,
+    class: ClassId,
     since: Moment,
     /// Labels, addresses, ports or node.
     changed: Moment,
-    /// A policy that selects it, or did.
-    isolation_changed: Moment,
+}
+
+/// A pod as a party, with what it has in common with others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Endpoint<'a> {
+    pub(crate) state: &'a PodState,
+    pub(crate) class: &'a Class,
 }
 
 /// Pods that are gone, for events that come late.
 #[derive(Clone, Debug, Default)]
 struct Gone {
-    pods: BTreeMap<ObjectKey, PodState>,
+    pods: BTreeMap<ObjectKey, GonePod>,
     order: VecDeque<(Moment, ObjectKey)>,
+}
+
+/// A pod and its class as they were at its end.
+#[derive(Clone, Debug)]
+struct GonePod {
+    at: Moment,
+    state: Arc<PodState>,
+    class: Class,
 }
 
 impl Cluster {
@@ -190,8 +213,8 @@ impl Cluster {
         let namespaced = self
             .namespaces
             .values()
-            .flat_map(|namespace| namespace.policies.values());
-        let policies = self.cluster_wide.values().chain(namespaced);
+            .flat_map(|namespace| namespace.policies.iter());
+        let policies = self.cluster_wide.iter().chain(namespaced);
         policies.map(AsRef::as_ref)
     }
 
@@ -227,7 +250,7 @@ impl Cluster {
     ) -> impl Iterator<Item = &Policy> {
         let policies = self
             .remembered(key)
-            .map_or(&[][..], |state| state.isolation.policies(direction));
+            .map_or(&[][..], |pod| pod.class.isolation.policies(direction));
         policies.iter().map(AsRef::as_ref)
     }
 
@@ -248,13 +271,37 @@ impl Cluster {
         self.live(key).map(|state| state.since)
     }
 
-    fn live(&self, key: &ObjectKey) -> Option<&PodState> {
+    fn live(&self, key: &ObjectKey) -> Option<&Arc<PodState>> {
         self.namespaces.get(&key.namespace)?.pods.get(&key.name)
     }
 
     /// The pod, or the last of that name when it is gone since a short time.
-    pub(crate) fn remembered(&self, key: &ObjectKey) -> Option<&PodState> {
-        self.live(key).or_else(|| self.gone.pods.get(key))
+    pub(crate) fn remembered(&self, key: &ObjectKey) -> Option<Endpoint<'_>> {
+        match self.live(key) {
+            Some(state) => Some(Endpoint {
+                state,
+                class: self.classes.get(state.class)?,
+            }),
+            None => self.gone.pods.get(key).map(|gone| Endpoint {
+                state: &gone.state,
+                class: &gone.class,
+            }),
+        }
+    }
+
+    /// The classes of a namespace's pods that a selector matches.
+    pub(crate) fn classes_matching(
+        &self,
+        namespace: &str,
+        selector: &Selector,
+    ) -> impl Iterator<Item = &Class> {
+        let here = self.namespaces.get(namespace);
+        let candidates = here.map(|state| state.classes.candidates(selector));
+        candidates
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.classes.get(id))
+            .filter(|class| selector.matches(&class.traits.labels))
     }
 
     /// Live pods that share the network of a node.
@@ -263,6 +310,6 @@ impl Cluster {
             .get(node)
             .into_iter()
             .flatten()
-            .filter_map(|key| self.live(key))
+            .filter_map(|key| self.live(key).map(AsRef::as_ref))
     }
 }

@@ -11,7 +11,7 @@ mod tiers;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Endpoint};
 use crate::connection::{Connection, Party, PartyKind, Profile};
 use crate::record::Direction;
 use crate::verdict::{Decision, UnknownBecause, Verdict};
@@ -56,12 +56,13 @@ impl Cluster {
     fn end(&self, party: &Party, ip: Option<IpAddr>) -> End<'_> {
         let who = match &party.identity {
             PartyKind::Pod(key) => match self.remembered(key) {
-                Some(state) if state.pod.host_network => Who::Node {
+                Some(Endpoint { state, .. }) if state.pod.host_network => Who::Node {
                     name: Arc::clone(&state.pod.node),
                     pod: Some(state),
                 },
-                Some(state) => Who::Pod {
+                Some(Endpoint { state, class }) => Who::Pod {
                     state,
+                    class,
                     namespace: self.namespace(&key.namespace),
                 },
                 None => Who::Unknown,
@@ -96,7 +97,7 @@ impl Cluster {
             (Some(ip), _) => vec![ip.to_canonical()],
             (None, PartyKind::Pod(key)) => self
                 .remembered(key)
-                .map(|state| state.pod.ips.clone())
+                .map(|pod| pod.state.pod.ips.clone())
                 .unwrap_or_default(),
             (None, PartyKind::Node(name)) => self
                 .node(name)

@@ -1,11 +1,11 @@
-//! Which policies select a pod, per direction.
+//! Which policies select pods, per direction.
 
 use std::sync::Arc;
 
-use crate::model::{Labels, NamespaceMatch, Pod, Policy, Subject, Tier, Unmatched};
+use crate::model::{Labels, NamespaceMatch, Policy, PolicyKey, Subject, Tier, Unmatched};
 use crate::record::Direction;
 
-/// The policies that select a pod, in the order in which they are asked: by tier, priority and name. Selectors
+/// The policies that select pods, in the order in which they are asked: by tier, priority and name. Selectors
 /// are matched once, when labels or a policy change, never when a connection is judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Isolation {
@@ -14,27 +14,44 @@ pub(crate) struct Isolation {
 }
 
 impl Isolation {
-    /// Matches a pod, whose namespace has these labels, against policies in any order.
-    pub(crate) fn of<'a>(
-        pod: &Pod,
-        namespace: &Labels,
-        policies: impl IntoIterator<Item = &'a Arc<Policy>>,
-    ) -> Self {
-        let mut isolation = Self::default();
-        let mut selecting: Vec<&Arc<Policy>> = policies
-            .into_iter()
-            .filter(|policy| policy.selects(pod, namespace))
-            .collect();
-        selecting.sort_by(|one, other| one.place().cmp(&other.place()));
-        for policy in selecting {
-            if policy.has_say(Direction::Ingress) {
-                isolation.ingress.push(Arc::clone(policy));
-            }
-            if policy.has_say(Direction::Egress) {
-                isolation.egress.push(Arc::clone(policy));
+    /// Those of some policies, in any order; one that comes twice is there once.
+    pub(crate) fn of<'a>(policies: impl IntoIterator<Item = &'a Arc<Policy>>) -> Self {
+        let mut policies: Vec<&Arc<Policy>> = policies.into_iter().collect();
+        policies.sort_by(|one, other| one.place().cmp(&other.place()));
+        policies.dedup_by(|one, other| one.key == other.key);
+        let with = |direction: Direction| {
+            let some = policies.iter().filter(|policy| policy.has_say(direction));
+            let mut some: Vec<Arc<Policy>> = some.map(|policy| Arc::clone(policy)).collect();
+            some.shrink_to_fit();
+            some
+        };
+        Self {
+            ingress: with(Direction::Ingress),
+            egress: with(Direction::Egress),
+        }
+    }
+
+    /// Adds a policy in its place, instead of its older form.
+    pub(crate) fn add(&mut self, policy: &Arc<Policy>) {
+        self.remove(&policy.key);
+        for (policies, direction) in [
+            (&mut self.ingress, Direction::Ingress),
+            (&mut self.egress, Direction::Egress),
+        ] {
+            if policy.has_say(direction) {
+                let place = policies.partition_point(|other| other.place() < policy.place());
+                policies.reserve_exact(1);
+                policies.insert(place, Arc::clone(policy));
             }
         }
-        isolation
+    }
+
+    /// Takes a policy out; says whether it was there.
+    pub(crate) fn remove(&mut self, key: &PolicyKey) -> bool {
+        let before = self.ingress.len() + self.egress.len();
+        self.ingress.retain(|policy| policy.key != *key);
+        self.egress.retain(|policy| policy.key != *key);
+        self.ingress.len() + self.egress.len() < before
     }
 
     /// The policies that have a say in a direction.
@@ -53,15 +70,19 @@ impl Isolation {
 }
 
 impl Policy {
-    /// Whether it selects a pod, whose namespace has these labels.
-    pub(crate) fn selects(&self, pod: &Pod, namespace: &Labels) -> bool {
-        let Subject { namespaces, pods } = &self.subject;
-        let in_namespace = match namespaces {
-            NamespaceMatch::Own => self.key.namespace == pod.key.namespace,
+    /// Whether it selects pods with a network of their own that have these labels, in a namespace of this
+    /// name with those (R31, R47).
+    pub(crate) fn selects(&self, name: &str, namespace: &Labels, pods: &Labels) -> bool {
+        self.selects_in(name, namespace) && self.subject.pods.matches(pods)
+    }
+
+    /// Whether it may select pods of a namespace.
+    pub(crate) fn selects_in(&self, name: &str, namespace: &Labels) -> bool {
+        let Subject { namespaces, .. } = &self.subject;
+        match namespaces {
+            NamespaceMatch::Own => *self.key.namespace == *name,
             NamespaceMatch::Matching(selector) => selector.matches(namespace),
-        };
-        // A pod on its node's network is no subject (R31, R47).
-        in_namespace && !pod.host_network && pods.matches(&pod.labels)
+        }
     }
 
     /// Whether it is asked in a direction.

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::cluster::{Cluster, PodState};
+use crate::cluster::{Class, Cluster, PodState};
 use crate::connection::Profile;
 use crate::model::{Namespace, Peer, Peers, Policy, Ports, Protocol, Rule};
 use crate::record::Direction;
@@ -69,6 +69,7 @@ pub(crate) enum Who<'a> {
     /// A pod with a network of its own.
     Pod {
         state: &'a PodState,
+        class: &'a Class,
         namespace: Option<&'a Namespace>,
     },
     /// A node; `pod` when it is known which of the pods on its network it is.

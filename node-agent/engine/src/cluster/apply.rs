@@ -4,10 +4,11 @@ use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Change, Cluster, GONE_KEPT, Gone, NamespaceState, OwnNode, PodState};
+use super::classes::Traits;
+use super::policies::isolation;
+use super::{Change, Cluster, GONE_KEPT, Gone, GonePod, NamespaceState, OwnNode, PodState};
 use crate::identity::{Claimant, KEPT_NS};
 use crate::input::Moment;
-use crate::isolation::Isolation;
 use crate::model::{Delta, Namespace, Node, ObjectKey, Pod};
 
 impl Cluster {
@@ -95,9 +96,9 @@ impl Cluster {
         }
         self.namespace_mut(&pod.key.namespace, now);
         let replaced = old.as_ref().is_none_or(|old| old.pod.uid != pod.uid);
-        let (since, changed, isolation_changed) = match &old {
-            Some(old) if !replaced => (old.since, old.changed, old.isolation_changed),
-            Some(_) | None => (now, now, now),
+        let (since, changed) = match &old {
+            Some(old) if !replaced => (old.since, old.changed),
+            Some(_) | None => (now, now),
         };
         let relevant = replaced
             || old
@@ -106,16 +107,20 @@ impl Cluster {
         let Some(state) = self.namespaces.get_mut(&pod.key.namespace) else {
             return Change::None;
         };
-        let policies = state.policies.values().chain(self.cluster_wide.values());
-        let isolation = Isolation::of(pod, &state.namespace.labels, policies);
+        let policies = [&self.cluster_wide, &state.policies];
+        let isolation = |traits: &Traits| isolation(policies, &state.namespace, traits);
+        let class = state.classes.join(&mut self.classes, pod, isolation);
+        if let Some(old) = &old {
+            state.classes.leave(&mut self.classes, old.class);
+        }
         let state_of_pod = PodState {
             pod: pod.clone(),
-            isolation,
+            class,
             since,
             changed: if relevant { now } else { changed },
-            isolation_changed,
         };
-        state.pods.insert(Arc::clone(&pod.key.name), state_of_pod);
+        let name = Arc::clone(&pod.key.name);
+        state.pods.insert(name, Arc::new(state_of_pod));
         self.claim_for_pod(old.as_ref().map(|old| &old.pod), Some(pod), now);
         let was_seen = old.as_ref().is_some_and(|old| old.pod.is_on_the_network());
         verdicts_if(relevant && (was_seen || pod.is_on_the_network()))
@@ -130,10 +135,25 @@ impl Cluster {
             return Change::None;
         };
         self.claim_for_pod(Some(&removed.pod), None, now);
-        self.drop_empty(&key.namespace);
         let was_seen = removed.pod.is_on_the_network();
-        self.gone.remember(key, removed, now);
+        self.leave_class(removed, now);
+        self.drop_empty(&key.namespace);
         verdicts_if(was_seen)
+    }
+
+    /// Keeps a pod that is gone, with its class as it was.
+    fn leave_class(&mut self, pod: Arc<PodState>, now: Moment) {
+        let Some(class) = self.classes.get(pod.class).cloned() else {
+            return;
+        };
+        if let Some(state) = self.namespaces.get_mut(&pod.pod.key.namespace) {
+            state.classes.leave(&mut self.classes, pod.class);
+        }
+        self.gone.remember(GonePod {
+            at: now,
+            state: pod,
+            class,
+        });
     }
 
     fn claim_for_pod(&mut self, old: Option<&Pod>, new: Option<&Pod>, now: Moment) {
@@ -215,9 +235,10 @@ impl Cluster {
 }
 
 impl Gone {
-    fn remember(&mut self, key: &ObjectKey, state: PodState, now: Moment) {
-        self.pods.insert(key.clone(), state);
-        self.order.push_back((now, key.clone()));
+    fn remember(&mut self, pod: GonePod) {
+        let key = pod.state.pod.key.clone();
+        self.order.push_back((pod.at, key.clone()));
+        self.pods.insert(key, pod);
         if self.order.len() > GONE_KEPT {
             self.forget_first();
         }
@@ -234,11 +255,11 @@ impl Gone {
     }
 
     fn forget_first(&mut self) {
-        let Some((_, key)) = self.order.pop_front() else {
+        let Some((at, key)) = self.order.pop_front() else {
             return;
         };
-        // A namesake that went later keeps its own place in the order.
-        if !self.order.iter().any(|(_, later)| *later == key) {
+        // A namesake that went later has its own place in the order.
+        if self.pods.get(&key).is_some_and(|pod| pod.at == at) {
             self.pods.remove(&key);
         }
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Profile;
 use super::tiers::{End, Found, Walked};
-use crate::cluster::PodState;
+use crate::cluster::Endpoint;
 use crate::model::Protocol;
 use crate::record::Direction;
 use crate::verdict::{Decision, LeftOpen, PolicyRef, Reason, RuleRef, Side, UnknownBecause};
@@ -52,7 +52,7 @@ impl Question<'_> {
     /// What the subject's policies say.
     pub(crate) fn answer(&self) -> SideAnswer {
         let subject = match &self.subject().who {
-            Who::Pod { state, .. } => *state,
+            Who::Pod { state, class, .. } => Endpoint { state, class },
             Who::Node { .. } | Who::World => return SideAnswer::allowed(Reason::NotSubject),
             Who::Unknown => {
                 return SideAnswer::unknown(Reason::NotSubject, UnknownBecause::Identity);
@@ -63,13 +63,13 @@ impl Question<'_> {
         } else {
             self.walked(subject)
         };
-        let isolating = subject.isolation.isolating(self.direction);
+        let isolating = subject.class.isolation.isolating(self.direction);
         answer.side.isolated_by = isolating.map(|policy| PolicyRef::of(policy)).collect();
         answer
     }
 
-    fn walked(&self, subject: &PodState) -> SideAnswer {
-        let policies = subject.isolation.policies(self.direction);
+    fn walked(&self, subject: Endpoint<'_>) -> SideAnswer {
+        let policies = subject.class.isolation.policies(self.direction);
         let walked = self.walk(policies);
         let mut answer = match walked.end {
             End::Accepted(found) => {
@@ -103,7 +103,7 @@ impl Question<'_> {
             (_, Some(_)) => answer.side.verdict = Decision::Unknown,
             (End::Unmatched, None) => {
                 let nearest = answer.side.nearest.as_ref();
-                answer.side.would_allow = suggest::would_allow(self, &subject.pod, nearest);
+                answer.side.would_allow = suggest::would_allow(self, &subject.state.pod, nearest);
             }
             (End::Accepted(_) | End::Denied(_) | End::OwnNode | End::Undecided, None) => {}
         }
@@ -125,12 +125,16 @@ impl Question<'_> {
 
     /// Denied by a tier after the one that isolates the subject in the other direction only: some hold that it
     /// is never asked (R57).
-    fn isolated_the_other_way(&self, subject: &PodState, walked: &Walked<'_>) -> Option<LeftOpen> {
+    fn isolated_the_other_way(
+        &self,
+        subject: Endpoint<'_>,
+        walked: &Walked<'_>,
+    ) -> Option<LeftOpen> {
         let End::Denied(found) = walked.end else {
             return None;
         };
         let isolated_before = |direction| {
-            let mut isolating = subject.isolation.isolating(direction);
+            let mut isolating = subject.class.isolation.isolating(direction);
             isolating.any(|policy| policy.tier < found.policy.tier)
         };
         (isolated_before(self.direction.other()) && !isolated_before(self.direction))

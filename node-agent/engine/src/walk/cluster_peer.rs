@@ -16,7 +16,9 @@ impl Question<'_> {
         notes: &mut impl Notes,
     ) -> Fit {
         let found = match &self.peer().who {
-            Who::Pod { state, namespace } => {
+            Who::Pod {
+                state, namespace, ..
+            } => {
                 let none = Labels::new();
                 let labels = namespace.map_or(&none, |namespace| &namespace.labels);
                 let in_namespace =

@@ -19,7 +19,9 @@ impl Question<'_> {
         notes: &mut impl Notes,
     ) -> Fit {
         match &self.peer().who {
-            Who::Pod { state, namespace } => {
+            Who::Pod {
+                state, namespace, ..
+            } => {
                 let labels = namespace.map(|namespace| &namespace.labels);
                 let in_namespace = namespace_fit(policy, namespaces, state, labels, notes);
                 let labelled = labels_fit(pods, &state.pod.labels, MissedWhat::PodLabels, notes);

@@ -1,0 +1,167 @@
+//! Pods that no policy can tell apart share a class: what holds for one of them is kept and found once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::label_index::LabelIndex;
+use crate::input::Moment;
+use crate::isolation::Isolation;
+use crate::model::{Labels, NamedPort, Pod, Selector, Workload};
+
+/// The number of a class. It is used again once no pod is left in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ClassId(u32);
+
+/// What tells the pods of a namespace apart for policies.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Traits {
+    pub(crate) labels: Labels,
+    pub(crate) ports: Arc<[NamedPort]>,
+    /// Pods on their node's network are no subject (R31, R47).
+    pub(crate) host_network: bool,
+    /// Finished pods own nothing (R33).
+    pub(crate) finished: bool,
+    /// No policy looks at it; whoever suggests one does.
+    pub(crate) workload: Workload,
+}
+
+impl Traits {
+    pub(crate) fn of(pod: &Pod) -> Self {
+        Self {
+            labels: pod.labels.clone(),
+            ports: Arc::clone(&pod.ports),
+            host_network: pod.host_network,
+            finished: pod.finished,
+            workload: pod.workload.clone(),
+        }
+    }
+}
+
+/// Pods of one namespace that no policy can tell apart.
+#[derive(Clone, Debug)]
+pub(crate) struct Class {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) traits: Traits,
+    pub(crate) isolation: Isolation,
+    /// A policy that selects them, or did.
+    pub(crate) isolation_changed: Moment,
+    pods: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    /// Moves whenever a verdict about these pods may be another; never goes back.
+    generation: u32,
+    class: Option<Class>,
+}
+
+/// Every class, by number.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Classes {
+    slots: Vec<Slot>,
+    free: Vec<ClassId>,
+}
+
+impl Classes {
+    pub(crate) fn get(&self, id: ClassId) -> Option<&Class> {
+        self.slots.get(id.0 as usize)?.class.as_ref()
+    }
+
+    pub(crate) fn generation(&self, id: ClassId) -> u32 {
+        self.slots
+            .get(id.0 as usize)
+            .map_or(0, |slot| slot.generation)
+    }
+
+    /// Whatever is known of verdicts about these pods is so no longer.
+    pub(crate) fn touch(&mut self, id: ClassId) {
+        if let Some(slot) = self.slots.get_mut(id.0 as usize) {
+            slot.generation += 1;
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ClassId) -> Option<&mut Class> {
+        self.slots.get_mut(id.0 as usize)?.class.as_mut()
+    }
+
+    fn add(&mut self, class: Class) -> ClassId {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            ClassId((self.slots.len() - 1) as u32)
+        });
+        self.touch(id);
+        if let Some(slot) = self.slots.get_mut(id.0 as usize) {
+            slot.class = Some(class);
+        }
+        id
+    }
+
+    fn remove(&mut self, id: ClassId) -> Option<Class> {
+        self.touch(id);
+        self.free.push(id);
+        self.slots.get_mut(id.0 as usize)?.class.take()
+    }
+}
+
+/// The classes of a namespace.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClassesHere {
+    by_traits: BTreeMap<Traits, ClassId>,
+    by_label: LabelIndex<ClassId>,
+}
+
+impl ClassesHere {
+    /// Every class, in the order of their traits.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = ClassId> {
+        self.by_traits.values().copied()
+    }
+
+    /// The classes that a selector may match: all that it matches are among them.
+    pub(crate) fn candidates(&self, selector: &Selector) -> Vec<ClassId> {
+        match self.by_label.candidates(selector) {
+            Some(some) => some,
+            None => self.iter().collect(),
+        }
+    }
+
+    /// Puts a pod into its class; `isolation` is asked when it is the first of it.
+    pub(crate) fn join(
+        &mut self,
+        classes: &mut Classes,
+        pod: &Pod,
+        isolation: impl FnOnce(&Traits) -> Isolation,
+    ) -> ClassId {
+        let traits = Traits::of(pod);
+        if let Some(id) = self.by_traits.get(&traits).copied() {
+            if let Some(class) = classes.get_mut(id) {
+                class.pods += 1;
+            }
+            return id;
+        }
+        let id = classes.add(Class {
+            namespace: Arc::clone(&pod.key.namespace),
+            isolation: isolation(&traits),
+            traits: traits.clone(),
+            isolation_changed: Moment::default(),
+            pods: 1,
+        });
+        self.by_label.add(&traits.labels, id);
+        self.by_traits.insert(traits, id);
+        id
+    }
+
+    /// Takes a pod out of its class, and the class away with its last pod.
+    pub(crate) fn leave(&mut self, classes: &mut Classes, id: ClassId) {
+        let Some(class) = classes.get_mut(id) else {
+            return;
+        };
+        class.pods -= 1;
+        if class.pods > 0 {
+            return;
+        }
+        if let Some(Class { traits, .. }) = classes.remove(id) {
+            self.by_label.remove(&traits.labels, id);
+            self.by_traits.remove(&traits);
+        }
+    }
+}
