@@ -4,19 +4,28 @@
 //! not on the order in which it arrived. It leaves judging to `evaluate`.
 
 mod apply;
+mod blocks;
 mod classes;
+mod decided;
 mod label_index;
 mod parties;
 mod policies;
 mod services;
+mod strings;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+
+use blocks::{BlockClass, Blocks};
 pub(crate) use classes::Class;
 use classes::{ClassId, Classes, ClassesHere};
+use decided::Decided;
+pub(crate) use decided::{Key, Side};
 use policies::Policies;
+use strings::Strings;
 
 use crate::identity::Addresses;
 use crate::input::Moment;
@@ -25,6 +34,7 @@ use crate::model::{
 };
 use crate::names::Names;
 use crate::record;
+use crate::verdict::Brief;
 
 /// What a delta did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +62,11 @@ pub struct Cluster {
     /// Policies that belong to no namespace.
     cluster_wide: Policies,
     classes: Classes,
+    strings: Strings,
+    blocks: Blocks,
+    /// Pods with a network of their own by their addresses, where nobody else claims them.
+    owners: HashMap<IpAddr, Arc<PodState>, FixedState>,
+    decided: Decided,
     nodes: BTreeMap<Arc<str>, Node>,
     /// When a node's addresses or labels, or its pods that share its network, last changed.
     nodes_changed: BTreeMap<Arc<str>, Moment>,
@@ -102,7 +117,7 @@ impl NamespaceState {
 #[derive(Clone, Debug)]
 pub(crate) struct PodState {
     pub(crate) pod: Pod,
-    class: ClassId,
+    pub(crate) class: ClassId,
     since: Moment,
     /// Labels, addresses, ports or node.
     changed: Moment,
@@ -287,6 +302,35 @@ impl Cluster {
                 class: &gone.class,
             }),
         }
+    }
+
+    /// The pod with a network of its own that has an address now, and nobody else.
+    pub(crate) fn owner(&self, ip: IpAddr) -> Option<Endpoint<'_>> {
+        let state = self.owners.get(&ip)?;
+        let class = self.classes.get(state.class)?;
+        Some(Endpoint { state, class })
+    }
+
+    /// What verdicts about a pod rest on, the blocks it lies in aside.
+    pub(crate) fn side_of(&self, pod: Endpoint<'_>) -> Side {
+        Side {
+            class: Some(pod.state.class),
+            generation: self.classes.generation(pod.state.class),
+            block: None,
+        }
+    }
+
+    /// Which blocks of policies an address lies in.
+    pub(crate) fn block_class(&self, ip: IpAddr) -> BlockClass {
+        self.blocks.class_of(ip)
+    }
+
+    pub(crate) fn decided_before(&self, key: &Key) -> Option<Brief> {
+        self.decided.get(key)
+    }
+
+    pub(crate) fn remember_decided(&mut self, key: Key, brief: Brief) {
+        self.decided.put(key, brief);
     }
 
     /// The classes of a namespace's pods that a selector matches.

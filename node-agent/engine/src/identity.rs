@@ -87,11 +87,17 @@ impl Claim {
     }
 }
 
+/// The claims on one address.
+#[derive(Clone, Debug, Default)]
+struct Claims {
+    claims: Vec<Claim>,
+    changed: Moment,
+}
+
 /// Address ownership over time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Addresses {
-    claims: BTreeMap<IpAddr, Vec<Claim>>,
-    changed: BTreeMap<IpAddr, Moment>,
+    known: BTreeMap<IpAddr, Claims>,
     ended: VecDeque<(Moment, IpAddr)>,
     pod_ranges: BTreeMap<Arc<str>, Vec<IpNet>>,
 }
@@ -136,7 +142,7 @@ impl Addresses {
     /// Who had the address at that time.
     pub(crate) fn lookup(&self, ip: IpAddr, at: Moment) -> Identity {
         let ip = ip.to_canonical();
-        let claims = self.claims.get(&ip).map_or(&[][..], Vec::as_slice);
+        let claims = self.claims(ip);
         let holding = || {
             let holding = claims.iter().filter(|claim| claim.holds_at(at));
             holding.map(|claim| claim.claimant.owner())
@@ -158,12 +164,13 @@ impl Addresses {
 
     /// When ownership of the address last changed.
     pub(crate) fn changed(&self, ip: IpAddr) -> Option<Moment> {
-        self.changed.get(&ip.to_canonical()).copied()
+        let known = self.known.get(&ip.to_canonical())?;
+        Some(known.changed)
     }
 
     /// The UIDs of pods that had the address at that time, to tell namesakes apart.
     pub(crate) fn pod_uid(&self, ip: IpAddr, at: Moment) -> Option<&Arc<str>> {
-        let claims = self.claims.get(&ip.to_canonical())?;
+        let claims = self.claims(ip.to_canonical());
         let claim = claims
             .iter()
             .find(|claim| claim.holds_at(at))
@@ -175,6 +182,12 @@ impl Addresses {
             | Claimant::OwnNode(_)
             | Claimant::Service(_) => None,
         }
+    }
+
+    fn claims(&self, ip: IpAddr) -> &[Claim] {
+        self.known
+            .get(&ip)
+            .map_or(&[], |known| known.claims.as_slice())
     }
 
     fn soon_after(claims: &[Claim], at: Moment) -> Option<&Claim> {
@@ -200,22 +213,24 @@ impl Addresses {
     }
 
     fn begin(&mut self, ip: IpAddr, claimant: Claimant, now: Moment) {
-        let claims = self.claims.entry(ip).or_default();
+        let Claims { claims, changed } = self.known.entry(ip).or_default();
         if !claims
             .iter()
             .any(|claim| claim.until.is_none() && claim.claimant == claimant)
         {
+            // Nearly every address has one claim at a time.
+            claims.reserve_exact(1);
             claims.push(Claim {
                 claimant,
                 from: now,
                 until: None,
             });
-            self.changed.insert(ip, now);
+            *changed = now;
         }
     }
 
     fn end(&mut self, ip: IpAddr, claimant: &Claimant, now: Moment) {
-        let Some(claims) = self.claims.get_mut(&ip) else {
+        let Some(Claims { claims, changed }) = self.known.get_mut(&ip) else {
             return;
         };
         for claim in claims
@@ -224,7 +239,7 @@ impl Addresses {
         {
             claim.until = Some(now);
             self.ended.push_back((now, ip));
-            self.changed.insert(ip, now);
+            *changed = now;
         }
         let ended = claims.iter().filter(|claim| claim.until.is_some()).count();
         if ended > KEPT_PER_ADDRESS
@@ -241,13 +256,12 @@ impl Addresses {
                 return;
             }
             self.ended.pop_front();
-            let Some(claims) = self.claims.get_mut(&ip) else {
+            let Some(Claims { claims, .. }) = self.known.get_mut(&ip) else {
                 continue;
             };
             claims.retain(|claim| claim.until.is_none_or(|until| now.since(until) <= KEPT_NS));
             if claims.is_empty() {
-                self.claims.remove(&ip);
-                self.changed.remove(&ip);
+                self.known.remove(&ip);
             }
         }
     }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::model::{Labels, NamespaceMatch, Policy, PolicyKey, Subject, Tier, Unmatched};
+use crate::model::{
+    Labels, NamespaceMatch, Peer, Peers, Policy, PolicyKey, Rule, Subject, Tier, Unmatched,
+};
 use crate::record::Direction;
 
 /// The policies that select pods, in the order in which they are asked: by tier, priority and name. Selectors
@@ -11,6 +13,35 @@ use crate::record::Direction;
 pub(crate) struct Isolation {
     ingress: Vec<Arc<Policy>>,
     egress: Vec<Arc<Policy>>,
+    ingress_asks: Asks,
+    egress_asks: Asks,
+}
+
+/// What rules look at beyond labels and ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Asks {
+    addresses: bool,
+    names: bool,
+}
+
+impl Asks {
+    fn and(self, rule: &Rule) -> Self {
+        let peers = match &rule.peers {
+            Peers::Of(peers) => peers.as_slice(),
+            Peers::Any => &[],
+        };
+        peers.iter().fold(self, |asks, peer| match peer {
+            Peer::Block { .. } | Peer::Networks(_) => Self {
+                addresses: true,
+                ..asks
+            },
+            Peer::Domains(_) => Self {
+                names: true,
+                ..asks
+            },
+            Peer::Pods { .. } | Peer::OwnNetworkPods { .. } | Peer::Nodes(_) => asks,
+        })
+    }
 }
 
 impl Isolation {
@@ -28,7 +59,9 @@ impl Isolation {
         Self {
             ingress: with(Direction::Ingress),
             egress: with(Direction::Egress),
+            ..Self::default()
         }
+        .settled()
     }
 
     /// Adds a policy in its place, instead of its older form.
@@ -44,6 +77,7 @@ impl Isolation {
                 policies.insert(place, Arc::clone(policy));
             }
         }
+        self.settle();
     }
 
     /// Takes a policy out; says whether it was there.
@@ -51,6 +85,7 @@ impl Isolation {
         let before = self.ingress.len() + self.egress.len();
         self.ingress.retain(|policy| policy.key != *key);
         self.egress.retain(|policy| policy.key != *key);
+        self.settle();
         self.ingress.len() + self.egress.len() < before
     }
 
@@ -60,6 +95,37 @@ impl Isolation {
             Direction::Ingress => &self.ingress,
             Direction::Egress => &self.egress,
         }
+    }
+
+    /// Whether a rule looks at the address of the other side.
+    pub(crate) fn asks_addresses(&self, direction: Direction) -> bool {
+        self.asks(direction).addresses
+    }
+
+    /// Whether a rule looks at what DNS said of the address of the other side.
+    pub(crate) fn asks_names(&self, direction: Direction) -> bool {
+        self.asks(direction).names
+    }
+
+    fn asks(&self, direction: Direction) -> Asks {
+        match direction {
+            Direction::Ingress => self.ingress_asks,
+            Direction::Egress => self.egress_asks,
+        }
+    }
+
+    fn settled(mut self) -> Self {
+        self.settle();
+        self
+    }
+
+    fn settle(&mut self) {
+        let asks = |policies: &[Arc<Policy>], direction| {
+            let rules = policies.iter().flat_map(|policy| policy.rules(direction));
+            rules.fold(Asks::default(), Asks::and)
+        };
+        self.ingress_asks = asks(&self.ingress, Direction::Ingress);
+        self.egress_asks = asks(&self.egress, Direction::Egress);
     }
 
     /// Those of them that isolate.

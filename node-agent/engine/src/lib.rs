@@ -42,11 +42,11 @@ mod walk;
 mod words;
 
 pub use cluster::{Change, Cluster};
-pub use connection::{Connection, Party, PartyKind, Profile};
+pub use connection::{Between, Connection, Party, PartyKind, Profile};
 pub use core::Core;
 pub use identity::Identity;
 pub use input::{Input, Moment, Output};
 pub use names::Names;
 pub use options::{Log, Options};
 pub use render::ClockBase;
-pub use verdict::Verdict;
+pub use verdict::{Brief, Verdict};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::cluster::{Class, Cluster, PodState};
 use crate::connection::Profile;
-use crate::model::{Namespace, Peer, Peers, Policy, Ports, Protocol, Rule};
+use crate::model::{Peer, Peers, Policy, Ports, Protocol, Rule};
 use crate::record::Direction;
 use crate::verdict::{Missed, PolicyRef, UnknownBecause};
 
@@ -70,7 +70,6 @@ pub(crate) enum Who<'a> {
     Pod {
         state: &'a PodState,
         class: &'a Class,
-        namespace: Option<&'a Namespace>,
     },
     /// A node; `pod` when it is known which of the pods on its network it is.
     Node {

@@ -8,13 +8,16 @@ use naive::{Dataplane, Name, Objects, Question, Says};
 use node_agent_engine::k8s::{Decode, decode};
 use node_agent_engine::model::{Delta, ObjectKey, PolicyKey, Protocol};
 use node_agent_engine::verdict::{Decision, Verdict};
-use node_agent_engine::{Cluster, Connection, Moment, Profile};
+use node_agent_engine::{Between, Brief, Cluster, Connection, Moment, Profile};
 use serde_json::Value;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// Long enough for everybody to forget how it came about.
 const LONG_NS: u64 = 3_600 * SECOND_NS;
+
+/// How many of the latest questions are asked again after each change.
+const MOST_AGAIN: usize = 8;
 
 /// Runs the sequence that these bytes stand for.
 ///
@@ -26,10 +29,17 @@ pub fn run(bytes: &[u8]) {
     let mut asked = Vec::new();
     for step in made::steps(bytes) {
         match step {
-            Step::Set(object) => lived.set(object),
-            Step::Gone(name) => lived.remove(&name),
+            Step::Set(object) => {
+                lived.set(object);
+                lived.check_briefs(&asked);
+            }
+            Step::Gone(name) => {
+                lived.remove(&name);
+                lived.check_briefs(&asked);
+            }
             Step::Ask(question) => {
                 lived.check(&question);
+                lived.check_brief(&question);
                 asked.push(question);
             }
         }
@@ -69,6 +79,36 @@ impl Lived {
         if said != expected {
             self.show();
             panic!("{question:?}: {said:?}, by the rules {expected:?}: {verdict:#?}");
+        }
+    }
+
+    /// What was decided before a change must not outlive it.
+    fn check_briefs(&mut self, questions: &[Question]) {
+        for question in questions.iter().rev().take(MOST_AGAIN) {
+            self.check_brief(question);
+        }
+    }
+
+    /// Without reasons the verdict is the same, whether it was decided before or not.
+    fn check_brief(&mut self, question: &Question) {
+        let (connection, profile) = connection(&self.cluster, question, self.now);
+        let between = Between {
+            source: question.from,
+            destination: question.to,
+            protocol: connection.protocol,
+            port: connection.port,
+        };
+        let expected = Brief::from(&self.cluster.evaluate(&connection, profile));
+        let anew = self.cluster.decide_anew(&between, profile);
+        for (how, brief) in [
+            ("anew", anew),
+            ("first", self.cluster.decide(&between, profile)),
+            ("again", self.cluster.decide(&between, profile)),
+        ] {
+            if brief != expected {
+                self.show();
+                panic!("{question:?}: {how} {brief:?}, with its reasons {expected:?}");
+            }
         }
     }
 
@@ -128,6 +168,11 @@ fn gone((kind, namespace, name): &Name) -> Delta {
 }
 
 fn ask(cluster: &Cluster, question: &Question, now: Moment) -> Verdict {
+    let (connection, profile) = connection(cluster, question, now);
+    cluster.evaluate(&connection, profile)
+}
+
+fn connection(cluster: &Cluster, question: &Question, now: Moment) -> (Connection, Profile) {
     let connection = Connection {
         source: cluster.party_at(question.from, now),
         destination: cluster.party_at(question.to, now),
@@ -147,7 +192,7 @@ fn ask(cluster: &Cluster, question: &Question, now: Moment) -> Verdict {
         Dataplane::Calico => Profile::Calico,
         Dataplane::Cilium => Profile::Cilium,
     };
-    cluster.evaluate(&connection, profile)
+    (connection, profile)
 }
 
 fn says(decision: Decision) -> Says {

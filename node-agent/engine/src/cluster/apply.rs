@@ -4,10 +4,10 @@ use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::classes::Traits;
+use super::classes::{Class, Traits};
 use super::policies::isolation;
 use super::{Change, Cluster, GONE_KEPT, Gone, GonePod, NamespaceState, OwnNode, PodState};
-use crate::identity::{Claimant, KEPT_NS};
+use crate::identity::{Claimant, Identity, KEPT_NS};
 use crate::input::Moment;
 use crate::model::{Delta, Namespace, Node, ObjectKey, Pod};
 
@@ -49,9 +49,7 @@ impl Cluster {
         let old_claims = old_claimant
             .as_ref()
             .zip(old.as_ref().map(|own| own.addresses.as_slice()));
-        let changed = self
-            .addresses
-            .reclaim(old_claims, Some((&new, &addresses)), now);
+        let changed = self.reclaim(old_claims, Some((&new, &addresses)), now);
         self.own_node = Some(OwnNode {
             name: Arc::clone(name),
             addresses,
@@ -108,13 +106,27 @@ impl Cluster {
             return Change::None;
         };
         let policies = [&self.cluster_wide, &state.policies];
-        let isolation = |traits: &Traits| isolation(policies, &state.namespace, traits);
-        let class = state.classes.join(&mut self.classes, pod, isolation);
+        let strings = &mut self.strings;
+        let make = |mut traits: Traits| {
+            traits.share(strings);
+            let isolation = isolation(policies, &state.namespace, &traits);
+            (traits, state.namespace.labels.clone(), isolation)
+        };
+        let class = state.classes.join(&mut self.classes, pod, make);
         if let Some(old) = &old {
             state.classes.leave(&mut self.classes, old.class);
         }
+        let mut shared = pod.clone();
+        shared.key.namespace = Arc::clone(&state.namespace.name);
+        shared.node = self.strings.share(&pod.node);
+        shared.service_account = self.strings.share(&pod.service_account);
+        if let Some(Class { traits, .. }) = self.classes.get(class) {
+            shared.labels = traits.labels.clone();
+            shared.ports = Arc::clone(&traits.ports);
+            shared.workload = traits.workload.clone();
+        }
         let state_of_pod = PodState {
-            pod: pod.clone(),
+            pod: shared,
             class,
             since,
             changed: if relevant { now } else { changed },
@@ -161,7 +173,7 @@ impl Cluster {
         let (old_claimant, new_claimant) = (claim(old), claim(new));
         let old_claims = old_claimant.as_ref().zip(old.map(|pod| pod.ips.as_slice()));
         let new_claims = new_claimant.as_ref().zip(new.map(|pod| pod.ips.as_slice()));
-        self.addresses.reclaim(old_claims, new_claims, now);
+        self.reclaim(old_claims, new_claims, now);
         let host = |pod: Option<&Pod>| pod.filter(|pod| pod.host_network && !pod.finished).cloned();
         let (old_host, new_host) = (host(old), host(new));
         if old_host == new_host {
@@ -186,9 +198,7 @@ impl Cluster {
         let claimant = Claimant::Node(Arc::clone(&node.name));
         let old = self.nodes.insert(Arc::clone(&node.name), node.clone());
         let old_claims = old.as_ref().map(|old| (&claimant, old.ips.as_slice()));
-        let moved = self
-            .addresses
-            .reclaim(old_claims, Some((&claimant, &node.ips)), now);
+        let moved = self.reclaim(old_claims, Some((&claimant, &node.ips)), now);
         let labelled = old.as_ref().is_some_and(|old| old.labels != node.labels);
         self.addresses.set_pod_ranges(&node.name, &node.pod_ranges);
         self.node_changed(&node.name, moved || labelled, now)
@@ -199,15 +209,39 @@ impl Cluster {
             return Change::None;
         };
         let claimant = Claimant::Node(Arc::clone(name));
-        let changed = self
-            .addresses
-            .reclaim(Some((&claimant, &old.ips)), None, now);
+        let changed = self.reclaim(Some((&claimant, &old.ips)), None, now);
         self.addresses.set_pod_ranges(name, &[]);
         self.node_changed(name, changed, now);
         if !self.host_pods.contains_key(name) {
             self.nodes_changed.remove(name);
         }
         verdicts_if(changed)
+    }
+
+    /// Changes who claims addresses, once everything else that changes with it is in its place.
+    pub(super) fn reclaim(
+        &mut self,
+        old: Option<(&Claimant, &[IpAddr])>,
+        new: Option<(&Claimant, &[IpAddr])>,
+        now: Moment,
+    ) -> bool {
+        let changed = self.addresses.reclaim(old, new, now);
+        let touched = old.into_iter().chain(new).flat_map(|(_, ips)| ips);
+        for ip in touched {
+            let owner = match self.addresses.lookup(*ip, Moment(u64::MAX)) {
+                Identity::Pod(key) => self.live(&key).cloned(),
+                Identity::Node(_)
+                | Identity::Service(_)
+                | Identity::World
+                | Identity::Ambiguous
+                | Identity::Unknown => None,
+            };
+            match owner {
+                Some(pod) => self.owners.insert(*ip, pod),
+                None => self.owners.remove(ip),
+            };
+        }
+        changed
     }
 
     fn node_changed(&mut self, name: &Arc<str>, changed: bool, now: Moment) -> Change {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::label_index::LabelIndex;
+use super::strings::Strings;
 use crate::input::Moment;
 use crate::isolation::Isolation;
 use crate::model::{Labels, NamedPort, Pod, Selector, Workload};
@@ -37,10 +38,27 @@ impl Traits {
     }
 }
 
+impl Traits {
+    /// Takes the strings that others have too.
+    pub(crate) fn share(&mut self, strings: &mut Strings) {
+        self.labels = strings.share_all(&self.labels);
+        self.workload = Workload {
+            kind: strings.share(&self.workload.kind),
+            name: strings.share(&self.workload.name),
+        };
+        let ports = self.ports.iter().map(|port| NamedPort {
+            name: strings.share(&port.name),
+            ..*port
+        });
+        self.ports = ports.collect();
+    }
+}
+
 /// Pods of one namespace that no policy can tell apart.
 #[derive(Clone, Debug)]
 pub(crate) struct Class {
-    pub(crate) namespace: Arc<str>,
+    /// Those of their namespace.
+    pub(crate) namespace_labels: Labels,
     pub(crate) traits: Traits,
     pub(crate) isolation: Isolation,
     /// A policy that selects them, or did.
@@ -124,12 +142,12 @@ impl ClassesHere {
         }
     }
 
-    /// Puts a pod into its class; `isolation` is asked when it is the first of it.
+    /// Puts a pod into its class; `make` is asked for what the class needs when it is the first of it.
     pub(crate) fn join(
         &mut self,
         classes: &mut Classes,
         pod: &Pod,
-        isolation: impl FnOnce(&Traits) -> Isolation,
+        make: impl FnOnce(Traits) -> (Traits, Labels, Isolation),
     ) -> ClassId {
         let traits = Traits::of(pod);
         if let Some(id) = self.by_traits.get(&traits).copied() {
@@ -138,9 +156,10 @@ impl ClassesHere {
             }
             return id;
         }
+        let (traits, namespace_labels, isolation) = make(traits);
         let id = classes.add(Class {
-            namespace: Arc::clone(&pod.key.namespace),
-            isolation: isolation(&traits),
+            namespace_labels,
+            isolation,
             traits: traits.clone(),
             isolation_changed: Moment::default(),
             pods: 1,

@@ -82,6 +82,10 @@ impl Cluster {
                 .policies
                 .insert(&policy),
         };
+        self.blocks.add(&policy);
+        if let Some(old) = &old {
+            self.blocks.remove(old);
+        }
         let change = match &old {
             None => Some(record::Change::Added),
             Some(old) if old.says_the_same(&policy) => None,
@@ -109,6 +113,7 @@ impl Cluster {
         let Some(old) = old else {
             return Change::None;
         };
+        self.blocks.remove(&old);
         self.deselect(&old, Some(now));
         self.drop_empty(&key.namespace);
         Change::Policy {
@@ -136,6 +141,7 @@ impl Cluster {
             let Some(class) = self.classes.get_mut(id) else {
                 continue;
             };
+            class.namespace_labels = labels.clone();
             if !moved.is_empty() {
                 let policies = [&self.cluster_wide, &state.policies];
                 class.isolation = isolation(policies, &state.namespace, &class.traits);

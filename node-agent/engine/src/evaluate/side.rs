@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Profile;
 use super::tiers::{End, Found, Walked};
-use crate::cluster::Endpoint;
+use crate::cluster::{Class, Endpoint};
 use crate::model::Protocol;
 use crate::record::Direction;
 use crate::verdict::{Decision, LeftOpen, PolicyRef, Reason, RuleRef, Side, UnknownBecause};
@@ -52,7 +52,7 @@ impl Question<'_> {
     /// What the subject's policies say.
     pub(crate) fn answer(&self) -> SideAnswer {
         let subject = match &self.subject().who {
-            Who::Pod { state, class, .. } => Endpoint { state, class },
+            Who::Pod { state, class } => Endpoint { state, class },
             Who::Node { .. } | Who::World => return SideAnswer::allowed(Reason::NotSubject),
             Who::Unknown => {
                 return SideAnswer::unknown(Reason::NotSubject, UnknownBecause::Identity);
@@ -68,9 +68,38 @@ impl Question<'_> {
         answer
     }
 
+    /// The decision of this side, and why it is unknown when it is.
+    pub(super) fn decision(&self) -> (Decision, Option<UnknownBecause>) {
+        match &self.subject().who {
+            Who::Node { .. } | Who::World => (Decision::Allowed, None),
+            Who::Unknown => (Decision::Unknown, Some(UnknownBecause::Identity)),
+            Who::Pod { .. } if self.is_itself() => (Decision::Allowed, None),
+            Who::Pod { class, .. } => {
+                let walked = self.judged(class);
+                (walked.decision(), walked.unknown)
+            }
+        }
+    }
+
+    /// The walk, and what no policy can say of its end.
+    fn judged<'p>(&self, subject: &'p Class) -> Walked<'p> {
+        let walked = self.walk(subject.isolation.policies(self.direction));
+        let by_policy = match walked.end {
+            End::Accepted(_) | End::Denied(_) | End::Unmatched => true,
+            End::OwnNode | End::Undecided => false,
+        };
+        // A group address has no policy of its own: undefined (R42).
+        let open =
+            (by_policy && self.is_to_a_group()).then_some(UnknownBecause::OpenInSpecification);
+        Walked {
+            unknown: walked.unknown.or(open),
+            ..walked
+        }
+    }
+
     fn walked(&self, subject: Endpoint<'_>) -> SideAnswer {
         let policies = subject.class.isolation.policies(self.direction);
-        let walked = self.walk(policies);
+        let walked = self.judged(subject.class);
         let mut answer = match walked.end {
             End::Accepted(found) => {
                 let mut answer = SideAnswer::allowed(Reason::Rule);
@@ -91,14 +120,7 @@ impl Question<'_> {
             End::Undecided if self.is_own_node() => SideAnswer::allowed(Reason::OwnNode),
             End::Undecided => SideAnswer::allowed(Reason::NotIsolated),
         };
-        // A group address has no policy of its own: undefined (R42).
-        let group = self.is_to_a_group()
-            && matches!(
-                walked.end,
-                End::Accepted(_) | End::Denied(_) | End::Unmatched
-            );
-        let open = group.then_some(UnknownBecause::OpenInSpecification);
-        answer.unknown_because = walked.unknown.or(open);
+        answer.unknown_because = walked.unknown;
         match (walked.end, answer.unknown_because) {
             (_, Some(_)) => answer.side.verdict = Decision::Unknown,
             (End::Unmatched, None) => {
