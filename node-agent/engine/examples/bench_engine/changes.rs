@@ -1,14 +1,12 @@
 //! What it takes to absorb a change.
 
-use std::time::Instant;
-
 use node_agent_engine::model::Delta;
 use node_agent_engine::{Cluster, Moment};
 use serde_json::Value;
 
 use crate::chance::Chance;
 use crate::made::{self, Made};
-use crate::{Bound, ROUNDS, figure};
+use crate::{Bound, ROUNDS, cpu_s, figure};
 
 const CHANGES: usize = 2_000;
 
@@ -34,9 +32,9 @@ fn percentile(cluster: &mut Cluster, deltas: &[Delta]) -> f64 {
     let mut took: Vec<f64> = deltas
         .iter()
         .map(|delta| {
-            let start = Instant::now();
+            let start = cpu_s();
             cluster.apply(delta, Moment(2));
-            start.elapsed().as_secs_f64() * 1e6
+            (cpu_s() - start) * 1e6
         })
         .collect();
     took.sort_by(f64::total_cmp);
@@ -117,9 +115,9 @@ fn namespace_moves(cluster: &mut Cluster, made: &Made) -> Value {
     let samples = (0..ROUNDS)
         .flat_map(|_| [&new, &old])
         .map(|namespace| {
-            let start = Instant::now();
+            let start = cpu_s();
             cluster.apply(&Delta::Namespace(namespace.clone()), Moment(2));
-            start.elapsed().as_secs_f64() * 1e6
+            (cpu_s() - start) * 1e6
         })
         .collect();
     figure(

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use node_agent_engine::Between;
 use node_agent_engine::k8s::{Decode, decode};
 use node_agent_engine::model::{Delta, Pod, Protocol};
 use serde_json::{Value, json};
@@ -21,15 +22,6 @@ pub(crate) struct Made {
     pub(crate) pods: Vec<Pod>,
     /// First pod of each namespace, and one past the last.
     namespaces: Vec<usize>,
-}
-
-/// A question: who, whom, how.
-#[derive(Clone, Copy)]
-pub(crate) struct Asked {
-    pub(crate) source: IpAddr,
-    pub(crate) destination: IpAddr,
-    pub(crate) protocol: Protocol,
-    pub(crate) port: u16,
 }
 
 pub(crate) fn delta(object: &Value) -> Delta {
@@ -98,12 +90,12 @@ impl Made {
     }
 
     /// Who talks to whom: mostly inside a namespace, to DNS, to a few others, to and from the world.
-    pub(crate) fn questions(&self, many: usize) -> Vec<Asked> {
+    pub(crate) fn questions(&self, many: usize) -> Vec<Between> {
         let mut chance = Chance(11);
         (0..many).map(|_| self.question(&mut chance)).collect()
     }
 
-    fn question(&self, chance: &mut Chance) -> Asked {
+    fn question(&self, chance: &mut Chance) -> Between {
         let any = chance.below(self.pods.len());
         let pod = &self.pods[any];
         let namespace = self.namespaces.partition_point(|first| *first <= any) - 1;
@@ -113,11 +105,11 @@ impl Made {
         let other = &self.pods[chance.skewed(self.pods.len())];
         let world = IpAddr::V4(Ipv4Addr::new(203, 0, 113, chance.below(256) as u8));
         let ip = |pod: &Pod| pod.ips[0];
-        let ask = |source, destination, protocol, port| Asked {
+        let ask = |source, destination, protocol, port| Between {
             source,
             destination,
             protocol,
-            port,
+            port: Some(port),
         };
         match chance.below(100) {
             0..50 => ask(ip(pod), ip(neighbour), Protocol::Tcp, 8080),

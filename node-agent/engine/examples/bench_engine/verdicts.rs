@@ -1,52 +1,113 @@
 //! Verdicts in a second, from addresses to decision.
 
 use std::hint::black_box;
-use std::time::Instant;
 
-use node_agent_engine::{Cluster, Connection, Moment, Profile};
+use node_agent_engine::{Between, Cluster, Connection, Moment, Profile};
 use serde_json::{Value, json};
 
-use crate::made::{self, Asked, Made};
-use crate::{Bound, ROUNDS, figure, memory};
+use crate::made::{self, Made};
+use crate::{Bound, ROUNDS, cpu_s, figure, memory};
 
 const QUESTIONS: usize = 200_000;
 
 const NOW: Moment = Moment(3);
 
+/// So many conversations are asked about again and again.
+const AGAIN: usize = 10_000;
+
 pub(crate) fn figures(cluster: &mut Cluster, made: &Made) -> Vec<Value> {
     let questions = made.questions(QUESTIONS);
-    let explained = &questions[..QUESTIONS / 10];
-    let calls = memory::calls();
-    for asked in explained {
-        black_box(explain(cluster, asked));
-    }
-    let allocations = (memory::calls() - calls) as f64 / explained.len() as f64;
     vec![
-        figure(
-            "verdicts with their reasons",
-            "M/s",
-            Bound::None,
-            rounds(explained.len(), || {
-                for asked in explained {
-                    black_box(explain(cluster, asked));
-                }
-            }),
-        ),
-        figure(
-            "allocations a verdict with its reasons",
-            "",
-            Bound::None,
-            vec![allocations],
-        ),
+        again(cluster, &questions[..AGAIN]),
+        anew(cluster, &questions),
+        first(cluster, &questions),
+        allocations(cluster, &questions),
+        reasons(cluster, &questions[..QUESTIONS / 10]),
+        reasons_allocations(cluster, &questions[..QUESTIONS / 10]),
     ]
 }
 
-fn explain(cluster: &Cluster, asked: &Asked) -> node_agent_engine::Verdict {
+/// What was decided before.
+fn again(cluster: &mut Cluster, questions: &[Between]) -> Value {
+    for between in questions {
+        black_box(cluster.decide(between, Profile::Generic));
+    }
+    let samples = rounds(questions.len() * 10, || {
+        for between in questions.iter().cycle().take(questions.len() * 10) {
+            black_box(cluster.decide(between, Profile::Generic));
+        }
+    });
+    figure("verdicts, cached", "M/s", Bound::AtLeast(5.0), samples)
+}
+
+/// Nothing is looked up that was decided before.
+fn anew(cluster: &Cluster, questions: &[Between]) -> Value {
+    let samples = rounds(questions.len(), || {
+        for between in questions {
+            black_box(cluster.decide_anew(between, Profile::Generic));
+        }
+    });
+    figure("verdicts, uncached", "M/s", Bound::AtLeast(1.0), samples)
+}
+
+/// As it comes: some were decided before, many were not.
+fn first(cluster: &mut Cluster, questions: &[Between]) -> Value {
+    let samples = rounds(questions.len(), || {
+        for between in questions {
+            black_box(cluster.decide(between, Profile::Generic));
+        }
+    });
+    figure(
+        "verdicts, 200,000 conversations in turn",
+        "M/s",
+        Bound::None,
+        samples,
+    )
+}
+
+fn allocations(cluster: &Cluster, questions: &[Between]) -> Value {
+    let calls = memory::calls();
+    for between in questions {
+        black_box(cluster.decide_anew(between, Profile::Generic));
+    }
+    let a_verdict = (memory::calls() - calls) as f64 / questions.len() as f64;
+    figure(
+        "allocations a verdict, uncached",
+        "",
+        Bound::None,
+        vec![a_verdict],
+    )
+}
+
+fn reasons(cluster: &Cluster, questions: &[Between]) -> Value {
+    let samples = rounds(questions.len(), || {
+        for between in questions {
+            black_box(explain(cluster, between));
+        }
+    });
+    figure("verdicts with their reasons", "M/s", Bound::None, samples)
+}
+
+fn reasons_allocations(cluster: &Cluster, questions: &[Between]) -> Value {
+    let calls = memory::calls();
+    for between in questions {
+        black_box(explain(cluster, between));
+    }
+    let a_verdict = (memory::calls() - calls) as f64 / questions.len() as f64;
+    figure(
+        "allocations a verdict with its reasons",
+        "",
+        Bound::None,
+        vec![a_verdict],
+    )
+}
+
+fn explain(cluster: &Cluster, asked: &Between) -> node_agent_engine::Verdict {
     let connection = Connection {
         source: cluster.party_at(asked.source, NOW),
         destination: cluster.party_at(asked.destination, NOW),
         protocol: asked.protocol,
-        port: Some(asked.port),
+        port: asked.port,
         via_service: false,
     };
     cluster.evaluate(&connection, Profile::Generic)
@@ -56,9 +117,9 @@ fn explain(cluster: &Cluster, asked: &Asked) -> node_agent_engine::Verdict {
 fn rounds(many: usize, mut all: impl FnMut()) -> Vec<f64> {
     (0..ROUNDS)
         .map(|_| {
-            let start = Instant::now();
+            let start = cpu_s();
             all();
-            many as f64 / start.elapsed().as_secs_f64() / 1e6
+            many as f64 / (cpu_s() - start) / 1e6
         })
         .collect()
 }
@@ -82,20 +143,20 @@ fn point(many: usize) -> Value {
                 "from": [{"podSelector": {"matchLabels": {"app": format!("client-{number}")}}}], "ports": [{"port": 80}]}]}});
         cluster.apply(&made::delta(&policy), NOW);
     }
-    let asked = Asked {
+    let asked = Between {
         source: std::net::Ipv4Addr::new(10, 0, 0, 2).into(),
         destination: std::net::Ipv4Addr::new(10, 0, 0, 1).into(),
         protocol: node_agent_engine::model::Protocol::Tcp,
-        port: 80,
+        port: Some(80),
     };
-    let asks = 20_000 / many;
+    let asks = 200_000 / many;
     let samples = rounds(asks, || {
         for _ in 0..asks {
-            black_box(explain(&cluster, &asked));
+            black_box(cluster.decide_anew(&asked, Profile::Generic));
         }
     });
     figure(
-        &format!("{many} policies select the pod, none allows"),
+        &format!("{many} policies select the pod, none allows, uncached"),
         "M/s",
         Bound::None,
         samples,
