@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::input::Moment;
 use crate::model::ObjectKey;
+use crate::prefixes::Prefixes;
 
 /// How long an ended claim is remembered.
 pub const KEPT_NS: u64 = 60_000_000_000;
@@ -99,7 +100,9 @@ struct Claims {
 pub(crate) struct Addresses {
     known: BTreeMap<IpAddr, Claims>,
     ended: VecDeque<(Moment, IpAddr)>,
+    /// What nodes give to their pods, by node.
     pod_ranges: BTreeMap<Arc<str>, Vec<IpNet>>,
+    in_pod_ranges: Prefixes<()>,
 }
 
 impl Addresses {
@@ -132,10 +135,16 @@ impl Addresses {
 
     /// Replaces the ranges that a node gives to its pods.
     pub(crate) fn set_pod_ranges(&mut self, node: &Arc<str>, ranges: &[IpNet]) {
-        if ranges.is_empty() {
-            self.pod_ranges.remove(node);
+        let old = if ranges.is_empty() {
+            self.pod_ranges.remove(node)
         } else {
-            self.pod_ranges.insert(Arc::clone(node), ranges.to_vec());
+            self.pod_ranges.insert(Arc::clone(node), ranges.to_vec())
+        };
+        for range in ranges {
+            self.in_pod_ranges.add(*range, || ());
+        }
+        for range in old.iter().flatten() {
+            self.in_pod_ranges.remove(*range);
         }
     }
 
@@ -198,10 +207,7 @@ impl Addresses {
     }
 
     fn in_pod_range(&self, ip: IpAddr) -> bool {
-        self.pod_ranges
-            .values()
-            .flatten()
-            .any(|range| range.contains(&ip))
+        self.in_pod_ranges.around(ip).is_some()
     }
 
     fn identity(owner: Owner<'_>) -> Identity {

@@ -30,6 +30,7 @@ mod names;
 mod nearest;
 mod options;
 mod outcome;
+mod prefixes;
 mod presence;
 pub mod reach;
 pub mod record;
