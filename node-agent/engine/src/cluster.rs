@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use blocks::{BlockClass, Blocks};
+pub(crate) use blocks::BlockClass;
+use blocks::Blocks;
 pub(crate) use classes::Class;
 use classes::{ClassId, Classes, ClassesHere};
 use decided::Decided;
@@ -29,6 +30,7 @@ use strings::Strings;
 
 use crate::identity::Addresses;
 use crate::input::Moment;
+use crate::isolation::Asks;
 use crate::model::{
     EndpointSlice, Namespace, Node, ObjectKey, Pod, Policy, PolicyKey, Selector, Service,
 };
@@ -65,7 +67,7 @@ pub struct Cluster {
     strings: Strings,
     blocks: Blocks,
     /// Pods with a network of their own by their addresses, where nobody else claims them.
-    owners: HashMap<IpAddr, Arc<PodState>, FixedState>,
+    owners: HashMap<IpAddr, Owner, FixedState>,
     decided: Decided,
     nodes: BTreeMap<Arc<str>, Node>,
     /// When a node's addresses or labels, or its pods that share its network, last changed.
@@ -117,10 +119,23 @@ impl NamespaceState {
 #[derive(Clone, Debug)]
 pub(crate) struct PodState {
     pub(crate) pod: Pod,
-    pub(crate) class: ClassId,
+    class: ClassId,
     since: Moment,
     /// Labels, addresses, ports or node.
     changed: Moment,
+}
+
+/// Who has an address; the class is at hand without a look at the pod.
+#[derive(Clone, Debug)]
+pub(crate) struct Owner {
+    pod: Arc<PodState>,
+    class: ClassId,
+}
+
+impl Owner {
+    pub(crate) fn is_same_pod(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.pod, &other.pod)
+    }
 }
 
 /// A pod as a party, with what it has in common with others.
@@ -305,18 +320,29 @@ impl Cluster {
     }
 
     /// The pod with a network of its own that has an address now, and nobody else.
-    pub(crate) fn owner(&self, ip: IpAddr) -> Option<Endpoint<'_>> {
-        let state = self.owners.get(&ip)?;
-        let class = self.classes.get(state.class)?;
-        Some(Endpoint { state, class })
+    pub(crate) fn owner(&self, ip: IpAddr) -> Option<&Owner> {
+        self.owners.get(&ip)
+    }
+
+    /// An owner with its class.
+    pub(crate) fn owning<'a>(&'a self, owner: &'a Owner) -> Option<Endpoint<'a>> {
+        Some(Endpoint {
+            state: &owner.pod,
+            class: self.classes.get(owner.class)?,
+        })
+    }
+
+    /// What the rules for a pod look at.
+    pub(crate) fn asks(&self, owner: &Owner, direction: record::Direction) -> Asks {
+        self.classes.asks(owner.class, direction)
     }
 
     /// What verdicts about a pod rest on, the blocks it lies in aside.
-    pub(crate) fn side_of(&self, pod: Endpoint<'_>) -> Side {
+    pub(crate) fn side_of(&self, owner: &Owner) -> Side {
         Side {
-            class: Some(pod.state.class),
-            generation: self.classes.generation(pod.state.class),
-            block: None,
+            class: owner.class,
+            generation: self.classes.generation(owner.class),
+            block: BlockClass::NONE,
         }
     }
 

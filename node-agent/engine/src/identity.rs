@@ -3,10 +3,11 @@
 //! Addresses are used again, so every claim on one has a beginning and an end. What has ended is kept for
 //! a while, for events that come late, and no longer: see [`KEPT_NS`] and [`KEPT_PER_ADDRESS`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use ipnet::IpNet;
 
 use crate::input::Moment;
@@ -98,7 +99,7 @@ struct Claims {
 /// Address ownership over time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Addresses {
-    known: BTreeMap<IpAddr, Claims>,
+    known: HashMap<IpAddr, Claims, FixedState>,
     ended: VecDeque<(Moment, IpAddr)>,
     /// What nodes give to their pods, by node.
     pod_ranges: BTreeMap<Arc<str>, Vec<IpNet>>,

@@ -19,9 +19,11 @@ pub(crate) struct Isolation {
 
 /// What rules look at beyond labels and ports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Asks {
-    addresses: bool,
-    names: bool,
+pub(crate) struct Asks {
+    /// The address of the other side.
+    pub(crate) addresses: bool,
+    /// What DNS said of it.
+    pub(crate) names: bool,
 }
 
 impl Asks {
@@ -97,17 +99,8 @@ impl Isolation {
         }
     }
 
-    /// Whether a rule looks at the address of the other side.
-    pub(crate) fn asks_addresses(&self, direction: Direction) -> bool {
-        self.asks(direction).addresses
-    }
-
-    /// Whether a rule looks at what DNS said of the address of the other side.
-    pub(crate) fn asks_names(&self, direction: Direction) -> bool {
-        self.asks(direction).names
-    }
-
-    fn asks(&self, direction: Direction) -> Asks {
+    /// What the rules of a direction look at.
+    pub(crate) fn asks(&self, direction: Direction) -> Asks {
         match direction {
             Direction::Ingress => self.ingress_asks,
             Direction::Egress => self.egress_asks,

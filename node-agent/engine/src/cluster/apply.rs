@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::classes::{Class, Traits};
 use super::policies::isolation;
-use super::{Change, Cluster, GONE_KEPT, Gone, GonePod, NamespaceState, OwnNode, PodState};
+use super::{Change, Cluster, GONE_KEPT, Gone, GonePod, NamespaceState, OwnNode, Owner, PodState};
 use crate::identity::{Claimant, Identity, KEPT_NS};
 use crate::input::Moment;
 use crate::model::{Delta, Namespace, Node, ObjectKey, Pod};
@@ -237,7 +237,13 @@ impl Cluster {
                 | Identity::Unknown => None,
             };
             match owner {
-                Some(pod) => self.owners.insert(*ip, pod),
+                Some(pod) => self.owners.insert(
+                    *ip,
+                    Owner {
+                        class: pod.class,
+                        pod,
+                    },
+                ),
                 None => self.owners.remove(ip),
             };
         }

@@ -14,6 +14,11 @@ use crate::prefixes::Prefixes;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct BlockClass(u32);
 
+impl BlockClass {
+    /// In none.
+    pub(crate) const NONE: Self = Self(0);
+}
+
 /// Every block that a policy names, exceptions too.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Blocks {

@@ -6,12 +6,18 @@ use std::sync::Arc;
 use super::label_index::LabelIndex;
 use super::strings::Strings;
 use crate::input::Moment;
-use crate::isolation::Isolation;
+use crate::isolation::{Asks, Isolation};
 use crate::model::{Labels, NamedPort, Pod, Selector, Workload};
+use crate::record::Direction;
 
 /// The number of a class. It is used again once no pod is left in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ClassId(u32);
+
+impl ClassId {
+    /// No class has this number.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+}
 
 /// What tells the pods of a namespace apart for policies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,58 +72,82 @@ pub(crate) struct Class {
     pods: usize,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Slot {
+/// What is looked at again and again, close together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
     /// Moves whenever a verdict about these pods may be another; never goes back.
     generation: u32,
-    class: Option<Class>,
+    ingress_asks: Asks,
+    egress_asks: Asks,
 }
 
 /// Every class, by number.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Classes {
-    slots: Vec<Slot>,
+    heads: Vec<Head>,
+    classes: Vec<Option<Class>>,
     free: Vec<ClassId>,
 }
 
 impl Classes {
     pub(crate) fn get(&self, id: ClassId) -> Option<&Class> {
-        self.slots.get(id.0 as usize)?.class.as_ref()
+        self.classes.get(id.0 as usize)?.as_ref()
     }
 
     pub(crate) fn generation(&self, id: ClassId) -> u32 {
-        self.slots
+        self.heads
             .get(id.0 as usize)
-            .map_or(0, |slot| slot.generation)
+            .map_or(0, |head| head.generation)
     }
 
-    /// Whatever is known of verdicts about these pods is so no longer.
-    pub(crate) fn touch(&mut self, id: ClassId) {
-        if let Some(slot) = self.slots.get_mut(id.0 as usize) {
-            slot.generation += 1;
-        }
+    pub(crate) fn asks(&self, id: ClassId, direction: Direction) -> Asks {
+        self.heads
+            .get(id.0 as usize)
+            .map_or_else(Asks::default, |head| match direction {
+                Direction::Ingress => head.ingress_asks,
+                Direction::Egress => head.egress_asks,
+            })
     }
 
-    pub(crate) fn get_mut(&mut self, id: ClassId) -> Option<&mut Class> {
-        self.slots.get_mut(id.0 as usize)?.class.as_mut()
+    /// Changes a class; whatever is known of verdicts about its pods is so no longer.
+    pub(crate) fn change(&mut self, id: ClassId, change: impl FnOnce(&mut Class)) {
+        let index = id.0 as usize;
+        let (Some(head), Some(Some(class))) =
+            (self.heads.get_mut(index), self.classes.get_mut(index))
+        else {
+            return;
+        };
+        change(class);
+        *head = Head {
+            generation: head.generation + 1,
+            ingress_asks: class.isolation.asks(Direction::Ingress),
+            egress_asks: class.isolation.asks(Direction::Egress),
+        };
     }
 
     fn add(&mut self, class: Class) -> ClassId {
         let id = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            ClassId((self.slots.len() - 1) as u32)
+            self.heads.push(Head::default());
+            self.classes.push(None);
+            ClassId((self.heads.len() - 1) as u32)
         });
-        self.touch(id);
-        if let Some(slot) = self.slots.get_mut(id.0 as usize) {
-            slot.class = Some(class);
+        if let Some(place) = self.classes.get_mut(id.0 as usize) {
+            *place = Some(class);
         }
+        self.change(id, |_| {});
         id
     }
 
     fn remove(&mut self, id: ClassId) -> Option<Class> {
-        self.touch(id);
+        self.change(id, |_| {});
         self.free.push(id);
-        self.slots.get_mut(id.0 as usize)?.class.take()
+        self.classes.get_mut(id.0 as usize)?.take()
+    }
+
+    /// Counts a pod more or less; how many there are changes no verdict.
+    fn pods_mut(&mut self, id: ClassId) -> Option<&mut usize> {
+        let class = self.classes.get_mut(id.0 as usize)?.as_mut()?;
+        Some(&mut class.pods)
     }
 }
 
@@ -151,8 +181,8 @@ impl ClassesHere {
     ) -> ClassId {
         let traits = Traits::of(pod);
         if let Some(id) = self.by_traits.get(&traits).copied() {
-            if let Some(class) = classes.get_mut(id) {
-                class.pods += 1;
+            if let Some(pods) = classes.pods_mut(id) {
+                *pods += 1;
             }
             return id;
         }
@@ -171,11 +201,11 @@ impl ClassesHere {
 
     /// Takes a pod out of its class, and the class away with its last pod.
     pub(crate) fn leave(&mut self, classes: &mut Classes, id: ClassId) {
-        let Some(class) = classes.get_mut(id) else {
+        let Some(pods) = classes.pods_mut(id) else {
             return;
         };
-        class.pods -= 1;
-        if class.pods > 0 {
+        *pods -= 1;
+        if *pods > 0 {
             return;
         }
         if let Some(Class { traits, .. }) = classes.remove(id) {

@@ -11,7 +11,7 @@ use crate::model::Protocol;
 use crate::verdict::Brief;
 
 /// How many verdicts are kept; a power of two. Where two meet, the later one stays.
-const PLACES: usize = 1 << 17;
+const PLACES: usize = 1 << 16;
 
 /// What a verdict rests on, between pods and addresses outside the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,20 +26,20 @@ pub(crate) struct Key {
 /// One end: what policies can know of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Side {
-    /// Absent for an address outside the cluster.
-    pub(crate) class: Option<ClassId>,
+    /// [`ClassId::NONE`] for an address outside the cluster.
+    pub(crate) class: ClassId,
     /// The class's; moves with everything that a verdict about it rests on.
     pub(crate) generation: u32,
-    /// Absent when no rule of the other end asks for addresses.
-    pub(crate) block: Option<BlockClass>,
+    /// The same for all when no rule of the other end asks for addresses.
+    pub(crate) block: BlockClass,
 }
 
 impl Side {
     /// An address outside the cluster.
     pub(crate) const WORLD: Self = Self {
-        class: None,
+        class: ClassId::NONE,
         generation: 0,
-        block: None,
+        block: BlockClass::NONE,
     };
 }
 

@@ -136,16 +136,14 @@ impl Cluster {
                 policy.selects_in(namespace, old) != policy.selects_in(namespace, labels)
             })
             .collect();
+        let policies = [&self.cluster_wide, &state.policies];
         for id in state.classes.iter() {
-            self.classes.touch(id);
-            let Some(class) = self.classes.get_mut(id) else {
-                continue;
-            };
-            class.namespace_labels = labels.clone();
-            if !moved.is_empty() {
-                let policies = [&self.cluster_wide, &state.policies];
-                class.isolation = isolation(policies, &state.namespace, &class.traits);
-            }
+            self.classes.change(id, |class| {
+                class.namespace_labels = labels.clone();
+                if !moved.is_empty() {
+                    class.isolation = isolation(policies, &state.namespace, &class.traits);
+                }
+            });
         }
     }
 
@@ -199,11 +197,10 @@ impl Cluster {
         changed: Option<Moment>,
         change: impl FnOnce(&mut Isolation),
     ) {
-        self.classes.touch(id);
-        if let Some(class) = self.classes.get_mut(id) {
+        self.classes.change(id, |class| {
             change(&mut class.isolation);
             class.isolation_changed = changed.unwrap_or(class.isolation_changed);
-        }
+        });
     }
 }
 

@@ -4,16 +4,23 @@
 use std::net::IpAddr;
 
 use super::Sides;
-use crate::cluster::{Cluster, Endpoint, Key, Side};
+use crate::cluster::{BlockClass, Cluster, Endpoint, Key, Owner, Side};
 use crate::connection::{Between, Connection, Party, PartyKind, Profile};
+use crate::identity::Identity;
 use crate::input::Moment;
-use crate::isolation::Isolation;
+use crate::isolation::Asks;
 use crate::record::Direction;
 use crate::verdict::Brief;
 use crate::walk::{End, Who};
 
 /// As of now: every claim that has not ended.
 const NOW: Moment = Moment(u64::MAX);
+
+/// Who has an address.
+enum Now<'a> {
+    Pod(Endpoint<'a>),
+    Other(PartyKind),
+}
 
 impl Cluster {
     /// Judges a connection between two addresses, without reasons.
@@ -35,8 +42,8 @@ impl Cluster {
     #[must_use]
     pub fn decide_anew(&self, between: &Between, profile: Profile) -> Brief {
         let between = between.canonical();
-        let destination = self.party_now(between.destination);
-        if let Some(PartyKind::Service(_)) = destination {
+        let destination = self.now(between.destination);
+        if let Now::Other(PartyKind::Service(_)) = destination {
             let connection = Connection {
                 source: self.party_at(between.source, NOW),
                 destination: self.party_at(between.destination, NOW),
@@ -46,7 +53,7 @@ impl Cluster {
             };
             return Brief::from(&self.evaluate(&connection, profile));
         }
-        let source = self.end_now(between.source, self.party_now(between.source));
+        let source = self.end_now(between.source, self.now(between.source));
         let destination = self.end_now(between.destination, destination);
         let sides = Sides {
             cluster: self,
@@ -61,65 +68,56 @@ impl Cluster {
         Brief::of(egress, sides.question(Direction::Ingress).decision())
     }
 
-    /// Who has an address that is no pod's own.
-    fn party_now(&self, ip: IpAddr) -> Option<PartyKind> {
-        match self.owner(ip) {
-            Some(_) => None,
-            None => Some(self.party_at(ip, NOW).identity),
+    fn now(&self, ip: IpAddr) -> Now<'_> {
+        match self.owner(ip).and_then(|owner| self.owning(owner)) {
+            Some(pod) => Now::Pod(pod),
+            None => Now::Other(self.party_at(ip, NOW).identity),
         }
     }
 
-    fn end_now(&self, ip: IpAddr, identity: Option<PartyKind>) -> End<'_> {
-        match (self.owner(ip), identity) {
-            (Some(Endpoint { state, class }), _) => End {
+    fn end_now<'a>(&'a self, ip: IpAddr, now: Now<'a>) -> End<'a> {
+        match now {
+            Now::Pod(Endpoint { state, class }) => End {
                 ip: Some(ip),
                 who: Who::Pod { state, class },
             },
-            (None, Some(identity)) => {
+            Now::Other(identity) => {
                 let party = Party {
                     ip: Some(ip),
                     identity,
                 };
                 self.end(&party, party.ip)
             }
-            (None, None) => End {
-                ip: Some(ip),
-                who: Who::Unknown,
-            },
         }
     }
 
     /// What the verdict rests on; absent when that is more than can be said in a few words: nodes, Services,
     /// names, a pod that talks to itself.
     fn key(&self, between: &Between, profile: Profile) -> Option<Key> {
-        let (source, from) = self.side(between.source)?;
-        let (destination, to) = self.side(between.destination)?;
+        let (from, to) = (self.owner(between.source), self.owner(between.destination));
         if let (Some(from), Some(to)) = (from, to)
-            && std::ptr::eq(from.state, to.state)
+            && from.is_same_pod(to)
         {
             return None;
         }
-        let (from, to) = (
-            from.map(|pod| &pod.class.isolation),
-            to.map(|pod| &pod.class.isolation),
-        );
-        if from.is_some_and(|isolation| isolation.asks_names(Direction::Egress))
-            || to.is_some_and(|isolation| isolation.asks_names(Direction::Ingress))
-        {
+        let source = self.side(between.source, from)?;
+        let destination = self.side(between.destination, to)?;
+        let egress = from.map_or_else(Asks::default, |pod| self.asks(pod, Direction::Egress));
+        let ingress = to.map_or_else(Asks::default, |pod| self.asks(pod, Direction::Ingress));
+        if egress.names || ingress.names {
             return None;
         }
-        let block = |isolation: Option<&Isolation>, direction, ip| {
-            isolation
-                .filter(|isolation| isolation.asks_addresses(direction))
-                .map(|_| self.block_class(ip))
+        let block = |asks: Asks, ip| match asks.addresses {
+            true => self.block_class(ip),
+            false => BlockClass::default(),
         };
         Some(Key {
             source: Side {
-                block: block(to, Direction::Ingress, between.source),
+                block: block(ingress, between.source),
                 ..source
             },
             destination: Side {
-                block: block(from, Direction::Egress, between.destination),
+                block: block(egress, between.destination),
                 ..destination
             },
             protocol: between.protocol,
@@ -128,16 +126,15 @@ impl Cluster {
         })
     }
 
-    fn side(&self, ip: IpAddr) -> Option<(Side, Option<Endpoint<'_>>)> {
-        if let Some(pod) = self.owner(ip) {
-            return Some((self.side_of(pod), Some(pod)));
+    fn side(&self, ip: IpAddr, owner: Option<&Owner>) -> Option<Side> {
+        if let Some(pod) = owner {
+            return Some(self.side_of(pod));
         }
         let group = match ip {
             IpAddr::V4(ip) => ip.is_broadcast() || ip.is_multicast(),
             IpAddr::V6(ip) => ip.is_multicast(),
         };
         let plain = !ip.is_loopback() && !group;
-        (plain && self.party_at(ip, NOW).identity == PartyKind::World)
-            .then_some((Side::WORLD, None))
+        (plain && self.lookup(ip, NOW) == Identity::World).then_some(Side::WORLD)
     }
 }
