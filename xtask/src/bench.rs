@@ -28,6 +28,8 @@ pub(crate) struct Arguments {
 enum Bench {
     /// What the kernel programs cost a packet, against an empty one (root)
     Kernel,
+    /// Verdicts, changes and memory of the engine with a large cluster
+    Engine,
     /// What the agent costs pods and memory, and how fast it judges and tells (root)
     Line,
 }
@@ -62,6 +64,7 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> anyhow::Result<Found>
     for bench in benches {
         let report = match bench {
             Bench::Kernel => kernel(house)?,
+            Bench::Engine => example(house, "node-agent-engine", "bench_engine")?,
             Bench::Line => line(house)?,
         };
         let name = bench
@@ -84,25 +87,20 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> anyhow::Result<Found>
 fn kernel(house: &House) -> anyhow::Result<Report> {
     need_root("the kernel bench loads kernel programs")?;
     setup::ensure(&[Purpose::Build])?;
-    figures(
-        house
-            .cargo()
-            .args(RUN)
-            .args(["node-agent", "--example", "bench_kernel"]),
-    )
+    example(house, "node-agent", "bench_kernel")
+}
+
+/// Runs a package's example that prints figures.
+fn example(house: &House, package: &str, name: &str) -> anyhow::Result<Report> {
+    let mut command = house.cargo();
+    figures(command.args(RUN).args([package, "--example", name]))
 }
 
 fn line(house: &House) -> anyhow::Result<Report> {
     need_root("the line bench makes network namespaces and loads kernel programs")?;
     setup::ensure(&[Purpose::Build, Purpose::Namespaces])?;
     let agent = build::agent(house, Profile::Release)?;
-    let mut all =
-        figures(
-            house
-                .cargo()
-                .args(RUN)
-                .args(["node-agent", "--example", "bench_replay"]),
-        )?;
+    let mut all = example(house, "node-agent", "bench_replay")?;
     let mut live = house.cargo();
     live.args(RUN).args(["netns", "--bin", "bench"]);
     all.figures

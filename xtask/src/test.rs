@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every sort of test in one order, one table, one last line.
 
+mod fuzz;
 mod sorts;
 mod tally;
 
@@ -35,6 +36,8 @@ pub(crate) enum Sort {
     Conformance,
     /// The agent on real packets in network namespaces (root)
     Netns,
+    /// Random bytes as manifests, packets and changes of a cluster
+    Fuzz,
 }
 
 impl Sort {

@@ -4,20 +4,39 @@
 //! not on the order in which it arrived. It leaves judging to `evaluate`.
 
 mod apply;
+mod blocks;
+mod classes;
+mod decided;
+mod label_index;
 mod parties;
 mod policies;
 mod services;
+mod strings;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+
+pub(crate) use blocks::BlockClass;
+use blocks::Blocks;
+pub(crate) use classes::Class;
+use classes::{ClassId, Classes, ClassesHere};
+use decided::Decided;
+pub(crate) use decided::{Key, Side};
+use policies::Policies;
+use strings::Strings;
+
 use crate::identity::Addresses;
 use crate::input::Moment;
-use crate::isolation::Isolation;
-use crate::model::{EndpointSlice, Namespace, Node, ObjectKey, Pod, Policy, PolicyKey, Service};
+use crate::isolation::Asks;
+use crate::model::{
+    EndpointSlice, Namespace, Node, ObjectKey, Pod, Policy, PolicyKey, Selector, Service,
+};
 use crate::names::Names;
 use crate::record;
+use crate::verdict::Brief;
 
 /// What a delta did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +62,13 @@ const GONE_KEPT: usize = 4096;
 pub struct Cluster {
     namespaces: BTreeMap<Arc<str>, NamespaceState>,
     /// Policies that belong to no namespace.
-    cluster_wide: BTreeMap<PolicyKey, Arc<Policy>>,
+    cluster_wide: Policies,
+    classes: Classes,
+    strings: Strings,
+    blocks: Blocks,
+    /// Pods with a network of their own by their addresses, where nobody else claims them.
+    owners: HashMap<IpAddr, Owner, FixedState>,
+    decided: Decided,
     nodes: BTreeMap<Arc<str>, Node>,
     /// When a node's addresses or labels, or its pods that share its network, last changed.
     nodes_changed: BTreeMap<Arc<str>, Moment>,
@@ -72,8 +97,9 @@ struct NamespaceState {
     namespace: Namespace,
     explicit: bool,
     labels_changed: Moment,
-    pods: BTreeMap<Arc<str>, PodState>,
-    policies: BTreeMap<PolicyKey, Arc<Policy>>,
+    pods: BTreeMap<Arc<str>, Arc<PodState>>,
+    policies: Policies,
+    classes: ClassesHere,
 }
 
 impl NamespaceState {
@@ -83,7 +109,8 @@ impl NamespaceState {
             explicit: false,
             labels_changed: now,
             pods: BTreeMap::new(),
-            policies: BTreeMap::new(),
+            policies: Policies::default(),
+            classes: ClassesHere::default(),
         }
     }
 }
@@ -92,19 +119,45 @@ impl NamespaceState {
 #[derive(Clone, Debug)]
 pub(crate) struct PodState {
     pub(crate) pod: Pod,
-    pub(crate) isolation: Isolation,
+    class: ClassId,
     since: Moment,
     /// Labels, addresses, ports or node.
     changed: Moment,
-    /// A policy that selects it, or did.
-    isolation_changed: Moment,
+}
+
+/// Who has an address; the class is at hand without a look at the pod.
+#[derive(Clone, Debug)]
+pub(crate) struct Owner {
+    pod: Arc<PodState>,
+    class: ClassId,
+}
+
+impl Owner {
+    pub(crate) fn is_same_pod(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.pod, &other.pod)
+    }
+}
+
+/// A pod as a party, with what it has in common with others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Endpoint<'a> {
+    pub(crate) state: &'a PodState,
+    pub(crate) class: &'a Class,
 }
 
 /// Pods that are gone, for events that come late.
 #[derive(Clone, Debug, Default)]
 struct Gone {
-    pods: BTreeMap<ObjectKey, PodState>,
+    pods: BTreeMap<ObjectKey, GonePod>,
     order: VecDeque<(Moment, ObjectKey)>,
+}
+
+/// A pod and its class as they were at its end.
+#[derive(Clone, Debug)]
+struct GonePod {
+    at: Moment,
+    state: Arc<PodState>,
+    class: Class,
 }
 
 impl Cluster {
@@ -190,8 +243,8 @@ impl Cluster {
         let namespaced = self
             .namespaces
             .values()
-            .flat_map(|namespace| namespace.policies.values());
-        let policies = self.cluster_wide.values().chain(namespaced);
+            .flat_map(|namespace| namespace.policies.iter());
+        let policies = self.cluster_wide.iter().chain(namespaced);
         policies.map(AsRef::as_ref)
     }
 
@@ -227,7 +280,7 @@ impl Cluster {
     ) -> impl Iterator<Item = &Policy> {
         let policies = self
             .remembered(key)
-            .map_or(&[][..], |state| state.isolation.policies(direction));
+            .map_or(&[][..], |pod| pod.class.isolation.policies(direction));
         policies.iter().map(AsRef::as_ref)
     }
 
@@ -248,13 +301,77 @@ impl Cluster {
         self.live(key).map(|state| state.since)
     }
 
-    fn live(&self, key: &ObjectKey) -> Option<&PodState> {
+    fn live(&self, key: &ObjectKey) -> Option<&Arc<PodState>> {
         self.namespaces.get(&key.namespace)?.pods.get(&key.name)
     }
 
     /// The pod, or the last of that name when it is gone since a short time.
-    pub(crate) fn remembered(&self, key: &ObjectKey) -> Option<&PodState> {
-        self.live(key).or_else(|| self.gone.pods.get(key))
+    pub(crate) fn remembered(&self, key: &ObjectKey) -> Option<Endpoint<'_>> {
+        match self.live(key) {
+            Some(state) => Some(Endpoint {
+                state,
+                class: self.classes.get(state.class)?,
+            }),
+            None => self.gone.pods.get(key).map(|gone| Endpoint {
+                state: &gone.state,
+                class: &gone.class,
+            }),
+        }
+    }
+
+    /// The pod with a network of its own that has an address now, and nobody else.
+    pub(crate) fn owner(&self, ip: IpAddr) -> Option<&Owner> {
+        self.owners.get(&ip)
+    }
+
+    /// An owner with its class.
+    pub(crate) fn owning<'a>(&'a self, owner: &'a Owner) -> Option<Endpoint<'a>> {
+        Some(Endpoint {
+            state: &owner.pod,
+            class: self.classes.get(owner.class)?,
+        })
+    }
+
+    /// What the rules for a pod look at.
+    pub(crate) fn asks(&self, owner: &Owner, direction: record::Direction) -> Asks {
+        self.classes.asks(owner.class, direction)
+    }
+
+    /// What verdicts about a pod rest on, the blocks it lies in aside.
+    pub(crate) fn side_of(&self, owner: &Owner) -> Side {
+        Side {
+            class: owner.class,
+            generation: self.classes.generation(owner.class),
+            block: BlockClass::NONE,
+        }
+    }
+
+    /// Which blocks of policies an address lies in.
+    pub(crate) fn block_class(&self, ip: IpAddr) -> BlockClass {
+        self.blocks.class_of(ip)
+    }
+
+    pub(crate) fn decided_before(&self, key: &Key) -> Option<Brief> {
+        self.decided.get(key)
+    }
+
+    pub(crate) fn remember_decided(&mut self, key: Key, brief: Brief) {
+        self.decided.put(key, brief);
+    }
+
+    /// The classes of a namespace's pods that a selector matches.
+    pub(crate) fn classes_matching(
+        &self,
+        namespace: &str,
+        selector: &Selector,
+    ) -> impl Iterator<Item = &Class> {
+        let here = self.namespaces.get(namespace);
+        let candidates = here.map(|state| state.classes.candidates(selector));
+        candidates
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.classes.get(id))
+            .filter(|class| selector.matches(&class.traits.labels))
     }
 
     /// Live pods that share the network of a node.
@@ -263,6 +380,6 @@ impl Cluster {
             .get(node)
             .into_iter()
             .flatten()
-            .filter_map(|key| self.live(key))
+            .filter_map(|key| self.live(key).map(AsRef::as_ref))
     }
 }

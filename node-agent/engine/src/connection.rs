@@ -22,6 +22,30 @@ pub struct Connection {
     pub via_service: bool,
 }
 
+/// A new connection between two addresses, whoever has them now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Between {
+    /// Who opens it.
+    pub source: IpAddr,
+    /// Whom it is opened to.
+    pub destination: IpAddr,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// The destination's port; absent for ICMP.
+    pub port: Option<u16>,
+}
+
+impl Between {
+    /// The same, with no IPv4 address written as an IPv6 one.
+    pub(crate) fn canonical(self) -> Self {
+        Self {
+            source: self.source.to_canonical(),
+            destination: self.destination.to_canonical(),
+            ..self
+        }
+    }
+}
+
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Party {

@@ -5,16 +5,18 @@
 //! [`Profile`] knows what the dataplane does.
 
 mod backends;
+mod decide;
 mod side;
 mod tiers;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Endpoint};
 use crate::connection::{Connection, Party, PartyKind, Profile};
+use crate::model::Protocol;
 use crate::record::Direction;
-use crate::verdict::{Decision, UnknownBecause, Verdict};
+use crate::verdict::{Brief, Verdict};
 use crate::walk::{End, Question, Who};
 use side::SideAnswer;
 
@@ -40,9 +42,8 @@ impl Cluster {
         let (source_ip, destination_ip) = self.addresses_of(connection);
         let source = self.end(&connection.source, source_ip);
         let destination = self.end(&connection.destination, destination_ip);
-        let question = |direction| Question {
+        let sides = Sides {
             cluster: self,
-            direction,
             source: &source,
             destination: &destination,
             protocol: connection.protocol,
@@ -50,20 +51,20 @@ impl Cluster {
             via_service: connection.via_service,
             profile,
         };
-        answer(question(Direction::Egress), question(Direction::Ingress))
+        answer(
+            sides.question(Direction::Egress),
+            sides.question(Direction::Ingress),
+        )
     }
 
     fn end(&self, party: &Party, ip: Option<IpAddr>) -> End<'_> {
         let who = match &party.identity {
             PartyKind::Pod(key) => match self.remembered(key) {
-                Some(state) if state.pod.host_network => Who::Node {
+                Some(Endpoint { state, .. }) if state.pod.host_network => Who::Node {
                     name: Arc::clone(&state.pod.node),
                     pod: Some(state),
                 },
-                Some(state) => Who::Pod {
-                    state,
-                    namespace: self.namespace(&key.namespace),
-                },
+                Some(Endpoint { state, class }) => Who::Pod { state, class },
                 None => Who::Unknown,
             },
             PartyKind::Node(name) => Who::Node {
@@ -96,7 +97,7 @@ impl Cluster {
             (Some(ip), _) => vec![ip.to_canonical()],
             (None, PartyKind::Pod(key)) => self
                 .remembered(key)
-                .map(|state| state.pod.ips.clone())
+                .map(|pod| pod.state.pod.ips.clone())
                 .unwrap_or_default(),
             (None, PartyKind::Node(name)) => self
                 .node(name)
@@ -107,24 +108,50 @@ impl Cluster {
     }
 }
 
-/// Denied when a side denies, else unknown when a side is unknown, else allowed.
+/// A connection, not yet seen from one side.
+struct Sides<'a> {
+    cluster: &'a Cluster,
+    source: &'a End<'a>,
+    destination: &'a End<'a>,
+    protocol: Protocol,
+    port: Option<u16>,
+    via_service: bool,
+    profile: Profile,
+}
+
+impl<'a> Sides<'a> {
+    fn question(&self, direction: Direction) -> Question<'a> {
+        let Self {
+            cluster,
+            source,
+            destination,
+            protocol,
+            port,
+            via_service,
+            profile,
+        } = *self;
+        Question {
+            cluster,
+            direction,
+            source,
+            destination,
+            protocol,
+            port,
+            via_service,
+            profile,
+        }
+    }
+}
+
 fn combined(egress: SideAnswer, ingress: SideAnswer) -> Verdict {
-    let sides = [egress.side.verdict, ingress.side.verdict];
-    let verdict = if sides.contains(&Decision::Denied) {
-        Decision::Denied
-    } else if sides.contains(&Decision::Unknown) {
-        Decision::Unknown
-    } else {
-        Decision::Allowed
-    };
-    let because = egress.unknown_because.or(ingress.unknown_because);
+    let brief = Brief::of(
+        (egress.side.verdict, egress.unknown_because),
+        (ingress.side.verdict, ingress.unknown_because),
+    );
     Verdict {
-        verdict,
+        verdict: brief.verdict,
         egress: egress.side,
         ingress: ingress.side,
-        unknown_because: match verdict {
-            Decision::Unknown => because.or(Some(UnknownBecause::Identity)),
-            Decision::Allowed | Decision::Denied => None,
-        },
+        unknown_because: brief.unknown_because,
     }
 }

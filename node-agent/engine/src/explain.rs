@@ -154,9 +154,9 @@ impl Cluster {
 impl Question<'_> {
     fn explained(&self, side: Side) -> ExplainedSide {
         let (asked, others) = match &self.subject().who {
-            Who::Pod { state, .. } => (
-                state.isolation.policies(self.direction),
-                state.isolation.policies(self.direction.other()),
+            Who::Pod { class, .. } => (
+                class.isolation.policies(self.direction),
+                class.isolation.policies(self.direction.other()),
             ),
             Who::Node { .. } | Who::World | Who::Unknown => (&[][..], &[][..]),
         };

@@ -3,14 +3,16 @@
 //! Addresses are used again, so every claim on one has a beginning and an end. What has ended is kept for
 //! a while, for events that come late, and no longer: see [`KEPT_NS`] and [`KEPT_PER_ADDRESS`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use ipnet::IpNet;
 
 use crate::input::Moment;
 use crate::model::ObjectKey;
+use crate::prefixes::Prefixes;
 
 /// How long an ended claim is remembered.
 pub const KEPT_NS: u64 = 60_000_000_000;
@@ -87,13 +89,21 @@ impl Claim {
     }
 }
 
+/// The claims on one address.
+#[derive(Clone, Debug, Default)]
+struct Claims {
+    claims: Vec<Claim>,
+    changed: Moment,
+}
+
 /// Address ownership over time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Addresses {
-    claims: BTreeMap<IpAddr, Vec<Claim>>,
-    changed: BTreeMap<IpAddr, Moment>,
+    known: HashMap<IpAddr, Claims, FixedState>,
     ended: VecDeque<(Moment, IpAddr)>,
+    /// What nodes give to their pods, by node.
     pod_ranges: BTreeMap<Arc<str>, Vec<IpNet>>,
+    in_pod_ranges: Prefixes<()>,
 }
 
 impl Addresses {
@@ -126,17 +136,23 @@ impl Addresses {
 
     /// Replaces the ranges that a node gives to its pods.
     pub(crate) fn set_pod_ranges(&mut self, node: &Arc<str>, ranges: &[IpNet]) {
-        if ranges.is_empty() {
-            self.pod_ranges.remove(node);
+        let old = if ranges.is_empty() {
+            self.pod_ranges.remove(node)
         } else {
-            self.pod_ranges.insert(Arc::clone(node), ranges.to_vec());
+            self.pod_ranges.insert(Arc::clone(node), ranges.to_vec())
+        };
+        for range in ranges {
+            self.in_pod_ranges.add(*range, || ());
+        }
+        for range in old.iter().flatten() {
+            self.in_pod_ranges.remove(*range);
         }
     }
 
     /// Who had the address at that time.
     pub(crate) fn lookup(&self, ip: IpAddr, at: Moment) -> Identity {
         let ip = ip.to_canonical();
-        let claims = self.claims.get(&ip).map_or(&[][..], Vec::as_slice);
+        let claims = self.claims(ip);
         let holding = || {
             let holding = claims.iter().filter(|claim| claim.holds_at(at));
             holding.map(|claim| claim.claimant.owner())
@@ -158,12 +174,13 @@ impl Addresses {
 
     /// When ownership of the address last changed.
     pub(crate) fn changed(&self, ip: IpAddr) -> Option<Moment> {
-        self.changed.get(&ip.to_canonical()).copied()
+        let known = self.known.get(&ip.to_canonical())?;
+        Some(known.changed)
     }
 
     /// The UIDs of pods that had the address at that time, to tell namesakes apart.
     pub(crate) fn pod_uid(&self, ip: IpAddr, at: Moment) -> Option<&Arc<str>> {
-        let claims = self.claims.get(&ip.to_canonical())?;
+        let claims = self.claims(ip.to_canonical());
         let claim = claims
             .iter()
             .find(|claim| claim.holds_at(at))
@@ -177,6 +194,12 @@ impl Addresses {
         }
     }
 
+    fn claims(&self, ip: IpAddr) -> &[Claim] {
+        self.known
+            .get(&ip)
+            .map_or(&[], |known| known.claims.as_slice())
+    }
+
     fn soon_after(claims: &[Claim], at: Moment) -> Option<&Claim> {
         claims
             .iter()
@@ -185,10 +208,7 @@ impl Addresses {
     }
 
     fn in_pod_range(&self, ip: IpAddr) -> bool {
-        self.pod_ranges
-            .values()
-            .flatten()
-            .any(|range| range.contains(&ip))
+        self.in_pod_ranges.around(ip).is_some()
     }
 
     fn identity(owner: Owner<'_>) -> Identity {
@@ -200,22 +220,24 @@ impl Addresses {
     }
 
     fn begin(&mut self, ip: IpAddr, claimant: Claimant, now: Moment) {
-        let claims = self.claims.entry(ip).or_default();
+        let Claims { claims, changed } = self.known.entry(ip).or_default();
         if !claims
             .iter()
             .any(|claim| claim.until.is_none() && claim.claimant == claimant)
         {
+            // Nearly every address has one claim at a time.
+            claims.reserve_exact(1);
             claims.push(Claim {
                 claimant,
                 from: now,
                 until: None,
             });
-            self.changed.insert(ip, now);
+            *changed = now;
         }
     }
 
     fn end(&mut self, ip: IpAddr, claimant: &Claimant, now: Moment) {
-        let Some(claims) = self.claims.get_mut(&ip) else {
+        let Some(Claims { claims, changed }) = self.known.get_mut(&ip) else {
             return;
         };
         for claim in claims
@@ -224,7 +246,7 @@ impl Addresses {
         {
             claim.until = Some(now);
             self.ended.push_back((now, ip));
-            self.changed.insert(ip, now);
+            *changed = now;
         }
         let ended = claims.iter().filter(|claim| claim.until.is_some()).count();
         if ended > KEPT_PER_ADDRESS
@@ -241,13 +263,12 @@ impl Addresses {
                 return;
             }
             self.ended.pop_front();
-            let Some(claims) = self.claims.get_mut(&ip) else {
+            let Some(Claims { claims, .. }) = self.known.get_mut(&ip) else {
                 continue;
             };
             claims.retain(|claim| claim.until.is_none_or(|until| now.since(until) <= KEPT_NS));
             if claims.is_empty() {
-                self.claims.remove(&ip);
-                self.changed.remove(&ip);
+                self.known.remove(&ip);
             }
         }
     }

@@ -1,40 +1,94 @@
-//! Which policies select a pod, per direction.
+//! Which policies select pods, per direction.
 
 use std::sync::Arc;
 
-use crate::model::{Labels, NamespaceMatch, Pod, Policy, Subject, Tier, Unmatched};
+use crate::model::{
+    Labels, NamespaceMatch, Peer, Peers, Policy, PolicyKey, Rule, Subject, Tier, Unmatched,
+};
 use crate::record::Direction;
 
-/// The policies that select a pod, in the order in which they are asked: by tier, priority and name. Selectors
+/// The policies that select pods, in the order in which they are asked: by tier, priority and name. Selectors
 /// are matched once, when labels or a policy change, never when a connection is judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Isolation {
     ingress: Vec<Arc<Policy>>,
     egress: Vec<Arc<Policy>>,
+    ingress_asks: Asks,
+    egress_asks: Asks,
+}
+
+/// What rules look at beyond labels and ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asks {
+    /// The address of the other side.
+    pub(crate) addresses: bool,
+    /// What DNS said of it.
+    pub(crate) names: bool,
+}
+
+impl Asks {
+    fn and(self, rule: &Rule) -> Self {
+        let peers = match &rule.peers {
+            Peers::Of(peers) => peers.as_slice(),
+            Peers::Any => &[],
+        };
+        peers.iter().fold(self, |asks, peer| match peer {
+            Peer::Block { .. } | Peer::Networks(_) => Self {
+                addresses: true,
+                ..asks
+            },
+            Peer::Domains(_) => Self {
+                names: true,
+                ..asks
+            },
+            Peer::Pods { .. } | Peer::OwnNetworkPods { .. } | Peer::Nodes(_) => asks,
+        })
+    }
 }
 
 impl Isolation {
-    /// Matches a pod, whose namespace has these labels, against policies in any order.
-    pub(crate) fn of<'a>(
-        pod: &Pod,
-        namespace: &Labels,
-        policies: impl IntoIterator<Item = &'a Arc<Policy>>,
-    ) -> Self {
-        let mut isolation = Self::default();
-        let mut selecting: Vec<&Arc<Policy>> = policies
-            .into_iter()
-            .filter(|policy| policy.selects(pod, namespace))
-            .collect();
-        selecting.sort_by(|one, other| one.place().cmp(&other.place()));
-        for policy in selecting {
-            if policy.has_say(Direction::Ingress) {
-                isolation.ingress.push(Arc::clone(policy));
-            }
-            if policy.has_say(Direction::Egress) {
-                isolation.egress.push(Arc::clone(policy));
+    /// Those of some policies, in any order; one that comes twice is there once.
+    pub(crate) fn of<'a>(policies: impl IntoIterator<Item = &'a Arc<Policy>>) -> Self {
+        let mut policies: Vec<&Arc<Policy>> = policies.into_iter().collect();
+        policies.sort_by(|one, other| one.place().cmp(&other.place()));
+        policies.dedup_by(|one, other| one.key == other.key);
+        let with = |direction: Direction| {
+            let some = policies.iter().filter(|policy| policy.has_say(direction));
+            let mut some: Vec<Arc<Policy>> = some.map(|policy| Arc::clone(policy)).collect();
+            some.shrink_to_fit();
+            some
+        };
+        Self {
+            ingress: with(Direction::Ingress),
+            egress: with(Direction::Egress),
+            ..Self::default()
+        }
+        .settled()
+    }
+
+    /// Adds a policy in its place, instead of its older form.
+    pub(crate) fn add(&mut self, policy: &Arc<Policy>) {
+        self.remove(&policy.key);
+        for (policies, direction) in [
+            (&mut self.ingress, Direction::Ingress),
+            (&mut self.egress, Direction::Egress),
+        ] {
+            if policy.has_say(direction) {
+                let place = policies.partition_point(|other| other.place() < policy.place());
+                policies.reserve_exact(1);
+                policies.insert(place, Arc::clone(policy));
             }
         }
-        isolation
+        self.settle();
+    }
+
+    /// Takes a policy out; says whether it was there.
+    pub(crate) fn remove(&mut self, key: &PolicyKey) -> bool {
+        let before = self.ingress.len() + self.egress.len();
+        self.ingress.retain(|policy| policy.key != *key);
+        self.egress.retain(|policy| policy.key != *key);
+        self.settle();
+        self.ingress.len() + self.egress.len() < before
     }
 
     /// The policies that have a say in a direction.
@@ -45,6 +99,28 @@ impl Isolation {
         }
     }
 
+    /// What the rules of a direction look at.
+    pub(crate) fn asks(&self, direction: Direction) -> Asks {
+        match direction {
+            Direction::Ingress => self.ingress_asks,
+            Direction::Egress => self.egress_asks,
+        }
+    }
+
+    fn settled(mut self) -> Self {
+        self.settle();
+        self
+    }
+
+    fn settle(&mut self) {
+        let asks = |policies: &[Arc<Policy>], direction| {
+            let rules = policies.iter().flat_map(|policy| policy.rules(direction));
+            rules.fold(Asks::default(), Asks::and)
+        };
+        self.ingress_asks = asks(&self.ingress, Direction::Ingress);
+        self.egress_asks = asks(&self.egress, Direction::Egress);
+    }
+
     /// Those of them that isolate.
     pub(crate) fn isolating(&self, direction: Direction) -> impl Iterator<Item = &Arc<Policy>> {
         let policies = self.policies(direction).iter();
@@ -53,15 +129,19 @@ impl Isolation {
 }
 
 impl Policy {
-    /// Whether it selects a pod, whose namespace has these labels.
-    pub(crate) fn selects(&self, pod: &Pod, namespace: &Labels) -> bool {
-        let Subject { namespaces, pods } = &self.subject;
-        let in_namespace = match namespaces {
-            NamespaceMatch::Own => self.key.namespace == pod.key.namespace,
+    /// Whether it selects pods with a network of their own that have these labels, in a namespace of this
+    /// name with those (R31, R47).
+    pub(crate) fn selects(&self, name: &str, namespace: &Labels, pods: &Labels) -> bool {
+        self.selects_in(name, namespace) && self.subject.pods.matches(pods)
+    }
+
+    /// Whether it may select pods of a namespace.
+    pub(crate) fn selects_in(&self, name: &str, namespace: &Labels) -> bool {
+        let Subject { namespaces, .. } = &self.subject;
+        match namespaces {
+            NamespaceMatch::Own => *self.key.namespace == *name,
             NamespaceMatch::Matching(selector) => selector.matches(namespace),
-        };
-        // A pod on its node's network is no subject (R31, R47).
-        in_namespace && !pod.host_network && pods.matches(&pod.labels)
+        }
     }
 
     /// Whether it is asked in a direction.

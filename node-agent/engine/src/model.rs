@@ -1,21 +1,19 @@
 //! The inner form of what Kubernetes says: parsed and validated at the border, trusted inside.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+mod labels;
 mod policy;
 
+pub use labels::Labels;
 pub use policy::{
     Action, DomainName, NamespaceMatch, Operator, Peer, Peers, Policy, PolicyKey, PortMatch,
     PortSpec, Ports, Requirement, Rule, Selector, Subject, Tier, Unmatched,
 };
-
-/// Labels of a pod, a namespace or a node.
-pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
 /// Transport protocol, or ICMP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -86,7 +84,7 @@ pub struct Pod {
     /// Phase Succeeded or Failed: it owns nothing any more (R33).
     pub finished: bool,
     /// Ports of its containers and native sidecars (R26).
-    pub ports: Vec<NamedPort>,
+    pub ports: Arc<[NamedPort]>,
     /// `spec.serviceAccountName`; `default` when the object says nothing.
     pub service_account: Arc<str>,
     /// Its owner, or itself.

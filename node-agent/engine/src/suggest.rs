@@ -194,10 +194,10 @@ fn telling_selector(question: &Question<'_>, pod: &Pod) -> Selector {
 }
 
 fn selects_others(question: &Question<'_>, pod: &Pod, selector: &Selector) -> bool {
-    let neighbours = question.cluster.pods_in(&pod.key.namespace);
-    neighbours
-        .filter(|other| other.workload != pod.workload && !other.finished)
-        .any(|other| selector.matches(&other.labels))
+    let mut others = question
+        .cluster
+        .classes_matching(&pod.key.namespace, selector);
+    others.any(|other| !other.traits.finished && other.traits.workload != pod.workload)
 }
 
 /// A name for a policy that does not exist yet.

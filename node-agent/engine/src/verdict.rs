@@ -48,6 +48,57 @@ impl Verdict {
     }
 }
 
+/// A verdict without its reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Brief {
+    /// Denied when a side denies, else unknown when a side is unknown, else allowed.
+    pub verdict: Decision,
+    /// What the source's policies say.
+    pub egress: Decision,
+    /// What the destination's policies say.
+    pub ingress: Decision,
+    /// Why it is unknown; only with [`Decision::Unknown`].
+    pub unknown_because: Option<UnknownBecause>,
+}
+
+impl Brief {
+    /// What follows from both sides, each with why it is unknown.
+    pub(crate) fn of(
+        (egress, of_egress): (Decision, Option<UnknownBecause>),
+        (ingress, of_ingress): (Decision, Option<UnknownBecause>),
+    ) -> Self {
+        let sides = [egress, ingress];
+        let verdict = if sides.contains(&Decision::Denied) {
+            Decision::Denied
+        } else if sides.contains(&Decision::Unknown) {
+            Decision::Unknown
+        } else {
+            Decision::Allowed
+        };
+        let because = of_egress.or(of_ingress);
+        Self {
+            verdict,
+            egress,
+            ingress,
+            unknown_because: match verdict {
+                Decision::Unknown => because.or(Some(UnknownBecause::Identity)),
+                Decision::Allowed | Decision::Denied => None,
+            },
+        }
+    }
+}
+
+impl From<&Verdict> for Brief {
+    fn from(verdict: &Verdict) -> Self {
+        Self {
+            verdict: verdict.verdict,
+            egress: verdict.egress.verdict,
+            ingress: verdict.ingress.verdict,
+            unknown_because: verdict.unknown_because,
+        }
+    }
+}
+
 /// The answer of one side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Side {

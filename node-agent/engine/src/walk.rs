@@ -6,9 +6,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::cluster::{Cluster, PodState};
+use crate::cluster::{Class, Cluster, PodState};
 use crate::connection::Profile;
-use crate::model::{Namespace, Peer, Peers, Policy, Ports, Protocol, Rule};
+use crate::model::{Peer, Peers, Policy, Ports, Protocol, Rule};
 use crate::record::Direction;
 use crate::verdict::{Missed, PolicyRef, UnknownBecause};
 
@@ -69,7 +69,7 @@ pub(crate) enum Who<'a> {
     /// A pod with a network of its own.
     Pod {
         state: &'a PodState,
-        namespace: Option<&'a Namespace>,
+        class: &'a Class,
     },
     /// A node; `pod` when it is known which of the pods on its network it is.
     Node {

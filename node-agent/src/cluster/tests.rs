@@ -39,7 +39,7 @@ fn decode(value: &Value) -> Result<Vec<Delta>, Vec<Refusal>> {
             node: text("/spec/nodeName"),
             host_network: false,
             finished: false,
-            ports: vec![],
+            ports: Default::default(),
             service_account: "default".into(),
         })]),
         "Namespace" => Ok(vec![Delta::Namespace(Namespace {

@@ -107,7 +107,7 @@ pub(super) fn add_implied_namespaces(union: &mut Union) {
                 Delta::Namespace(Namespace {
                     labels: [(Arc::from(NAME_LABEL), name.clone())].into(),
                     name,
-                    annotations: BTreeMap::new(),
+                    annotations: Default::default(),
                 })
             });
     }

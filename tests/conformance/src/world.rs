@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use node_agent_engine::k8s::{Decode, Validation, decode};
 use node_agent_engine::model::ObjectKey;
-use node_agent_engine::{Cluster, Connection, Moment, Party};
+use node_agent_engine::{Between, Cluster, Connection, Moment, Party, PartyKind};
 use serde_json::{Value, json};
 
 use crate::{Case, Probe};
@@ -76,6 +76,44 @@ pub fn connection(cluster: &Cluster, probe: &Probe) -> Connection {
         protocol: probe.protocol,
         port: probe.port,
         via_service: probe.via.is_some(),
+    }
+}
+
+/// The same connection by its addresses alone. Absent when those do not say the same: through a Service, or when
+/// somebody else has one of them too.
+#[must_use]
+pub fn between(cluster: &Cluster, connection: &Connection) -> Option<Between> {
+    let (from, to) = (
+        addresses(cluster, &connection.source),
+        addresses(cluster, &connection.destination),
+    );
+    let pairs = from
+        .iter()
+        .flat_map(|from| to.iter().map(move |to| (*from, *to)));
+    let (source, destination) = pairs
+        .into_iter()
+        .find(|(from, to)| from.is_ipv4() == to.is_ipv4())?;
+    let is_whose = |ip, party: &Party| cluster.party_at(ip, NOW).identity == party.identity;
+    let is_same = !connection.via_service
+        && is_whose(source, &connection.source)
+        && is_whose(destination, &connection.destination);
+    is_same.then_some(Between {
+        source,
+        destination,
+        protocol: connection.protocol,
+        port: connection.port,
+    })
+}
+
+fn addresses(cluster: &Cluster, party: &Party) -> Vec<IpAddr> {
+    let pod = match &party.identity {
+        PartyKind::Pod(key) => cluster.pod(key),
+        PartyKind::Node(_) | PartyKind::World | PartyKind::Service(_) | PartyKind::Unknown => None,
+    };
+    match (party.ip, pod) {
+        (Some(ip), _) => vec![ip],
+        (None, Some(pod)) => pod.ips.clone(),
+        (None, None) => Vec::new(),
     }
 }
 

@@ -1,10 +1,10 @@
 //! Every case of every suite: no wrong verdict where the specification is certain. What the engine calls
-//! unknown there is wrong too.
+//! unknown there is wrong too, and so is an answer without reasons that is another.
 
-use conformance::world::{build, connection};
+use conformance::world::{between, build, connection};
 use conformance::{Case, Expected};
-use node_agent_engine::Profile;
-use node_agent_engine::verdict::Decision;
+use node_agent_engine::verdict::{Decision, Verdict};
+use node_agent_engine::{Between, Brief, Cluster, Profile};
 
 /// Every suite, and how many certain probes it had when this was written.
 const SUITES: [(&str, usize); 5] = [
@@ -19,6 +19,8 @@ const SUITES: [(&str, usize); 5] = [
 struct Tally {
     cases: usize,
     judged: usize,
+    /// Asked by addresses alone as well.
+    in_brief: usize,
     open: usize,
     open_differs: usize,
     wrong: Vec<String>,
@@ -38,9 +40,10 @@ fn no_verdict_is_wrong() {
             judge(case, &mut tally);
         }
         println!(
-            "{suite}: {} cases, {} probes judged, {} wrong; {} left open, {} of them other than the suite has it",
+            "{suite}: {} cases, {} probes judged, {} of them in brief too, {} wrong; {} left open, {} of them other than the suite has it",
             tally.cases,
             tally.judged,
+            tally.in_brief,
             tally.wrong.len(),
             tally.open,
             tally.open_differs
@@ -53,6 +56,11 @@ fn no_verdict_is_wrong() {
             tally.judged >= floor,
             "{suite}: only {} probes judged",
             tally.judged
+        );
+        assert!(
+            tally.in_brief >= floor * 9 / 10,
+            "{suite}: only {} probes asked in brief",
+            tally.in_brief
         );
         wrong.append(&mut tally.wrong);
     }
@@ -71,7 +79,7 @@ fn no_verdict_is_wrong() {
 
 fn judge(case: &Case, tally: &mut Tally) {
     tally.cases += 1;
-    let cluster = build(case);
+    let mut cluster = build(case);
     for probe in &case.probes {
         let connection = connection(&cluster, probe);
         let verdict = cluster.evaluate(&connection, Profile::Generic);
@@ -85,6 +93,15 @@ fn judge(case: &Case, tally: &mut Tally) {
             .find(|(_, expected, found)| expected.is_some_and(|expected| !is(expected, *found)));
         if probe.certain {
             tally.judged += 1;
+            if let Some(between) = between(&cluster, &connection) {
+                tally.in_brief += 1;
+                let wrong = wrong_in_brief(&mut cluster, &between, &verdict);
+                tally
+                    .wrong
+                    .extend(wrong.map(|wrong| {
+                        format!("{} / {}: {probe:?}: {wrong}", case.suite, case.case)
+                    }));
+            }
             if let Some((what, expected, _)) = differs {
                 tally.wrong.push(format!(
                     "{} / {}: {probe:?}: {what} expected {expected:?}, found {verdict:?}",
@@ -96,6 +113,15 @@ fn judge(case: &Case, tally: &mut Tally) {
             tally.open_differs += usize::from(differs.is_some());
         }
     }
+}
+
+/// Without reasons the verdict is the same, walked anew, kept from before, or for the first time.
+fn wrong_in_brief(cluster: &mut Cluster, between: &Between, verdict: &Verdict) -> Option<String> {
+    let expected = Brief::from(verdict);
+    let mut briefs = vec![cluster.decide_anew(between, Profile::Generic)];
+    briefs.extend([(); 2].map(|()| cluster.decide(between, Profile::Generic)));
+    let differs = briefs.iter().any(|brief| *brief != expected);
+    differs.then(|| format!("in brief {briefs:?}, with reasons {verdict:?}"))
 }
 
 fn is(expected: Expected, found: Decision) -> bool {

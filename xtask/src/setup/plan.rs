@@ -25,11 +25,13 @@ pub(crate) enum Purpose {
     Build,
     /// Laying out network namespaces, for the demo and the tests.
     Namespaces,
+    /// Building libFuzzer.
+    Fuzz,
 }
 
 impl Purpose {
     /// Everything that set-up is for.
-    pub(crate) const ALL: [Self; 2] = [Self::Build, Self::Namespaces];
+    pub(crate) const ALL: [Self; 3] = [Self::Build, Self::Namespaces, Self::Fuzz];
 }
 
 /// One thing that set-up does by itself.
@@ -119,8 +121,12 @@ pub(crate) fn plan(machine: &Machine, purposes: &[Purpose]) -> Plan {
     for purpose in purposes {
         match purpose {
             Purpose::Build => plan_build(machine, &mut plan),
-            Purpose::Namespaces => {
-                for tool in &machine.missing_tools {
+            Purpose::Namespaces | Purpose::Fuzz => {
+                for tool in machine
+                    .missing_tools
+                    .iter()
+                    .filter(|tool| tool.purpose == *purpose)
+                {
                     plan.want(machine, &[tool.package]);
                 }
             }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::plan::Purpose;
 use crate::recipe::{self, Compiler};
 use crate::shell;
 
@@ -22,7 +23,7 @@ pub(crate) struct Machine {
     pub(crate) linker: Option<PathBuf>,
     /// Whether the LLVM that bpf-linker is built with is installed with its headers.
     pub(crate) llvm: bool,
-    /// Command-line tools of the namespaces tests that were not found.
+    /// Command-line tools that were not found.
     pub(crate) missing_tools: Vec<Tool>,
 }
 
@@ -53,17 +54,26 @@ pub(crate) struct Tool {
     pub(crate) command: &'static str,
     /// The package that brings it, in Debian and most others.
     pub(crate) package: &'static str,
+    /// What it is for.
+    pub(crate) purpose: Purpose,
 }
 
-/// What the tests in namespaces and the demo call.
-pub(crate) const TOOLS: [Tool; 2] = [
+/// What the tests in namespaces and the demo call, and what libFuzzer is compiled with.
+pub(crate) const TOOLS: [Tool; 3] = [
     Tool {
         command: "nft",
         package: "nftables",
+        purpose: Purpose::Namespaces,
     },
     Tool {
         command: "ip",
         package: "iproute2",
+        purpose: Purpose::Namespaces,
+    },
+    Tool {
+        command: "c++",
+        package: "g++",
+        purpose: Purpose::Fuzz,
     },
 ];
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 
 use super::tally::{self, Tally};
-use super::{Extent, Sort};
+use super::{Extent, Sort, fuzz};
 use crate::build::{self, Profile};
 use crate::setup::Purpose;
 use crate::shell::{self, House};
@@ -19,6 +19,7 @@ pub(super) fn purposes(sorts: &[Sort]) -> Vec<Purpose> {
         match sort {
             Sort::Tidy | Sort::Conformance => {}
             Sort::Unit => purposes.push(Purpose::Build),
+            Sort::Fuzz => purposes.push(Purpose::Fuzz),
             Sort::Netns if shell::is_root() => purposes.extend(Purpose::ALL),
             Sort::Netns => {}
         }
@@ -34,6 +35,7 @@ pub(super) fn run(house: &House, sort: Sort, extent: Extent) -> anyhow::Result<T
         Sort::Unit => unit(house, extent),
         Sort::Conformance => cargo_test(house, &["conformance"], extent),
         Sort::Netns => netns(house, extent),
+        Sort::Fuzz => fuzz::run(house, extent),
     }
 }
 
@@ -56,6 +58,7 @@ fn unit(house: &House, extent: Extent) -> anyhow::Result<Tally> {
             "node-agent",
             "node-agent-engine",
             "node-agent-common",
+            "fuzz",
             "xtask",
         ],
         extent,

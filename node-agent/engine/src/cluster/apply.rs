@@ -4,10 +4,11 @@ use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Change, Cluster, GONE_KEPT, Gone, NamespaceState, OwnNode, PodState};
-use crate::identity::{Claimant, KEPT_NS};
+use super::classes::{Class, Traits};
+use super::policies::isolation;
+use super::{Change, Cluster, GONE_KEPT, Gone, GonePod, NamespaceState, OwnNode, Owner, PodState};
+use crate::identity::{Claimant, Identity, KEPT_NS};
 use crate::input::Moment;
-use crate::isolation::Isolation;
 use crate::model::{Delta, Namespace, Node, ObjectKey, Pod};
 
 impl Cluster {
@@ -48,9 +49,7 @@ impl Cluster {
         let old_claims = old_claimant
             .as_ref()
             .zip(old.as_ref().map(|own| own.addresses.as_slice()));
-        let changed = self
-            .addresses
-            .reclaim(old_claims, Some((&new, &addresses)), now);
+        let changed = self.reclaim(old_claims, Some((&new, &addresses)), now);
         self.own_node = Some(OwnNode {
             name: Arc::clone(name),
             addresses,
@@ -95,9 +94,9 @@ impl Cluster {
         }
         self.namespace_mut(&pod.key.namespace, now);
         let replaced = old.as_ref().is_none_or(|old| old.pod.uid != pod.uid);
-        let (since, changed, isolation_changed) = match &old {
-            Some(old) if !replaced => (old.since, old.changed, old.isolation_changed),
-            Some(_) | None => (now, now, now),
+        let (since, changed) = match &old {
+            Some(old) if !replaced => (old.since, old.changed),
+            Some(_) | None => (now, now),
         };
         let relevant = replaced
             || old
@@ -106,16 +105,34 @@ impl Cluster {
         let Some(state) = self.namespaces.get_mut(&pod.key.namespace) else {
             return Change::None;
         };
-        let policies = state.policies.values().chain(self.cluster_wide.values());
-        let isolation = Isolation::of(pod, &state.namespace.labels, policies);
+        let policies = [&self.cluster_wide, &state.policies];
+        let strings = &mut self.strings;
+        let make = |mut traits: Traits| {
+            traits.share(strings);
+            let isolation = isolation(policies, &state.namespace, &traits);
+            (traits, state.namespace.labels.clone(), isolation)
+        };
+        let class = state.classes.join(&mut self.classes, pod, make);
+        if let Some(old) = &old {
+            state.classes.leave(&mut self.classes, old.class);
+        }
+        let mut shared = pod.clone();
+        shared.key.namespace = Arc::clone(&state.namespace.name);
+        shared.node = self.strings.share(&pod.node);
+        shared.service_account = self.strings.share(&pod.service_account);
+        if let Some(Class { traits, .. }) = self.classes.get(class) {
+            shared.labels = traits.labels.clone();
+            shared.ports = Arc::clone(&traits.ports);
+            shared.workload = traits.workload.clone();
+        }
         let state_of_pod = PodState {
-            pod: pod.clone(),
-            isolation,
+            pod: shared,
+            class,
             since,
             changed: if relevant { now } else { changed },
-            isolation_changed,
         };
-        state.pods.insert(Arc::clone(&pod.key.name), state_of_pod);
+        let name = Arc::clone(&pod.key.name);
+        state.pods.insert(name, Arc::new(state_of_pod));
         self.claim_for_pod(old.as_ref().map(|old| &old.pod), Some(pod), now);
         let was_seen = old.as_ref().is_some_and(|old| old.pod.is_on_the_network());
         verdicts_if(relevant && (was_seen || pod.is_on_the_network()))
@@ -130,10 +147,25 @@ impl Cluster {
             return Change::None;
         };
         self.claim_for_pod(Some(&removed.pod), None, now);
-        self.drop_empty(&key.namespace);
         let was_seen = removed.pod.is_on_the_network();
-        self.gone.remember(key, removed, now);
+        self.leave_class(removed, now);
+        self.drop_empty(&key.namespace);
         verdicts_if(was_seen)
+    }
+
+    /// Keeps a pod that is gone, with its class as it was.
+    fn leave_class(&mut self, pod: Arc<PodState>, now: Moment) {
+        let Some(class) = self.classes.get(pod.class).cloned() else {
+            return;
+        };
+        if let Some(state) = self.namespaces.get_mut(&pod.pod.key.namespace) {
+            state.classes.leave(&mut self.classes, pod.class);
+        }
+        self.gone.remember(GonePod {
+            at: now,
+            state: pod,
+            class,
+        });
     }
 
     fn claim_for_pod(&mut self, old: Option<&Pod>, new: Option<&Pod>, now: Moment) {
@@ -141,7 +173,7 @@ impl Cluster {
         let (old_claimant, new_claimant) = (claim(old), claim(new));
         let old_claims = old_claimant.as_ref().zip(old.map(|pod| pod.ips.as_slice()));
         let new_claims = new_claimant.as_ref().zip(new.map(|pod| pod.ips.as_slice()));
-        self.addresses.reclaim(old_claims, new_claims, now);
+        self.reclaim(old_claims, new_claims, now);
         let host = |pod: Option<&Pod>| pod.filter(|pod| pod.host_network && !pod.finished).cloned();
         let (old_host, new_host) = (host(old), host(new));
         if old_host == new_host {
@@ -166,9 +198,7 @@ impl Cluster {
         let claimant = Claimant::Node(Arc::clone(&node.name));
         let old = self.nodes.insert(Arc::clone(&node.name), node.clone());
         let old_claims = old.as_ref().map(|old| (&claimant, old.ips.as_slice()));
-        let moved = self
-            .addresses
-            .reclaim(old_claims, Some((&claimant, &node.ips)), now);
+        let moved = self.reclaim(old_claims, Some((&claimant, &node.ips)), now);
         let labelled = old.as_ref().is_some_and(|old| old.labels != node.labels);
         self.addresses.set_pod_ranges(&node.name, &node.pod_ranges);
         self.node_changed(&node.name, moved || labelled, now)
@@ -179,15 +209,45 @@ impl Cluster {
             return Change::None;
         };
         let claimant = Claimant::Node(Arc::clone(name));
-        let changed = self
-            .addresses
-            .reclaim(Some((&claimant, &old.ips)), None, now);
+        let changed = self.reclaim(Some((&claimant, &old.ips)), None, now);
         self.addresses.set_pod_ranges(name, &[]);
         self.node_changed(name, changed, now);
         if !self.host_pods.contains_key(name) {
             self.nodes_changed.remove(name);
         }
         verdicts_if(changed)
+    }
+
+    /// Changes who claims addresses, once everything else that changes with it is in its place.
+    pub(super) fn reclaim(
+        &mut self,
+        old: Option<(&Claimant, &[IpAddr])>,
+        new: Option<(&Claimant, &[IpAddr])>,
+        now: Moment,
+    ) -> bool {
+        let changed = self.addresses.reclaim(old, new, now);
+        let touched = old.into_iter().chain(new).flat_map(|(_, ips)| ips);
+        for ip in touched {
+            let owner = match self.addresses.lookup(*ip, Moment(u64::MAX)) {
+                Identity::Pod(key) => self.live(&key).cloned(),
+                Identity::Node(_)
+                | Identity::Service(_)
+                | Identity::World
+                | Identity::Ambiguous
+                | Identity::Unknown => None,
+            };
+            match owner {
+                Some(pod) => self.owners.insert(
+                    *ip,
+                    Owner {
+                        class: pod.class,
+                        pod,
+                    },
+                ),
+                None => self.owners.remove(ip),
+            };
+        }
+        changed
     }
 
     fn node_changed(&mut self, name: &Arc<str>, changed: bool, now: Moment) -> Change {
@@ -215,9 +275,10 @@ impl Cluster {
 }
 
 impl Gone {
-    fn remember(&mut self, key: &ObjectKey, state: PodState, now: Moment) {
-        self.pods.insert(key.clone(), state);
-        self.order.push_back((now, key.clone()));
+    fn remember(&mut self, pod: GonePod) {
+        let key = pod.state.pod.key.clone();
+        self.order.push_back((pod.at, key.clone()));
+        self.pods.insert(key, pod);
         if self.order.len() > GONE_KEPT {
             self.forget_first();
         }
@@ -234,11 +295,11 @@ impl Gone {
     }
 
     fn forget_first(&mut self) {
-        let Some((_, key)) = self.order.pop_front() else {
+        let Some((at, key)) = self.order.pop_front() else {
             return;
         };
-        // A namesake that went later keeps its own place in the order.
-        if !self.order.iter().any(|(_, later)| *later == key) {
+        // A namesake that went later has its own place in the order.
+        if self.pods.get(&key).is_some_and(|pod| pod.at == at) {
             self.pods.remove(&key);
         }
     }

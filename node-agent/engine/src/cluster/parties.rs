@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::Cluster;
+use super::{Cluster, Endpoint};
 use crate::connection::{Connection, Party, PartyKind};
 use crate::identity::Identity;
 use crate::input::Moment;
@@ -19,7 +19,7 @@ impl Cluster {
             && self
                 .addresses
                 .pod_uid(ip, at)
-                .is_some_and(|uid| *uid != now.pod.uid)
+                .is_some_and(|uid| *uid != now.state.pod.uid)
         {
             // The event is about an earlier pod of that name, of which only the later one's labels are known.
             return Identity::Ambiguous;
@@ -93,7 +93,7 @@ impl Cluster {
             .get(&key.namespace)
             .map(|state| state.labels_changed)
             .unwrap_or_default();
-        let Some(state) = self.remembered(key) else {
+        let Some(Endpoint { state, class }) = self.remembered(key) else {
             return namespace;
         };
         let node = match state.pod.host_network {
@@ -106,7 +106,7 @@ impl Cluster {
         };
         namespace
             .max(state.changed)
-            .max(state.isolation_changed)
+            .max(class.isolation_changed)
             .max(node)
     }
 }

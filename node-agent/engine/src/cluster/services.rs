@@ -23,7 +23,7 @@ impl Cluster {
         let claimant = Claimant::Service(key.clone());
         let claims = |service: Option<&Service>| service.map(|service| service.ips.clone());
         let (old_ips, new_ips) = (claims(old.as_ref()), claims(service));
-        self.addresses.reclaim(
+        self.reclaim(
             old_ips.as_deref().map(|ips| (&claimant, ips)),
             new_ips.as_deref().map(|ips| (&claimant, ips)),
             now,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Profile;
 use super::tiers::{End, Found, Walked};
-use crate::cluster::PodState;
+use crate::cluster::{Class, Endpoint};
 use crate::model::Protocol;
 use crate::record::Direction;
 use crate::verdict::{Decision, LeftOpen, PolicyRef, Reason, RuleRef, Side, UnknownBecause};
@@ -52,7 +52,7 @@ impl Question<'_> {
     /// What the subject's policies say.
     pub(crate) fn answer(&self) -> SideAnswer {
         let subject = match &self.subject().who {
-            Who::Pod { state, .. } => *state,
+            Who::Pod { state, class } => Endpoint { state, class },
             Who::Node { .. } | Who::World => return SideAnswer::allowed(Reason::NotSubject),
             Who::Unknown => {
                 return SideAnswer::unknown(Reason::NotSubject, UnknownBecause::Identity);
@@ -63,14 +63,43 @@ impl Question<'_> {
         } else {
             self.walked(subject)
         };
-        let isolating = subject.isolation.isolating(self.direction);
+        let isolating = subject.class.isolation.isolating(self.direction);
         answer.side.isolated_by = isolating.map(|policy| PolicyRef::of(policy)).collect();
         answer
     }
 
-    fn walked(&self, subject: &PodState) -> SideAnswer {
-        let policies = subject.isolation.policies(self.direction);
-        let walked = self.walk(policies);
+    /// The decision of this side, and why it is unknown when it is.
+    pub(super) fn decision(&self) -> (Decision, Option<UnknownBecause>) {
+        match &self.subject().who {
+            Who::Node { .. } | Who::World => (Decision::Allowed, None),
+            Who::Unknown => (Decision::Unknown, Some(UnknownBecause::Identity)),
+            Who::Pod { .. } if self.is_itself() => (Decision::Allowed, None),
+            Who::Pod { class, .. } => {
+                let walked = self.judged(class);
+                (walked.decision(), walked.unknown)
+            }
+        }
+    }
+
+    /// The walk, and what no policy can say of its end.
+    fn judged<'p>(&self, subject: &'p Class) -> Walked<'p> {
+        let walked = self.walk(subject.isolation.policies(self.direction));
+        let by_policy = match walked.end {
+            End::Accepted(_) | End::Denied(_) | End::Unmatched => true,
+            End::OwnNode | End::Undecided => false,
+        };
+        // A group address has no policy of its own: undefined (R42).
+        let open =
+            (by_policy && self.is_to_a_group()).then_some(UnknownBecause::OpenInSpecification);
+        Walked {
+            unknown: walked.unknown.or(open),
+            ..walked
+        }
+    }
+
+    fn walked(&self, subject: Endpoint<'_>) -> SideAnswer {
+        let policies = subject.class.isolation.policies(self.direction);
+        let walked = self.judged(subject.class);
         let mut answer = match walked.end {
             End::Accepted(found) => {
                 let mut answer = SideAnswer::allowed(Reason::Rule);
@@ -91,19 +120,12 @@ impl Question<'_> {
             End::Undecided if self.is_own_node() => SideAnswer::allowed(Reason::OwnNode),
             End::Undecided => SideAnswer::allowed(Reason::NotIsolated),
         };
-        // A group address has no policy of its own: undefined (R42).
-        let group = self.is_to_a_group()
-            && matches!(
-                walked.end,
-                End::Accepted(_) | End::Denied(_) | End::Unmatched
-            );
-        let open = group.then_some(UnknownBecause::OpenInSpecification);
-        answer.unknown_because = walked.unknown.or(open);
+        answer.unknown_because = walked.unknown;
         match (walked.end, answer.unknown_because) {
             (_, Some(_)) => answer.side.verdict = Decision::Unknown,
             (End::Unmatched, None) => {
                 let nearest = answer.side.nearest.as_ref();
-                answer.side.would_allow = suggest::would_allow(self, &subject.pod, nearest);
+                answer.side.would_allow = suggest::would_allow(self, &subject.state.pod, nearest);
             }
             (End::Accepted(_) | End::Denied(_) | End::OwnNode | End::Undecided, None) => {}
         }
@@ -125,12 +147,16 @@ impl Question<'_> {
 
     /// Denied by a tier after the one that isolates the subject in the other direction only: some hold that it
     /// is never asked (R57).
-    fn isolated_the_other_way(&self, subject: &PodState, walked: &Walked<'_>) -> Option<LeftOpen> {
+    fn isolated_the_other_way(
+        &self,
+        subject: Endpoint<'_>,
+        walked: &Walked<'_>,
+    ) -> Option<LeftOpen> {
         let End::Denied(found) = walked.end else {
             return None;
         };
         let isolated_before = |direction| {
-            let mut isolating = subject.isolation.isolating(direction);
+            let mut isolating = subject.class.isolation.isolating(direction);
             isolating.any(|policy| policy.tier < found.policy.tier)
         };
         (isolated_before(self.direction.other()) && !isolated_before(self.direction))

@@ -73,7 +73,7 @@ pub(super) fn pod(object: &Value, options: &Decode) -> Result<Pod, Problem> {
         node: spec.node_name.clone().unwrap_or_default(),
         host_network: spec.host_network.unwrap_or_default(),
         finished,
-        ports: container_ports(&spec)?,
+        ports: container_ports(&spec)?.into(),
         service_account: spec
             .service_account_name
             .filter(|name| !name.is_empty())

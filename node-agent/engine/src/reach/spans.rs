@@ -152,12 +152,12 @@ impl Asker<'_> {
         match &destination.identity {
             PartyKind::Pod(key) => {
                 let pod = self.cluster.pod(key);
-                let ports = pod.into_iter().flat_map(|pod| &pod.ports);
+                let ports = pod.into_iter().flat_map(|pod| pod.ports.iter());
                 ports.map(|port| port.port).collect()
             }
             PartyKind::Node(name) => {
                 let pods = self.cluster.host_pods(name);
-                let ports = pods.flat_map(|state| &state.pod.ports);
+                let ports = pods.flat_map(|state| state.pod.ports.iter());
                 ports.map(|port| port.port).collect()
             }
             PartyKind::World | PartyKind::Service(_) | PartyKind::Unknown => Vec::new(),

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use super::peer::{block_missed, labels_fit, not_a_pod};
 use super::{Fit, Notes, Question, Who};
-use crate::model::{DomainName, Labels, Selector};
+use crate::model::{DomainName, Selector};
 use crate::verdict::{Missed, MissedWhat, UnknownBecause};
 
 impl Question<'_> {
@@ -16,9 +16,8 @@ impl Question<'_> {
         notes: &mut impl Notes,
     ) -> Fit {
         let found = match &self.peer().who {
-            Who::Pod { state, namespace } => {
-                let none = Labels::new();
-                let labels = namespace.map_or(&none, |namespace| &namespace.labels);
+            Who::Pod { state, class } => {
+                let labels = &class.namespace_labels;
                 let in_namespace =
                     labels_fit(namespaces, labels, MissedWhat::NamespaceLabels, notes);
                 return in_namespace.min(labels_fit(

@@ -19,8 +19,8 @@ impl Question<'_> {
         notes: &mut impl Notes,
     ) -> Fit {
         match &self.peer().who {
-            Who::Pod { state, namespace } => {
-                let labels = namespace.map(|namespace| &namespace.labels);
+            Who::Pod { state, class } => {
+                let labels = &class.namespace_labels;
                 let in_namespace = namespace_fit(policy, namespaces, state, labels, notes);
                 let labelled = labels_fit(pods, &state.pod.labels, MissedWhat::PodLabels, notes);
                 in_namespace.min(labelled)
@@ -118,7 +118,7 @@ fn namespace_fit(
     policy: &Policy,
     namespaces: &NamespaceMatch,
     state: &PodState,
-    labels: Option<&Labels>,
+    labels: &Labels,
     notes: &mut impl Notes,
 ) -> Fit {
     let (own, found) = (&policy.key.namespace, &state.pod.key.namespace);
@@ -134,13 +134,7 @@ fn namespace_fit(
             Fit::when(own == found)
         }
         NamespaceMatch::Matching(selector) => {
-            let none = Labels::new();
-            labels_fit(
-                selector,
-                labels.unwrap_or(&none),
-                MissedWhat::NamespaceLabels,
-                notes,
-            )
+            labels_fit(selector, labels, MissedWhat::NamespaceLabels, notes)
         }
     }
 }

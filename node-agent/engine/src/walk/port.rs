@@ -58,16 +58,10 @@ impl Question<'_> {
         let is_it = |candidate: &NamedPort| {
             candidate.name.as_ref() == name && candidate.protocol == protocol
         };
-        let (fit, numbers) = match &self.destination.who {
+        let fit = match &self.destination.who {
             Who::Pod { state, .. } => {
-                let numbers: Vec<u16> = state
-                    .pod
-                    .ports
-                    .iter()
-                    .filter(|port| is_it(port))
-                    .map(|port| port.port)
-                    .collect();
-                (Fit::when(numbers.contains(&port)), numbers)
+                let mut ports = state.pod.ports.iter();
+                Fit::when(ports.any(|candidate| is_it(candidate) && candidate.port == port))
             }
             Who::Node { name: node, pod } => {
                 let has = |ports: &[NamedPort]| {
@@ -82,24 +76,34 @@ impl Question<'_> {
                     }
                     (Profile::KubeRouter | Profile::Calico | Profile::Cilium, _) => false,
                 };
-                let fit = if open {
+                if open {
                     Fit::Open(UnknownBecause::OpenInSpecification)
                 } else {
                     Fit::Misses
-                };
-                (fit, Vec::new())
+                }
             }
-            Who::World => (Fit::Misses, Vec::new()),
-            Who::Unknown => (Fit::Open(UnknownBecause::Identity), Vec::new()),
+            Who::World => Fit::Misses,
+            Who::Unknown => Fit::Open(UnknownBecause::Identity),
         };
         if fit == Fit::Misses {
             notes.miss(|| Missed {
                 what: MissedWhat::NamedPort,
-                wanted: named(name, protocol, &numbers),
+                wanted: named(name, protocol, &self.numbers(is_it)),
                 found: port.to_string(),
             });
         }
         fit
+    }
+
+    /// The numbers of such ports on the destination.
+    fn numbers(&self, is_it: impl Fn(&NamedPort) -> bool) -> Vec<u16> {
+        match &self.destination.who {
+            Who::Pod { state, .. } => {
+                let ports = state.pod.ports.iter().filter(|port| is_it(port));
+                ports.map(|port| port.port).collect()
+            }
+            Who::Node { .. } | Who::World | Who::Unknown => Vec::new(),
+        }
     }
 
     /// ICMP has no port and matches none; of other protocols the port is just not known.

@@ -41,7 +41,7 @@ fn check(machine: &Machine, steps: &[&str], manual: &[&str]) {
 
 #[test]
 fn a_fresh_debian_gets_packages_and_then_the_linker() {
-    let packages = "install packages: rustc-web libstd-rust-web-dev-bpf llvm-22-dev zlib1g-dev libzstd-dev nftables iproute2";
+    let packages = "install packages: rustc-web libstd-rust-web-dev-bpf llvm-22-dev zlib1g-dev libzstd-dev nftables iproute2 g++";
     check(
         &fresh(offering(&WANTED)),
         &[UPDATE, packages, BUILD_LINKER],
@@ -69,7 +69,7 @@ fn a_machine_with_everything_needs_nothing() {
 #[test]
 fn without_a_packaged_compiler_nightly_is_used() {
     let ubuntu = fresh(offering(&["llvm-22-dev", "zlib1g-dev", "libzstd-dev"]));
-    let packages = "install packages: llvm-22-dev zlib1g-dev libzstd-dev nftables iproute2";
+    let packages = "install packages: llvm-22-dev zlib1g-dev libzstd-dev nftables iproute2 g++";
     check(&ubuntu, &[UPDATE, packages, NIGHTLY, BUILD_LINKER], &[]);
     let with_nightly = Machine {
         rustup: Rustup::WithNightly,
@@ -110,7 +110,13 @@ fn without_root_it_says_what_root_must_do() {
     check(
         &machine,
         &[NIGHTLY],
-        &[packages, "again", "install nftables", "install iproute2"],
+        &[
+            packages,
+            "again",
+            "install nftables",
+            "install iproute2",
+            "install g++",
+        ],
     );
 }
 
@@ -129,6 +135,7 @@ fn on_another_distribution_it_names_what_is_needed() {
             "again",
             "nftables",
             "iproute2",
+            "g++",
         ],
     );
 }

@@ -239,7 +239,10 @@ fn ports_of(pods: &[&KnownPod]) -> Vec<u16> {
         port.protocol == Protocol::Udp
             && (port.name.starts_with("dns") || PORTS.contains(&port.port))
     };
-    let declared = pods.iter().flat_map(|pod| &pod.pod.ports).filter(is_dns);
+    let declared = pods
+        .iter()
+        .flat_map(|pod| pod.pod.ports.iter())
+        .filter(is_dns);
     let ports: Vec<u16> = declared.map(|port| port.port).collect();
     match (ports.is_empty(), pods.is_empty()) {
         (false, _) => ports,
