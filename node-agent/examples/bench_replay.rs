@@ -135,12 +135,23 @@ fn ip(pod: u32) -> IpAddr {
     Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + pod + 1).into()
 }
 
+/// One of a Deployment's ten replicas; even numbers are of the web tier, odd ones databases.
 fn pod(number: u32) -> Value {
+    let tier = if number.is_multiple_of(2) {
+        "web"
+    } else {
+        "db"
+    };
+    let deployment = format!("app-{}", number / 20 * 2 + number % 2);
+    let hash = "6b7f9d5c4b";
     json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "name": format!("app-{number}"), "namespace": format!("team-{}", number % 50),
+            "name": format!("{deployment}-{hash}-{number:05}"),
+            "namespace": format!("team-{}", number / 20 % 50),
             "uid": format!("00000000-0000-0000-0000-{number:012}"),
-            "labels": {"app": format!("app-{}", number % 200), "tier": if number.is_multiple_of(2) { "web" } else { "db" }},
+            "labels": {"app": deployment, "tier": tier, "pod-template-hash": hash},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "controller": true,
+                "name": format!("{deployment}-{hash}"), "uid": "11111111-1111-1111-1111-111111111111"}],
         },
         "spec": {"nodeName": format!("node-{}", number / LOCAL), "containers": [{"name": "main"}]},
         "status": {"phase": "Running", "podIP": ip(number).to_string()}})
