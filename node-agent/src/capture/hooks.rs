@@ -18,7 +18,7 @@ use netlink_packet_route::tc::{self, TcAttribute, TcFilterBpfOption, TcMessage, 
 
 use super::namespaces;
 use super::netlink::Netlink;
-use super::programs::{Error, FROM_POD, Programs, TO_POD};
+use super::programs::{Error, FROM_POD, NOTHING, Programs, TO_POD};
 
 /// How hooks are to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -208,11 +208,13 @@ fn try_tcx() -> Result<Hook, ProgramError> {
     SchedClassifier::query_tcx("lo", TcAttachType::Ingress).map(|_| Hook::Tcx)
 }
 
-/// Attaches a filter to the loopback of a namespace that goes with it: a qdisc would stay on any other.
+/// Attaches a filter to the loopback of a namespace that goes with it: a qdisc would stay on any other. One that does
+/// nothing, because loading the others takes the kernel much longer.
 fn try_clsact(programs: &mut Programs) -> Result<Hook, ProgramError> {
-    let Ok(classifier) = programs.classifier(FROM_POD) else {
+    let Ok(classifier) = programs.classifier(NOTHING) else {
         return Ok(Hook::Clsact);
     };
+    classifier.load()?;
     let tried = namespaces::elsewhere(|| {
         let _ = qdisc_add_clsact("lo");
         let options = TcAttachOptions::Netlink(NlOptions::default());

@@ -233,8 +233,8 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Creates the maps and loads the programs for interfaces.
-    pub(super) fn load(sizes: Sizes, kernel: &Kernel) -> Result<Self, Error> {
+    /// Creates the maps; no program is loaded yet.
+    pub(super) fn open(sizes: Sizes, kernel: &Kernel) -> Result<Self, Error> {
         capable()?;
         unlock_memory();
         let Sizes {
@@ -262,11 +262,20 @@ impl Programs {
             ebpf,
         };
         this.fill(kernel)?;
-        for program in [FROM_POD, TO_POD] {
-            let loaded = this.classifier(program)?.load();
-            loaded.map_err(|source| Error::Program { program, source })?;
-        }
         Ok(this)
+    }
+
+    /// Loads the programs for interfaces.
+    pub(super) fn load(&mut self) -> Result<(), Error> {
+        [FROM_POD, TO_POD]
+            .into_iter()
+            .try_for_each(|program| self.load_one(program))
+    }
+
+    /// Loads a program for interfaces.
+    pub(super) fn load_one(&mut self, program: &'static str) -> Result<(), Error> {
+        let loaded = self.classifier(program)?.load();
+        loaded.map_err(|source| Error::Program { program, source })
     }
 
     fn fill(&mut self, kernel: &Kernel) -> Result<(), Error> {
