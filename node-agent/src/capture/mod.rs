@@ -98,7 +98,7 @@ impl Capture {
             namespaces: Table::new(maps::NAMESPACES, programs.take(maps::NAMESPACES)?)?,
             addresses: Table::new(maps::ADDRESSES, programs.take(maps::ADDRESSES)?)?,
             found: kernel.found(hooks.hook()),
-            watch: Watch::open(interfaces, hooks)?,
+            watch: Watch::open(interfaces, hooks, kernel.has_reasons())?,
             decoder: Decoder {
                 reasons: kernel.reasons,
                 symbols: kernel.symbols,

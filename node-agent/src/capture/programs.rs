@@ -160,14 +160,19 @@ impl Kernel {
         })
     }
 
+    fn has(&self, name: &str) -> bool {
+        let mut globals = self.globals.iter();
+        globals.any(|(global, value)| *global == name && *value == 1)
+    }
+
+    /// Whether every drop is told with its reason; else only those at places that are known.
+    pub(super) fn has_reasons(&self) -> bool {
+        self.has("HAS_REASON")
+    }
+
     /// What was found, in one line.
     pub(super) fn found(&self, hook: Hook) -> String {
-        let has = |name| {
-            self.globals
-                .iter()
-                .any(|(n, value)| *n == name && *value == 1)
-        };
-        let yes = |name| if has(name) { "yes" } else { "no" };
+        let yes = |name| if self.has(name) { "yes" } else { "no" };
         let symbols = if self.symbols.readable() { "yes" } else { "no" };
         format!(
             "hooks {}, kfree_skb, inet_sock_set_state; drop reasons {} ({}), conntrack {}, IPv6 {}, symbols {symbols}, locations {}",
