@@ -20,11 +20,15 @@ pub(super) fn purposes(sorts: &[Sort]) -> Vec<Purpose> {
             Sort::Tidy | Sort::Conformance => {}
             Sort::Unit => purposes.push(Purpose::Build),
             Sort::Fuzz => purposes.push(Purpose::Fuzz),
-            Sort::Netns if shell::is_root() => purposes.extend(Purpose::ALL),
+            Sort::Netns if shell::is_root() => {
+                purposes.extend([Purpose::Build, Purpose::Namespaces]);
+            }
             Sort::Netns => {}
+            // What else it needs it fetches itself: without it, the others run.
             Sort::Vm => purposes.push(Purpose::Build),
         }
     }
+    purposes.sort_unstable();
     purposes.dedup();
     purposes
 }
@@ -38,7 +42,7 @@ pub(super) fn run(house: &House, sort: Sort, extent: Extent) -> anyhow::Result<T
         Sort::Netns => netns(house, extent),
         Sort::Vm => match vm::lacking() {
             Some(why) => Ok(not_run("vm", why)),
-            None => vm::run(house),
+            None => vm::run(house, extent),
         },
         Sort::Fuzz => fuzz::run(house, extent),
     }
