@@ -99,18 +99,10 @@ pub(crate) unsafe fn again(known: *mut Attempt, ifindex: u32, way: Way) {
 #[inline(never)]
 fn supersede(tuple: &Tuple, known: *mut Attempt, sequence: u32, place: &Place) {
     // SAFETY: a value of the map; the helper has no precondition.
-    let (old, now) = unsafe { (*known, bpf_ktime_get_ns()) };
+    let (old, now) = unsafe { (&*known, bpf_ktime_get_ns()) };
     // In the old one's share, so that nothing is given back and taken.
     let attempt = new(sequence, place, old.slot, now);
-    if !replace(tuple, &attempt) {
-        return;
-    }
-    let seen = Seen {
-        now,
-        ifindex: place.ifindex,
-        kind: kind::SUPERSEDED,
-    };
-    tell(&seen, tuple, &old, |_| {});
+    replace(tuple, old, &attempt, place.ifindex);
 }
 
 /// A SYN-ACK or INIT-ACK: the peer's stack replied, when it acknowledges this very attempt.

@@ -194,9 +194,19 @@ fn parsed(skb: *mut __sk_buff, packet: &mut Packet) -> Result<(), Skipped> {
     // SAFETY: fields of the context.
     let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
     match parse::frame(&Linear { start, end }, packet) {
-        Err(Skipped::Unreadable) => parse::frame(&SkbBytes(skb), packet),
+        Err(Skipped::Unreadable) => copied(skb, packet),
         parsed => parsed,
     }
+}
+
+/// Reads the headers through copies of them.
+///
+/// A function of its own that begins with an empty packet: so all the ways on which the first try can fail lead to one
+/// state, and the verifier follows this one once.
+#[inline(never)]
+fn copied(skb: *mut __sk_buff, packet: &mut Packet) -> Result<(), Skipped> {
+    *packet = Packet::empty();
+    parse::frame(&SkbBytes(skb), packet)
 }
 
 /// Reads the headers into `packet`; false when there is nothing to look at.

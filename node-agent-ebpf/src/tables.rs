@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::{BPF_ANY, BPF_EXIST, BPF_NOEXIST, BPF_RB_NO_WAKEUP};
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
+use aya_ebpf::maps::ring_buf::RingBufEntry;
 use node_agent_common::maps as sizes;
 use node_agent_common::maps::stage;
 use node_agent_common::{
@@ -217,12 +218,7 @@ pub(crate) struct Seen {
 /// Counts what an attempt came to, and says it when it is the first of its epoch; `fill` adds what only this kind has.
 #[inline(always)]
 pub(crate) fn tell(seen: &Seen, tuple: &Tuple, attempt: &Attempt, fill: impl FnOnce(&mut Event)) {
-    // An attempt that was superseded will be in no sweep: this is all that is ever heard of it.
-    let counted = if seen.kind == kind::SUPERSEDED {
-        Counted::UNCOUNTED
-    } else {
-        count(tuple, seen.kind, attempt, seen.now)
-    };
+    let counted = count(tuple, seen.kind, attempt, seen.now);
     if !counted.news() {
         return;
     }
@@ -230,6 +226,20 @@ pub(crate) fn tell(seen: &Seen, tuple: &Tuple, attempt: &Attempt, fill: impl FnO
         lose(stage::RING);
         return;
     };
+    let event = write(&mut entry, seen, tuple, attempt);
+    event.total = counted.total();
+    fill(event);
+    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+}
+
+/// Fills an entry of the ring buffer.
+#[inline(always)]
+fn write<'a>(
+    entry: &'a mut RingBufEntry<Event>,
+    seen: &Seen,
+    tuple: &Tuple,
+    attempt: &Attempt,
+) -> &'a mut Event {
     // SAFETY: the entry is ours and large enough, and zero is a valid event; all of its fields are written
     // before it is submitted. Written in place, because it would fill a third of the stack.
     let event = unsafe {
@@ -238,13 +248,11 @@ pub(crate) fn tell(seen: &Seen, tuple: &Tuple, attempt: &Attempt, fill: impl FnO
         &mut *event
     };
     event.time_ns = seen.now;
-    event.total = counted.total();
     event.tuple = *tuple;
     event.attempt = *attempt;
     event.ifindex = seen.ifindex;
     event.kind = seen.kind;
-    fill(event);
-    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    event
 }
 
 /// The attempt that has these packets.
@@ -278,14 +286,28 @@ pub(crate) fn remember(tuple: &Tuple, attempt: &mut Attempt) -> bool {
     }
 }
 
-/// Puts an attempt in the place of another one, which is still there; false when it is not, or there was no room.
+/// Puts an attempt in the place of another one that has had no outcome, and says so: the old one will be in no sweep,
+/// this is all that is ever heard of it. Nothing happens when it is there no more, or there is no room.
 #[inline(always)]
-pub(crate) fn replace(tuple: &Tuple, attempt: &Attempt) -> bool {
-    let replaced = ATTEMPTS.insert(tuple, attempt, u64::from(BPF_EXIST));
-    if replaced.is_err() {
-        lose(stage::ATTEMPTS);
+pub(crate) fn replace(tuple: &Tuple, old: &Attempt, attempt: &Attempt, ifindex: u32) {
+    let seen = Seen {
+        now: attempt.first_ns,
+        ifindex,
+        kind: kind::SUPERSEDED,
+    };
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        let replaced = ATTEMPTS.insert(tuple, attempt, u64::from(BPF_EXIST));
+        return lose(replaced.map_or(stage::ATTEMPTS, |()| stage::RING));
+    };
+    // Before it is replaced, and not by way of the stack: that has no room for two of them.
+    write(&mut entry, &seen, tuple, old);
+    match ATTEMPTS.insert(tuple, attempt, u64::from(BPF_EXIST)) {
+        Ok(()) => entry.submit(u64::from(BPF_RB_NO_WAKEUP)),
+        Err(_) => {
+            entry.discard(u64::from(BPF_RB_NO_WAKEUP));
+            lose(stage::ATTEMPTS);
+        }
     }
-    replaced.is_ok()
 }
 
 /// Takes an attempt out, as it was read before; true for one caller only, who may count its outcome.

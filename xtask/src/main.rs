@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod demo;
+mod kernels;
 mod lint;
 mod man;
 mod recipe;

@@ -187,7 +187,7 @@ pub(crate) fn find_in_path(name: &str) -> Option<PathBuf> {
 }
 
 /// Gives the tools' cache: `NETVERDICT_TOOLS`, else `netverdict` in the user's cache folder.
-fn tools_folder() -> Option<PathBuf> {
+pub(crate) fn tools_folder() -> Option<PathBuf> {
     let set = |name: &str| {
         env::var_os(name)
             .filter(|value: &OsString| !value.is_empty())

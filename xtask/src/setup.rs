@@ -13,12 +13,14 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::Found;
+use crate::kernels;
 use crate::recipe;
 use crate::shell::{self, Lacking};
 use plan::{Plan, Step};
 use probe::Machine;
 
 pub(crate) use plan::Purpose;
+pub(crate) use probe::TOOLS;
 
 /// Whether to install.
 #[derive(Args)]
@@ -118,6 +120,7 @@ fn take(step: &Step) -> anyhow::Result<()> {
             "--no-self-update",
         ])),
         Step::BuildLinker => build_linker(),
+        Step::FetchKernel => kernels::OLDEST.fetch(),
     }
 }
 

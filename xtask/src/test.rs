@@ -3,6 +3,7 @@
 mod fuzz;
 mod sorts;
 mod tally;
+mod vm;
 
 use std::time::Instant;
 
@@ -36,6 +37,8 @@ pub(crate) enum Sort {
     Conformance,
     /// The agent on real packets in network namespaces (root)
     Netns,
+    /// The agent on another kernel, emulated
+    Vm,
     /// Random bytes as manifests, packets and changes of a cluster
     Fuzz,
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::Moment;
 use crate::aggregate::Aggregate;
+use crate::bypass::Bypass;
 use crate::cluster::{Change, Cluster};
 use crate::counters::Counters;
 use crate::delays::Delays;
@@ -49,6 +50,7 @@ pub struct Core {
     options: Options,
     cluster: Cluster,
     links: BTreeMap<u32, Link>,
+    bypass: Bypass,
     counters: Counters,
     waiting: Waiting,
     aggregate: Aggregate,
@@ -88,6 +90,7 @@ impl Core {
             aggregate: Aggregate::new(options.window_ns),
             options,
             links: BTreeMap::new(),
+            bypass: Bypass::default(),
             counters: Counters::default(),
             waiting: Waiting::default(),
             delays: Delays::default(),
@@ -132,6 +135,7 @@ impl Core {
             }
             Input::LinkGone(index) => {
                 self.links.remove(&index);
+                self.bypass.forget(index);
                 self.tell_addresses(out);
             }
             Input::NodeAddresses(addresses) => {

@@ -9,6 +9,7 @@ mod aggregate;
 mod annotations;
 mod assessment;
 mod back_off;
+mod bypass;
 pub mod cluster;
 mod connection;
 pub mod core;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::Moment;
+use crate::bypass::Bypass;
 use crate::cluster::Cluster;
 use crate::identity::Identity;
 use crate::input::{
@@ -42,6 +43,7 @@ pub(crate) struct Ending {
 /// What has to be known besides the event.
 pub(crate) struct Surroundings<'a> {
     pub(crate) links: &'a BTreeMap<u32, Link>,
+    pub(crate) bypass: &'a Bypass,
     pub(crate) cluster: &'a Cluster,
     /// When something of ours was last lost.
     pub(crate) lost_at: Option<Moment>,
@@ -223,6 +225,12 @@ impl Surroundings<'_> {
                 ending.cause = Some(Cause::PeerGone);
             }
             ending.drop = Some(drop);
+        } else if ending.attempt.rejected.is_none()
+            && self.bypass.hides(self.links, ending.flow, &ending.attempt)
+        {
+            ending.doubt = Some(UnknownBecause::HookBypassed);
+            ending.client_saw = ClientSaw::Unknown;
+            return ending;
         }
         if self
             .lost_at

@@ -90,12 +90,9 @@ struct Bench {
 /// As [`super::Capture::start`].
 pub fn bench() -> Result<Vec<Figure>, Error> {
     let kernel = Kernel::read()?;
-    let mut programs = Programs::load(Sizes::default(), &kernel)?;
-    let loaded = programs.classifier(NOTHING)?.load();
-    loaded.map_err(|source| Error::Program {
-        program: NOTHING,
-        source,
-    })?;
+    let mut programs = Programs::open(Sizes::default(), &kernel)?;
+    programs.load()?;
+    programs.load_one(NOTHING)?;
     let failed = |source| Error::Map {
         map: maps::EVENTS,
         source,

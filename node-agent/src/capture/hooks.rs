@@ -18,7 +18,7 @@ use netlink_packet_route::tc::{self, TcAttribute, TcFilterBpfOption, TcMessage, 
 
 use super::namespaces;
 use super::netlink::Netlink;
-use super::programs::{Error, FROM_POD, Programs, TO_POD};
+use super::programs::{Error, FROM_POD, NOTHING, Programs, TO_POD};
 
 /// How hooks are to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,9 +144,33 @@ impl Hooks {
         }
     }
 
+    /// Puts ours in front of the others again.
+    pub(super) fn renew(
+        &self,
+        programs: &mut Programs,
+        interface: &str,
+        attached: &mut Attached,
+    ) -> Result<(), Error> {
+        let none = Attached([None, None]);
+        match self.hook {
+            // A program can stand there only once.
+            Hook::Tcx => {
+                detach(programs, std::mem::replace(attached, none));
+                *attached = self.attach(programs, interface)?;
+            }
+            // The new one first: between the two nothing is missed.
+            Hook::Clsact => {
+                let new = self.attach(programs, interface)?;
+                detach(programs, std::mem::replace(attached, new));
+            }
+        }
+        Ok(())
+    }
+
     /// Looks at what hangs on an interface besides ours; `None` when that cannot be read.
     pub(super) fn standing(
         &self,
+        programs: &mut Programs,
         netlink: &mut Netlink,
         with_qdisc: &BTreeSet<u32>,
         index: u32,
@@ -166,14 +190,17 @@ impl Hooks {
             if self.hook == Hook::Clsact {
                 standing.in_front &= filters.first().is_some_and(|first| first.is_ours(program));
             }
-            // A kernel without tcx has no programs there.
-            let programs =
-                SchedClassifier::query_tcx(name, direction).map(|(_, programs)| programs);
-            let theirs = match (self.hook, programs) {
-                (Hook::Tcx, programs) => programs.ok()?.len() > 1,
-                (Hook::Clsact, programs) => programs.is_ok_and(|programs| !programs.is_empty()),
-            };
-            standing.foreign |= theirs;
+            let hanging = SchedClassifier::query_tcx(name, direction).map(|(_, hanging)| hanging);
+            match self.hook {
+                Hook::Tcx => {
+                    let hanging = hanging.ok()?;
+                    let ours = programs.classifier(program).ok()?.info().ok()?.id();
+                    standing.in_front &= hanging.first().is_some_and(|first| first.id() == ours);
+                    standing.foreign |= hanging.len() > 1;
+                }
+                // A kernel without tcx has no programs there.
+                Hook::Clsact => standing.foreign |= hanging.is_ok_and(|them| !them.is_empty()),
+            }
         }
         Some(standing)
     }
@@ -208,11 +235,13 @@ fn try_tcx() -> Result<Hook, ProgramError> {
     SchedClassifier::query_tcx("lo", TcAttachType::Ingress).map(|_| Hook::Tcx)
 }
 
-/// Attaches a filter to the loopback of a namespace that goes with it: a qdisc would stay on any other.
+/// Attaches a filter to the loopback of a namespace that goes with it: a qdisc would stay on any other. One that does
+/// nothing, because loading the others takes the kernel much longer.
 fn try_clsact(programs: &mut Programs) -> Result<Hook, ProgramError> {
-    let Ok(classifier) = programs.classifier(FROM_POD) else {
+    let Ok(classifier) = programs.classifier(NOTHING) else {
         return Ok(Hook::Clsact);
     };
+    classifier.load()?;
     let tried = namespaces::elsewhere(|| {
         let _ = qdisc_add_clsact("lo");
         let options = TcAttachOptions::Netlink(NlOptions::default());

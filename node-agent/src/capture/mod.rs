@@ -87,8 +87,9 @@ impl Capture {
             attach,
         } = options;
         let kernel = Kernel::read()?;
-        let mut programs = Programs::load(sizes, &kernel)?;
+        let mut programs = Programs::open(sizes, &kernel)?;
         let hooks = Hooks::choose(&mut programs, attach)?;
+        programs.load()?;
         let failed = |map| move |source| Error::Map { map, source };
         let ring = RingBuf::try_from(programs.take(maps::EVENTS)?).map_err(failed(maps::EVENTS))?;
         let epoch = Array::try_from(programs.take(maps::EPOCH)?).map_err(failed(maps::EPOCH))?;
@@ -97,7 +98,7 @@ impl Capture {
             namespaces: Table::new(maps::NAMESPACES, programs.take(maps::NAMESPACES)?)?,
             addresses: Table::new(maps::ADDRESSES, programs.take(maps::ADDRESSES)?)?,
             found: kernel.found(hooks.hook()),
-            watch: Watch::open(interfaces, hooks)?,
+            watch: Watch::open(interfaces, hooks, kernel.has_reasons())?,
             decoder: Decoder {
                 reasons: kernel.reasons,
                 symbols: kernel.symbols,

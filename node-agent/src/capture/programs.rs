@@ -160,14 +160,19 @@ impl Kernel {
         })
     }
 
+    fn has(&self, name: &str) -> bool {
+        let mut globals = self.globals.iter();
+        globals.any(|(global, value)| *global == name && *value == 1)
+    }
+
+    /// Whether every drop is told with its reason; else only those at places that are known.
+    pub(super) fn has_reasons(&self) -> bool {
+        self.has("HAS_REASON")
+    }
+
     /// What was found, in one line.
     pub(super) fn found(&self, hook: Hook) -> String {
-        let has = |name| {
-            self.globals
-                .iter()
-                .any(|(n, value)| *n == name && *value == 1)
-        };
-        let yes = |name| if has(name) { "yes" } else { "no" };
+        let yes = |name| if self.has(name) { "yes" } else { "no" };
         let symbols = if self.symbols.readable() { "yes" } else { "no" };
         format!(
             "hooks {}, kfree_skb, inet_sock_set_state; drop reasons {} ({}), conntrack {}, IPv6 {}, symbols {symbols}, locations {}",
@@ -233,8 +238,8 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Creates the maps and loads the programs for interfaces.
-    pub(super) fn load(sizes: Sizes, kernel: &Kernel) -> Result<Self, Error> {
+    /// Creates the maps; no program is loaded yet.
+    pub(super) fn open(sizes: Sizes, kernel: &Kernel) -> Result<Self, Error> {
         capable()?;
         unlock_memory();
         let Sizes {
@@ -262,11 +267,20 @@ impl Programs {
             ebpf,
         };
         this.fill(kernel)?;
-        for program in [FROM_POD, TO_POD] {
-            let loaded = this.classifier(program)?.load();
-            loaded.map_err(|source| Error::Program { program, source })?;
-        }
         Ok(this)
+    }
+
+    /// Loads the programs for interfaces.
+    pub(super) fn load(&mut self) -> Result<(), Error> {
+        [FROM_POD, TO_POD]
+            .into_iter()
+            .try_for_each(|program| self.load_one(program))
+    }
+
+    /// Loads a program for interfaces.
+    pub(super) fn load_one(&mut self, program: &'static str) -> Result<(), Error> {
+        let loaded = self.classifier(program)?.load();
+        loaded.map_err(|source| Error::Program { program, source })
     }
 
     fn fill(&mut self, kernel: &Kernel) -> Result<(), Error> {

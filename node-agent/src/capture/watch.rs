@@ -29,6 +29,13 @@ struct Watched {
     serial: u64,
 }
 
+/// An interface that is to be watched.
+struct Found {
+    index: u32,
+    serial: u64,
+    name: Arc<str>,
+}
+
 /// The interfaces of this node.
 pub(super) struct Watch {
     netlink: Netlink,
@@ -38,12 +45,14 @@ pub(super) struct Watch {
     /// Namespaces behind the watched interfaces, by their number here.
     namespaces: BTreeMap<i32, u32>,
     said_addresses: Option<BTreeSet<IpAddr>>,
+    /// Every drop in those namespaces is told.
+    all_drops: bool,
     changed: bool,
 }
 
 impl Watch {
     /// Lists what is there and removes what an earlier agent left; attaches to nothing yet.
-    pub(super) fn open(globs: Vec<String>, hooks: Hooks) -> Result<Self, Error> {
+    pub(super) fn open(globs: Vec<String>, hooks: Hooks, all_drops: bool) -> Result<Self, Error> {
         let mut this = Self {
             netlink: Netlink::open()?,
             hooks,
@@ -51,6 +60,7 @@ impl Watch {
             watched: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             said_addresses: None,
+            all_drops,
             changed: true,
         };
         this.list()?;
@@ -172,7 +182,14 @@ impl Watch {
                 continue;
             }
             match self.hooks.attach(programs, &name) {
-                Ok(attached) => self.begin(index, serial, name, attached, now()),
+                Ok(attached) => {
+                    let found = Found {
+                        index,
+                        serial,
+                        name,
+                    };
+                    self.begin(programs, found, attached, now());
+                }
                 Err(error) => tracing::warn!(%name, %error, "interface is not watched"),
             }
         }
@@ -180,16 +197,25 @@ impl Watch {
         self.say(sink);
     }
 
-    fn begin(&mut self, index: u32, serial: u64, name: Arc<str>, attached: Attached, now: Moment) {
+    fn begin(&mut self, programs: &mut Programs, found: Found, attached: Attached, now: Moment) {
+        let Found {
+            index,
+            serial,
+            name,
+        } = found;
         let known = self.links.get(index);
         let while_running = known.is_some_and(|known| known.while_running);
         let peer_netns = known.and_then(|known| known.peer_netns);
         // No packet had come from the pod after we were attached: then none can have been missed, and none can
         // have been sent to it that it could have received.
         let from_birth = while_running && self.received(index) == Some(0);
-        let standing =
-            self.hooks
-                .standing(&mut self.netlink, &BTreeSet::from([index]), index, &name);
+        let standing = self.hooks.standing(
+            programs,
+            &mut self.netlink,
+            &BTreeSet::from([index]),
+            index,
+            &name,
+        );
         let said = Link {
             index,
             name,
@@ -255,21 +281,16 @@ impl Watch {
             let name = Arc::clone(&watched.said.name);
             let standing = with_qdisc.as_ref().and_then(|with_qdisc| {
                 self.hooks
-                    .standing(&mut self.netlink, with_qdisc, *index, &name)
+                    .standing(programs, &mut self.netlink, with_qdisc, *index, &name)
             });
             let foreign_program = standing.map(|standing| standing.foreign);
             watched.is_said &= watched.said.foreign_program == foreign_program;
             watched.said.foreign_program = foreign_program;
             if standing.is_some_and(|Standing { in_front, .. }| !in_front) {
-                // The new one first: between the two nothing is missed.
-                match self.hooks.attach(programs, &name) {
-                    Ok(attached) => {
-                        let old = std::mem::replace(&mut watched.attached, attached);
-                        hooks::detach(programs, old);
-                        tracing::info!(%name, "another filter stood in front of ours");
-                    }
+                match self.hooks.renew(programs, &name, &mut watched.attached) {
+                    Ok(()) => tracing::info!(%name, "another program stood in front of ours"),
                     Err(error) => {
-                        tracing::warn!(%name, %error, "another filter stands in front of ours");
+                        tracing::warn!(%name, %error, "another program stands in front of ours");
                     }
                 }
             }
@@ -282,6 +303,7 @@ impl Watch {
             let addresses = self.links.behind(*index);
             let netns = watched
                 .peer_netns
+                .filter(|_| self.all_drops)
                 .and_then(|number| self.namespaces.get(&number).copied());
             let is_said = std::mem::replace(&mut watched.is_said, true);
             let said = &mut watched.said;

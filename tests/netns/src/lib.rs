@@ -11,6 +11,7 @@
 //! SIGINT or SIGTERM.
 
 pub mod agent;
+pub mod bpf;
 pub mod child;
 pub mod cleanup;
 pub mod enforcer;
@@ -22,6 +23,7 @@ pub mod ns;
 pub mod paths;
 pub mod raw;
 pub mod record;
+pub mod redirect;
 pub mod run;
 pub mod scenario;
 pub mod traffic;

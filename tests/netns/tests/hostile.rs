@@ -1,10 +1,13 @@
 //! Hostile pods, and the observer's oath: what is sent arrives as it was sent, watched or not.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use netns::agent::Agent;
+use netns::bpf::Counter;
 use netns::enforcer::{Mode, Stop};
 use netns::frame::{Ends, SYN, shapes};
 use netns::ground::{Ground, LIMIT, is};
@@ -25,6 +28,8 @@ const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 9];
 const NOWHERE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 /// Spoofed addresses of a flood; a million with `--long`.
 const FLOOD: u32 = 100_000;
+/// What a socket says whose interface is gone.
+const ENXIO: i32 = 6;
 /// Until every attempt of a flood is told.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -37,6 +42,10 @@ fn main() {
         trials::test("a flood of SYNs that is dropped is counted once", || {
             flood(NOWHERE, Mode::Everything(Stop::Drop))
         }),
+        trials::test(
+            "an interface deleted in mid-flood is counted to its last packet",
+            deleted,
+        ),
     ]))
 }
 
@@ -189,6 +198,64 @@ fn flood(to: Ipv4Addr, mode: Mode) -> anyhow::Result<()> {
     ensure!(
         found.allowed > before,
         "another pod's connection was not seen"
+    );
+    Ok(())
+}
+
+/// A pod's interface goes while it floods: what had passed it is told or counted as lost, and the agent goes on.
+fn deleted() -> anyhow::Result<()> {
+    let mut ground = Ground::new()?;
+    let setup = ground.setup()?.flag(&["--attach", "tcx"]);
+    let mut agent = Agent::start(&setup, &ground.node.namespace)?;
+    ground.add_pods(&agent, |_| true)?;
+    let _servers = ground.servers()?;
+    let node = &ground.node.namespace;
+    let pod = ground.node.pod(FROM)?;
+    let counter = Counter::attach(node, &pod.link)?;
+    let wire = Wire::open(&pod.namespace, "eth0")?;
+    let ends = Ends {
+        to: hardware_address(node, &pod.link)?,
+        from: hardware_address(&pod.namespace, "eth0")?,
+    };
+    let sent = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let is_gone = |error: &std::io::Error| {
+                matches!(
+                    error.kind(),
+                    ErrorKind::NetworkDown | ErrorKind::NotConnected
+                ) || error.raw_os_error() == Some(ENXIO)
+            };
+            for number in 0.. {
+                let from = Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + number);
+                let frame = ends.tcp((from, 4000), (NOWHERE, 80), number, SYN);
+                if wire.send(&frame).is_err_and(|error| is_gone(&error)) {
+                    return;
+                }
+                sent.store(number, Ordering::Relaxed);
+            }
+        });
+        while sent.load(Ordering::Relaxed) < FLOOD / 4 {
+            std::thread::yield_now();
+        }
+        node.ip(&format!("link del {}\n", pod.link))
+    })?;
+    let passed = counter.total()?;
+    let row = ground.row("kasm/kasm-api-0", "kasm/kasm-db-0")?;
+    let to = NOWHERE.to_string();
+    let mut found = Found::default();
+    agent.wait_until(PATIENCE, |records| {
+        found.read(records, &to, &row);
+        found.seen + found.lost >= passed
+    })?;
+    ground.until(&mut agent, &row, "allowed")?;
+    let records = agent.stop()?.records;
+    found.read(&records, &to, &row);
+    ensure!(
+        found.lost > 0 && found.seen + found.lost == passed,
+        "{passed} passed, {} seen, {} lost",
+        found.seen,
+        found.lost
     );
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::probe::{Machine, Packages, Rustup};
+use crate::kernels::OLDEST;
 use crate::recipe::{LINKER_VERSION, LLVM, TARGET};
 
 /// The packages of the compiler with a prebuilt core for the kernel programs' target.
@@ -19,7 +20,7 @@ pub(crate) const WANTED: [&str; 5] = [
 ];
 
 /// What a machine is set up for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
     /// Building the agent with its kernel programs.
     Build,
@@ -27,11 +28,13 @@ pub(crate) enum Purpose {
     Namespaces,
     /// Building libFuzzer.
     Fuzz,
+    /// Emulating a machine with another kernel, for the tests.
+    Emulation,
 }
 
 impl Purpose {
     /// Everything that set-up is for.
-    pub(crate) const ALL: [Self; 3] = [Self::Build, Self::Namespaces, Self::Fuzz];
+    pub(crate) const ALL: [Self; 4] = [Self::Build, Self::Namespaces, Self::Fuzz, Self::Emulation];
 }
 
 /// One thing that set-up does by itself.
@@ -42,6 +45,7 @@ pub(crate) enum Step {
     AddSource,
     AddNightly,
     BuildLinker,
+    FetchKernel,
 }
 
 impl Step {
@@ -51,7 +55,7 @@ impl Step {
             Self::UpdateLists => 0,
             Self::InstallPackages(_) => 1,
             Self::AddSource | Self::AddNightly => 2,
-            Self::BuildLinker => 3,
+            Self::BuildLinker | Self::FetchKernel => 3,
         }
     }
 }
@@ -71,6 +75,11 @@ impl fmt::Display for Step {
             Self::BuildLinker => write!(
                 formatter,
                 "build bpf-linker {LINKER_VERSION} into the tools' cache"
+            ),
+            Self::FetchKernel => write!(
+                formatter,
+                "fetch Debian's kernel {} into the tools' cache",
+                OLDEST.version
             ),
         }
     }
@@ -121,7 +130,7 @@ pub(crate) fn plan(machine: &Machine, purposes: &[Purpose]) -> Plan {
     for purpose in purposes {
         match purpose {
             Purpose::Build => plan_build(machine, &mut plan),
-            Purpose::Namespaces | Purpose::Fuzz => {
+            Purpose::Namespaces | Purpose::Fuzz | Purpose::Emulation => {
                 for tool in machine
                     .missing_tools
                     .iter()
@@ -131,6 +140,13 @@ pub(crate) fn plan(machine: &Machine, purposes: &[Purpose]) -> Plan {
                 }
             }
         }
+    }
+    // Only apt knows where it is to be had.
+    if purposes.contains(&Purpose::Emulation)
+        && !machine.kernel
+        && matches!(machine.packages, Packages::Apt { .. })
+    {
+        plan.steps.push(Step::FetchKernel);
     }
     // Old lists name packages that are gone and lack those that came, so they are fetched anew first.
     let installs = plan

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::plan::Purpose;
+use crate::kernels;
 use crate::recipe::{self, Compiler};
 use crate::shell;
 
@@ -25,6 +26,8 @@ pub(crate) struct Machine {
     pub(crate) llvm: bool,
     /// Command-line tools that were not found.
     pub(crate) missing_tools: Vec<Tool>,
+    /// Whether the emulated machine's kernel was fetched.
+    pub(crate) kernel: bool,
 }
 
 /// Where packages come from.
@@ -58,8 +61,9 @@ pub(crate) struct Tool {
     pub(crate) purpose: Purpose,
 }
 
-/// What the tests in namespaces and the demo call, and what libFuzzer is compiled with.
-pub(crate) const TOOLS: [Tool; 3] = [
+/// What the tests in namespaces and the demo call, what libFuzzer is compiled with, and what the emulated machine is
+/// started and furnished with.
+pub(crate) const TOOLS: [Tool; 6] = [
     Tool {
         command: "nft",
         package: "nftables",
@@ -74,6 +78,21 @@ pub(crate) const TOOLS: [Tool; 3] = [
         command: "c++",
         package: "g++",
         purpose: Purpose::Fuzz,
+    },
+    Tool {
+        command: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        purpose: Purpose::Emulation,
+    },
+    Tool {
+        command: "cpio",
+        package: "cpio",
+        purpose: Purpose::Emulation,
+    },
+    Tool {
+        command: "busybox",
+        package: "busybox-static",
+        purpose: Purpose::Emulation,
     },
 ];
 
@@ -100,6 +119,7 @@ impl Machine {
                 .into_iter()
                 .filter(|tool| recipe::find_in_path(tool.command).is_none())
                 .collect(),
+            kernel: kernels::OLDEST.is_there(),
         }
     }
 
@@ -126,6 +146,9 @@ impl Machine {
             };
             lines.push(format!("{}: {state}", tool.command));
         }
+        let state = if self.kernel { "present" } else { "missing" };
+        let version = kernels::OLDEST.version;
+        lines.push(format!("Debian's kernel {version}: {state}"));
         lines
     }
 }

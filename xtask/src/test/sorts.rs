@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 
 use super::tally::{self, Tally};
-use super::{Extent, Sort, fuzz};
+use super::{Extent, Sort, fuzz, vm};
 use crate::build::{self, Profile};
 use crate::setup::Purpose;
 use crate::shell::{self, House};
@@ -20,10 +20,15 @@ pub(super) fn purposes(sorts: &[Sort]) -> Vec<Purpose> {
             Sort::Tidy | Sort::Conformance => {}
             Sort::Unit => purposes.push(Purpose::Build),
             Sort::Fuzz => purposes.push(Purpose::Fuzz),
-            Sort::Netns if shell::is_root() => purposes.extend(Purpose::ALL),
+            Sort::Netns if shell::is_root() => {
+                purposes.extend([Purpose::Build, Purpose::Namespaces]);
+            }
             Sort::Netns => {}
+            // What else it needs it fetches itself: without it, the others run.
+            Sort::Vm => purposes.push(Purpose::Build),
         }
     }
+    purposes.sort_unstable();
     purposes.dedup();
     purposes
 }
@@ -35,6 +40,10 @@ pub(super) fn run(house: &House, sort: Sort, extent: Extent) -> anyhow::Result<T
         Sort::Unit => unit(house, extent),
         Sort::Conformance => cargo_test(house, &["conformance"], extent),
         Sort::Netns => netns(house, extent),
+        Sort::Vm => match vm::lacking() {
+            Some(why) => Ok(not_run("vm", why)),
+            None => vm::run(house, extent),
+        },
         Sort::Fuzz => fuzz::run(house, extent),
     }
 }
@@ -67,17 +76,22 @@ fn unit(house: &House, extent: Extent) -> anyhow::Result<Tally> {
 
 fn netns(house: &House, extent: Extent) -> anyhow::Result<Tally> {
     if !shell::is_root() {
-        let why = "needs root for network namespaces and kernel programs".to_owned();
-        anstream::eprintln!("netns: {why}");
-        return Ok(if shell::is_ci() {
-            Tally::failed_because(why)
-        } else {
-            Tally::skipped_because(why)
-        });
+        let why = "needs root for network namespaces and kernel programs";
+        return Ok(not_run("netns", why.to_owned()));
     }
     // The same build as the demo's, so that it is there only once.
     let agent = build::agent(house, Profile::Release)?;
     counted(test_call(house, &["netns"], extent).env("NETVERDICT_BIN", agent))
+}
+
+/// What this machine cannot run is skipped, but CI must run everything.
+fn not_run(sort: &str, why: String) -> Tally {
+    anstream::eprintln!("{sort}: {why}");
+    if shell::is_ci() {
+        Tally::failed_because(why)
+    } else {
+        Tally::skipped_because(why)
+    }
 }
 
 fn cargo_test(house: &House, packages: &[&str], extent: Extent) -> anyhow::Result<Tally> {

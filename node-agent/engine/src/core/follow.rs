@@ -17,6 +17,7 @@ impl Core {
     pub(super) fn surroundings(&self) -> Surroundings<'_> {
         Surroundings {
             links: &self.links,
+            bypass: &self.bypass,
             cluster: &self.cluster,
             lost_at: self.lost_at,
             udp_lost_at: self.udp_lost_at,
@@ -24,6 +25,7 @@ impl Core {
     }
 
     pub(super) fn event(&mut self, now: Moment, event: &Event, out: &mut Vec<Output>) {
+        self.bypass.hear(&self.links, event);
         match event.kind {
             EventKind::Reset | EventKind::Unreachable | EventKind::Dropped => {
                 self.stopped(now, event, out);
@@ -80,6 +82,7 @@ impl Core {
     }
 
     pub(super) fn swept(&mut self, now: Moment, swept: &Swept, out: &mut Vec<Output>) {
+        self.bypass.end(&self.links, swept.flow, &swept.attempt);
         if self.count_told(swept.flow, swept.attempt.first, out) {
             return;
         }

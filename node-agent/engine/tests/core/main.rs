@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod bypassed;
 mod claims;
 mod counts;
 mod folding;

@@ -22,7 +22,7 @@ const DROPS: u32 = 30_000;
 /// As [`crate::capture::Capture::start`].
 pub fn drops(mut drop_one: impl FnMut()) -> Result<Figure, Error> {
     let kernel = Kernel::read()?;
-    let mut programs = Programs::load(Sizes::default(), &kernel)?;
+    let mut programs = Programs::open(Sizes::default(), &kernel)?;
     let mut namespaces = Table::new(maps::NAMESPACES, programs.take(maps::NAMESPACES)?)?;
     let mut addresses = Table::new(maps::ADDRESSES, programs.take(maps::ADDRESSES)?)?;
     let (netns, own, ifindex) = (namespaces::own(), 2_u32, 1_u32);

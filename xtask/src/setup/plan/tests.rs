@@ -9,6 +9,7 @@ use crate::setup::probe::TOOLS;
 const UPDATE: &str = "update the package lists (apt-get update)";
 const NIGHTLY: &str = "install rustup's nightly, minimal, with rust-src";
 const BUILD_LINKER: &str = "build bpf-linker 0.13.0 into the tools' cache";
+const FETCH_KERNEL: &str = "fetch Debian's kernel 5.10 into the tools' cache";
 
 fn offering(names: &[&str]) -> Packages {
     Packages::Apt {
@@ -26,6 +27,7 @@ fn fresh(packages: Packages) -> Machine {
         linker: None,
         llvm: false,
         missing_tools,
+        kernel: false,
     }
 }
 
@@ -41,16 +43,16 @@ fn check(machine: &Machine, steps: &[&str], manual: &[&str]) {
 
 #[test]
 fn a_fresh_debian_gets_packages_and_then_the_linker() {
-    let packages = "install packages: rustc-web libstd-rust-web-dev-bpf llvm-22-dev zlib1g-dev libzstd-dev nftables iproute2 g++";
+    let packages = "install packages: rustc-web libstd-rust-web-dev-bpf llvm-22-dev zlib1g-dev libzstd-dev nftables iproute2 g++ qemu-system-x86 cpio busybox-static";
     check(
         &fresh(offering(&WANTED)),
-        &[UPDATE, packages, BUILD_LINKER],
+        &[UPDATE, packages, BUILD_LINKER, FETCH_KERNEL],
         &[],
     );
     // Lists that were never fetched offer nothing: then what Debian should have is hoped for.
     check(
         &fresh(offering(&[])),
-        &[UPDATE, packages, BUILD_LINKER],
+        &[UPDATE, packages, BUILD_LINKER, FETCH_KERNEL],
         &[],
     );
 }
@@ -61,6 +63,7 @@ fn a_machine_with_everything_needs_nothing() {
         compiler: Some(Compiler::Packaged),
         linker: Some(PathBuf::from("bpf-linker")),
         missing_tools: Vec::new(),
+        kernel: true,
         ..fresh(offering(&[]))
     };
     check(&machine, &[], &[]);
@@ -69,8 +72,12 @@ fn a_machine_with_everything_needs_nothing() {
 #[test]
 fn without_a_packaged_compiler_nightly_is_used() {
     let ubuntu = fresh(offering(&["llvm-22-dev", "zlib1g-dev", "libzstd-dev"]));
-    let packages = "install packages: llvm-22-dev zlib1g-dev libzstd-dev nftables iproute2 g++";
-    check(&ubuntu, &[UPDATE, packages, NIGHTLY, BUILD_LINKER], &[]);
+    let packages = "install packages: llvm-22-dev zlib1g-dev libzstd-dev nftables iproute2 g++ qemu-system-x86 cpio busybox-static";
+    check(
+        &ubuntu,
+        &[UPDATE, packages, NIGHTLY, BUILD_LINKER, FETCH_KERNEL],
+        &[],
+    );
     let with_nightly = Machine {
         rustup: Rustup::WithNightly,
         ..ubuntu
@@ -82,6 +89,7 @@ fn without_a_packaged_compiler_nightly_is_used() {
             packages,
             "add rust-src to rustup's nightly",
             BUILD_LINKER,
+            FETCH_KERNEL,
         ],
         &[],
     );
@@ -91,6 +99,7 @@ fn without_a_packaged_compiler_nightly_is_used() {
 fn an_llvm_that_apt_does_not_offer_is_a_persons_turn() {
     let machine = Machine {
         missing_tools: Vec::new(),
+        kernel: true,
         ..fresh(offering(&["zlib1g-dev"]))
     };
     check(
@@ -109,13 +118,16 @@ fn without_root_it_says_what_root_must_do() {
     let packages = "run as root: apt-get install llvm-22-dev zlib1g-dev libzstd-dev";
     check(
         &machine,
-        &[NIGHTLY],
+        &[NIGHTLY, FETCH_KERNEL],
         &[
             packages,
             "again",
             "install nftables",
             "install iproute2",
             "install g++",
+            "install qemu-system-x86",
+            "install cpio",
+            "install busybox-static",
         ],
     );
 }
@@ -136,6 +148,9 @@ fn on_another_distribution_it_names_what_is_needed() {
             "nftables",
             "iproute2",
             "g++",
+            "qemu-system-x86",
+            "cpio",
+            "busybox-static",
         ],
     );
 }
@@ -153,4 +168,5 @@ fn one_purpose_does_not_ask_for_the_others_tools() {
     };
     assert!(plan(&machine, &[Purpose::Build]).is_empty());
     assert!(!plan(&machine, &[Purpose::Namespaces]).is_empty());
+    assert!(!plan(&machine, &[Purpose::Emulation]).is_empty());
 }

@@ -1,0 +1,87 @@
+//! Interfaces that packets pass by: a program that hands a packet straight to a pod (`bpf_redirect_peer`) leaves its
+//! interface's host side out, and what was not seen there proves nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::input::{AttemptState, Event, EventKind, Flow, Link};
+
+/// Which interfaces packets to their pods came by at, and which they were seen to pass by.
+#[derive(Debug, Default)]
+pub(crate) struct Bypass {
+    came_by: BTreeSet<u32>,
+    passed_by: BTreeSet<u32>,
+}
+
+impl Bypass {
+    /// Learns from what was seen of an attempt.
+    pub(crate) fn hear(&mut self, links: &BTreeMap<u32, Link>, event: &Event) {
+        let Event { attempt, link, .. } = event;
+        match event.kind {
+            EventKind::Answered => {
+                let at_source = link.filter(|_| *link == attempt.source_link);
+                self.came_by.extend(at_source);
+                self.reached(links, event.flow, attempt);
+            }
+            // An answer came to the client's socket, and not by its interface.
+            EventKind::Established => {
+                self.passed_by.extend(attempt.source_link);
+                self.reached(links, event.flow, attempt);
+            }
+            EventKind::Refused => self.reached(links, event.flow, attempt),
+            EventKind::Reset | EventKind::Unreachable => self.came_by.extend(*link),
+            EventKind::Dropped | EventKind::Superseded => {}
+        }
+        self.end(links, event.flow, attempt);
+    }
+
+    /// Learns from an attempt as it stood at its end.
+    pub(crate) fn end(&mut self, links: &BTreeMap<u32, Link>, flow: Flow, attempt: &AttemptState) {
+        self.came_by.extend(attempt.destination_link);
+        if attempt.answered {
+            self.reached(links, flow, attempt);
+        }
+    }
+
+    /// The destination spoke, so the attempt had come to it.
+    fn reached(&mut self, links: &BTreeMap<u32, Link>, flow: Flow, attempt: &AttemptState) {
+        let passed = leading_to(links, flow).filter(|link| {
+            attempt.destination_link.is_none() && link.watched_since <= attempt.first
+        });
+        self.passed_by.extend(passed.map(|link| link.index));
+    }
+
+    /// An interface is gone; its number may be another's.
+    pub(crate) fn forget(&mut self, index: u32) {
+        self.came_by.remove(&index);
+        self.passed_by.remove(&index);
+    }
+
+    /// Whether an attempt of which nothing more was seen may have gone on unseen.
+    ///
+    /// On the way to a pod of this node it may when that pod's interface is passed by, or a program stands behind ours
+    /// where it came in. Elsewhere its answer may when the source's interface is passed by, or has such a program and
+    /// nothing ever came by there.
+    pub(crate) fn hides(
+        &self,
+        links: &BTreeMap<u32, Link>,
+        flow: Flow,
+        attempt: &AttemptState,
+    ) -> bool {
+        let source = attempt.source_link.and_then(|index| links.get(&index));
+        let has_other = source.is_some_and(|link| link.foreign_program == Some(true));
+        let passes = |index: u32| self.passed_by.contains(&index);
+        match leading_to(links, flow) {
+            Some(link) => attempt.destination_link.is_none() && (has_other || passes(link.index)),
+            None => source.is_some_and(|link| {
+                passes(link.index) || (has_other && !self.came_by.contains(&link.index))
+            }),
+        }
+    }
+}
+
+/// The interface behind which an attempt's destination lies.
+fn leading_to(links: &BTreeMap<u32, Link>, flow: Flow) -> Option<&Link> {
+    links
+        .values()
+        .find(|link| link.addresses.contains(&flow.destination))
+}
