@@ -6,7 +6,7 @@ use node_agent_engine::record::{Body, Record};
 use serde::Serialize as _;
 use serde_json::Serializer;
 
-use super::escape::Harmless;
+use crate::shown::Harmless;
 
 /// What is lost with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

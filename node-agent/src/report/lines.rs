@@ -13,9 +13,9 @@ use node_agent_engine::record::Record;
 
 use super::Error;
 use super::batch::{Batch, KEPT_BYTES, Stake, Taker};
-use super::escape::label;
 use super::file::{Fifo, OutputFile};
 use crate::settings::Rotate;
+use crate::shown;
 
 /// Batches on their way to the writing thread.
 const BATCHES: usize = 16;
@@ -68,7 +68,8 @@ impl Lines {
     ///
     /// When it cannot be opened.
     pub fn file(path: &Path, rotate: Option<Rotate>, patience: Patience) -> Result<Self, Error> {
-        let name = label(&path.to_string_lossy());
+        let name = path.to_string_lossy();
+        let name = shown::text(&name);
         if let Some(fifo) = Fifo::at(path) {
             return Self::to(fifo, &name, patience);
         }

@@ -5,7 +5,6 @@
 //! what is counted comes from the engine.
 
 mod batch;
-mod escape;
 mod file;
 mod labels;
 mod lines;

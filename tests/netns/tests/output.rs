@@ -46,6 +46,7 @@ fn main() {
         trials::test("a pipe that nobody reads for a while", stalled_pipe),
         trials::test("a disk that is full for a while", full_disk),
         trials::test("a pipe whose reader comes late, or never", late_reader),
+        trials::test("hostile text obeys nobody on stderr", hostile_text),
     ]))
 }
 
@@ -290,4 +291,37 @@ fn late_reader() -> anyhow::Result<()> {
     ensure!(sums.attempts == sent, "{sent} sent, but {sums:?}");
     let stage = Stage::new(|setup| setup.output(&path))?;
     stage.agent.stop().map(drop)
+}
+
+/// Files and objects whose names a terminal would obey.
+fn hostile_text() -> anyhow::Result<()> {
+    let hostile = "\u{1b}[31m\u{202e}\u{9b}2J";
+    let ground = Ground::new()?;
+    let policy = "apiVersion: networking.k8s.io/v1\n\
+         kind: NetworkPolicy\n\
+         metadata: {namespace: \"kasm\", name: \"x\\e[31m\\u202e\\x9b2J\", annotations: {netverdict.io/log: \"\\e\\u202e\"}}\n\
+         spec: {podSelector: {}}\n";
+    let file = ground.cluster.path().join(format!("{hostile}.yaml"));
+    fs::write(&file, policy).context("write a policy")?;
+    for validation in ["--no-validation", ""] {
+        let mut setup = ground.setup()?;
+        setup
+            .flags
+            .extend((!validation.is_empty()).then(|| validation.to_owned()));
+        let agent = Agent::start(&setup, &ground.node.namespace)?;
+        let metrics = agent.metrics(&ground.node.namespace)?.0;
+        let stderr = agent.stop()?.stderr;
+        ensure!(
+            stderr.contains("202e"),
+            "it says nothing of the policy: this tests nothing:\n{stderr}"
+        );
+        for (what, text) in [("stderr", stderr), ("the metrics", metrics)] {
+            let is_hostile =
+                |letter: char| letter != '\n' && (letter.is_control() || letter == '\u{202e}');
+            // The head of an HTTP answer ends its lines with both.
+            let text = text.replace("\r\n", "\n");
+            ensure!(!text.contains(is_hostile), "{what}:\n{text:?}");
+        }
+    }
+    Ok(())
 }
