@@ -151,6 +151,9 @@ impl<const N: usize> Header<N> {
     }
 }
 
+/// IPv4's neighbour discovery.
+const ARP: u16 = 0x0806;
+
 /// How many VLAN tags are followed.
 const TAGS: u32 = 2;
 
@@ -175,6 +178,7 @@ pub fn frame(bytes: &impl Bytes, into: &mut Packet) -> Result<(), Skipped> {
     match Family::of_ethertype(u16::from_be_bytes(ethertype)) {
         Some(family) => packet(bytes, family, at + 2, into),
         None if is_tag(ethertype) => Err(Skipped::Unreadable),
+        None if u16::from_be_bytes(ethertype) == ARP => Err(Skipped::NotUnicast),
         None => Err(Skipped::Uninteresting),
     }
 }

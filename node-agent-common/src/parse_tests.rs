@@ -207,7 +207,9 @@ fn tags_are_followed() {
     assert_eq!(read(&[vlan], [8, 0]), Ok(80));
     assert_eq!(read(&[service, vlan], [8, 0]), Ok(80));
     assert_eq!(read(&[vlan; 3], [8, 0]), Err(Skipped::Unreadable));
-    assert_eq!(read(&[], [8, 6]), Err(Skipped::Uninteresting));
+    assert_eq!(read(&[], [8, 6]), Err(Skipped::NotUnicast));
+    assert_eq!(read(&[vlan], [8, 6]), Err(Skipped::NotUnicast));
+    assert_eq!(read(&[], [0x88, 0xb5]), Err(Skipped::Uninteresting));
 }
 
 #[test]

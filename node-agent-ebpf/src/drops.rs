@@ -14,6 +14,7 @@ use crate::counters::{add_one, add_one_u32};
 use crate::diagnose::diagnose;
 use crate::kernel::{self, FreedBytes, field};
 use crate::opened::stopped;
+use crate::packets::{ETHERNET, GROUP};
 use crate::shares::was_lost_at;
 use crate::tables::{
     DROPS, LOCATIONS, REASON_CLASSES, attempt, epoch, is_pod, namespace_is_own,
@@ -185,6 +186,10 @@ unsafe fn packet(skb: *const u8, freed: Freed) {
     if !read(start, length, ethertype, &mut dropped) || repeats(nfct, &dropped.packet) {
         return;
     }
+    // SAFETY: the caller's.
+    if unsafe { is_to_group(skb) } {
+        return;
+    }
     let protocol = dropped.packet.tuple.protocol;
     dropped.ctinfo_plus_one = conntrack::original(nfct, protocol, &mut dropped.original);
     // 3 and more: the packet went in the reply direction, whoever opened the conversation.
@@ -193,6 +198,29 @@ unsafe fn packet(skb: *const u8, freed: Freed) {
         dropped.now = unsafe { bpf_ktime_get_ns() };
         find(&dropped);
     }
+}
+
+/// Tells whether the frame that a packet came in was for several: the broadcast address of a subnet shows in nothing
+/// else, and such a packet opens no connection.
+///
+/// # Safety
+///
+/// As [`place`].
+#[inline(always)]
+unsafe fn is_to_group(skb: *const u8) -> bool {
+    // SAFETY: the caller's.
+    let (head, mac, network) = unsafe {
+        let head: u64 = field(skb, &kernel::SKB_HEAD);
+        let mac: u16 = field(skb, &kernel::SKB_MAC_HEADER);
+        let network: u16 = field(skb, &kernel::SKB_NETWORK_HEADER);
+        (head, mac, network)
+    };
+    // Without a frame the two are one, and before there is one the first is out of reach.
+    if u32::from(mac) + ETHERNET as u32 > u32::from(network) {
+        return false;
+    }
+    let first: Option<u8> = kernel::copied(head + u64::from(mac));
+    first.is_some_and(|first| first & GROUP != 0)
 }
 
 /// Reads what may be an attempt's first packet; false for any other. What cannot be read is in its reason's counter.

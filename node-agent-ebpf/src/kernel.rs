@@ -18,6 +18,8 @@ offsets! {
     SKB_TAIL,
     /// `sk_buff.network_header`.
     SKB_NETWORK_HEADER,
+    /// `sk_buff.mac_header`.
+    SKB_MAC_HEADER,
     /// `sk_buff.protocol`.
     SKB_PROTOCOL,
     /// `sk_buff.dev`.

@@ -14,11 +14,10 @@ use crate::tables::lose;
 use crate::{Place, Way, cache, errors, opened, udp};
 
 /// Length of an Ethernet header; capture attaches to interfaces that have one, and to no others.
-const ETHERNET: usize = 14;
+pub(crate) const ETHERNET: usize = 14;
 
-/// `PACKET_BROADCAST` and `PACKET_MULTICAST` of `__sk_buff.pkt_type`.
-const BROADCAST: u32 = 1;
-const MULTICAST: u32 = 2;
+/// The bit of a hardware address's first byte that says it is a group's.
+pub(crate) const GROUP: u8 = 1;
 
 /// What the fast path says of a packet.
 enum Glance {
@@ -54,8 +53,6 @@ unsafe fn at<T: Copy>(start: usize, offset: usize) -> T {
 fn glance(ctx: &TcContext) -> Glance {
     const V4: u16 = 0x0800_u16.to_be();
     const V6: u16 = 0x86dd_u16.to_be();
-    const VLAN: u16 = 0x8100_u16.to_be();
-    const SERVICE_VLAN: u16 = 0x88a8_u16.to_be();
     let (start, end) = (ctx.data(), ctx.data_end());
     if start + ETHERNET + 20 + 8 > end {
         return Glance::Look;
@@ -64,8 +61,8 @@ fn glance(ctx: &TcContext) -> Glance {
     match unsafe { at::<u16>(start, 12) } {
         V4 => glance_v4(start, end),
         V6 => glance_v6(start, end),
-        VLAN | SERVICE_VLAN => Glance::Look,
-        _ => Glance::Leave,
+        // Tags, ARP, and what is rare.
+        _ => Glance::Look,
     }
 }
 
@@ -85,6 +82,8 @@ fn glance_v4(start: usize, end: usize) -> Glance {
             }
             protocol::SCTP if start + L4 + 16 <= end => chunk(at(start, L4 + 12)),
             protocol::TCP | protocol::ICMP | protocol::SCTP => Glance::Look,
+            // To a group: of these only that is counted.
+            _ if at::<u8>(start, ETHERNET + 16) >= 224 => Glance::Look,
             _ => Glance::Leave,
         }
     }
@@ -209,14 +208,22 @@ fn copied(skb: *mut __sk_buff, packet: &mut Packet) -> Result<(), Skipped> {
     parse::frame(&SkbBytes(skb), packet)
 }
 
+/// Tells whether a frame is for several: the broadcast address of a subnet shows in nothing else.
+#[inline(always)]
+fn is_to_group(skb: *mut __sk_buff) -> bool {
+    // SAFETY: fields of the context, and below the bound.
+    unsafe {
+        let (start, end) = ((*skb).data as usize, (*skb).data_end as usize);
+        start + ETHERNET <= end && at::<u8>(start, 0) & GROUP != 0
+    }
+}
+
 /// Reads the headers into `packet`; false when there is nothing to look at.
 ///
 /// A function of its own: its loads would fill the stack of 512 bytes that a program shares with what it calls.
 #[inline(never)]
 fn read(skb: *mut __sk_buff, packet: &mut Packet) -> bool {
-    // The broadcast address of a subnet shows in the frame only.
-    // SAFETY: a field of the context.
-    if matches!(unsafe { (*skb).pkt_type }, BROADCAST | MULTICAST) {
+    if is_to_group(skb) {
         lose(stage::NOT_UNICAST);
         return false;
     }

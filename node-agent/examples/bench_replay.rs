@@ -112,7 +112,7 @@ fn replay(file: &Path, pods: u32) -> Result<()> {
     sched_setaffinity(None, &core)?;
     let words = ["netverdict", "agent", "--output", "/dev/null", "--replay"].map(Into::into);
     let words = words.into_iter().chain([file.as_os_str().to_owned()]);
-    let Cli { command } = netverdict::config::command_line(words)?;
+    let Cli { command } = netverdict::config::command_line(words)?.cli;
     let Subcommand::Agent(args) = command else {
         return Err(format!("another command: {command:?}").into());
     };

@@ -3,6 +3,8 @@
 //! A flag wins over the environment, the environment over the file, the file over the default. The file becomes
 //! flags, so that it means exactly what they do.
 
+pub mod variables;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -13,11 +15,15 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatc
 use serde_json::{Map, Value};
 
 use crate::args::Cli;
+use crate::shown;
 
 /// The subcommand that reads a config file.
 const AGENT: &str = "agent";
 /// The flag that names it; it is no key.
 const CONFIG: &str = "config";
+
+/// Flags that mean something for a replay, too.
+const IN_REPLAYS: [&str; 4] = ["replay", "output", "output-rotate", CONFIG];
 
 /// Why it is not known what to do.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +57,17 @@ pub enum Error {
         /// The flag whose name is most like it.
         nearest: String,
     },
+    /// An environment variable that is nearly a flag's.
+    #[error(
+        "unknown environment variable `{}`; the nearest is `{nearest}`",
+        shown::text(name)
+    )]
+    Variable {
+        /// The variable.
+        name: String,
+        /// The variable of the flag whose name is most like it.
+        nearest: String,
+    },
     /// A value that its flag does not take.
     #[error("config file `{}`: key `{key}`: {message}", path.display())]
     Value {
@@ -63,12 +80,21 @@ pub enum Error {
     },
 }
 
+/// A command line, and what to say of it.
+#[derive(Debug)]
+pub struct Read {
+    /// What is to be done.
+    pub cli: Cli,
+    /// What was given and changes nothing.
+    pub remarks: Vec<String>,
+}
+
 /// Reads the command line, the environment, and the config file when one of them names it.
 ///
 /// # Errors
 ///
 /// [`Error`] says what is wrong and where.
-pub fn command_line(words: impl IntoIterator<Item = OsString>) -> Result<Cli, Error> {
+pub fn command_line(words: impl IntoIterator<Item = OsString>) -> Result<Read, Error> {
     let mut words: Vec<OsString> = words.into_iter().collect();
     let mut matches = Cli::command().try_get_matches_from(&words)?;
     if let Some(agent) = matches.subcommand_matches(AGENT)
@@ -77,7 +103,32 @@ pub fn command_line(words: impl IntoIterator<Item = OsString>) -> Result<Cli, Er
         words.extend(File::read(path)?.flags(agent)?);
         matches = Cli::command().try_get_matches_from(&words)?;
     }
-    Ok(Cli::from_arg_matches(&matches)?)
+    let agent = matches.subcommand_matches(AGENT);
+    let remarks = agent.map(without_effect).unwrap_or_default();
+    let cli = Cli::from_arg_matches(&matches)?;
+    Ok(Read { cli, remarks })
+}
+
+/// What was asked of a replay that only says something live: a recording holds the options that it was made with.
+fn without_effect(agent: &ArgMatches) -> Vec<String> {
+    if agent.get_one::<PathBuf>("replay").is_none() {
+        return Vec::new();
+    }
+    let is_given = |arg: &&Arg| match agent.value_source(arg.get_id().as_str()) {
+        Some(ValueSource::CommandLine | ValueSource::EnvVariable) => true,
+        Some(_) | None => false,
+    };
+    let cli = Cli::command();
+    let flags = cli.find_subcommand(AGENT).into_iter();
+    flags
+        .flat_map(Command::get_arguments)
+        .filter(is_given)
+        .filter_map(Arg::get_long)
+        .filter(|long| !IN_REPLAYS.contains(long))
+        .map(|long| {
+            format!("`--{long}` says nothing with `--replay`: a recording is judged with the options it was made with")
+        })
+        .collect()
 }
 
 struct File<'a> {
@@ -220,7 +271,7 @@ mod tests {
             .into_iter()
             .chain([file.path().as_os_str().to_owned()])
             .chain(flags.split_whitespace().map(OsString::from));
-        let Cli { command } = command_line(words)?;
+        let Cli { command } = command_line(words)?.cli;
         let args::Command::Agent(args) = command else {
             panic!("another command: {command:?}");
         };
@@ -271,6 +322,22 @@ mod tests {
     #[test]
     fn empty_file_says_nothing() {
         assert_eq!(settings("", "--cluster b").unwrap().log, Log::Problems);
+    }
+
+    #[test]
+    fn replay_says_what_has_no_effect() {
+        let remarks = |flags: &str| {
+            let words = format!("netverdict agent --replay file {flags}");
+            let read = command_line(words.split_whitespace().map(OsString::from)).unwrap();
+            read.remarks
+        };
+        assert_eq!(remarks("--output out --output-rotate 10M,5"), [""; 0]);
+        let remarks = remarks("--log all --metrics-listen off");
+        let [metrics, log] = remarks.as_slice() else {
+            panic!("{remarks:?}");
+        };
+        assert!(metrics.starts_with("`--metrics-listen` says nothing with `--replay`"));
+        assert!(log.starts_with("`--log` says nothing with `--replay`"));
     }
 
     #[test]

@@ -11,3 +11,4 @@ pub mod config;
 pub mod recording;
 pub mod report;
 pub mod settings;
+pub mod shown;

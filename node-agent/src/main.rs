@@ -8,12 +8,13 @@ use clap_complete::Shell;
 use netverdict::agent;
 use netverdict::args::{Cli, Command};
 use netverdict::commands::{Found, evaluate, explain, lint, reach};
-use netverdict::config;
+use netverdict::config::{self, Read, variables};
 use netverdict::settings::Surroundings;
+use netverdict::shown::{self, Stderr};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let Cli { command } = match config::command_line(std::env::args_os()) {
+    let Cli { command } = match read() {
         Ok(cli) => cli,
         Err(config::Error::Usage(usage)) => usage.exit(),
         Err(error) => {
@@ -30,6 +31,19 @@ fn main() -> ExitCode {
             ExitCode::from(agent::exit_code(&error))
         }
     }
+}
+
+/// Says what was given and changes nothing.
+fn read() -> Result<Cli, config::Error> {
+    let Read { cli, mut remarks } = config::command_line(std::env::args_os())?;
+    if let Command::Agent(_) = cli.command {
+        let names = std::env::vars_os().map(|(name, _)| name);
+        remarks.extend(variables::check(names)?);
+    }
+    for remark in remarks {
+        eprintln!("warning: {remark}");
+    }
+    Ok(cli)
 }
 
 fn run(command: Command) -> anyhow::Result<Found> {
@@ -59,15 +73,9 @@ fn completions(shell: Shell) -> anyhow::Result<Found> {
     }
 }
 
-/// Names of files and objects are others' text: what a terminal would obey is shown as its number.
+/// Names of files and objects are others' text.
 fn printable(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
-    let shown = |letter: char| match letter {
-        '\n' | '\t' => letter.to_string(),
-        letter if letter.is_control() => letter.escape_unicode().to_string(),
-        letter => letter.to_string(),
-    };
-    text.chars().map(shown).collect()
+    shown::lines(&format!("{error:#}")).into_owned()
 }
 
 /// What operators read; `RUST_LOG` narrows or widens it.
@@ -76,7 +84,7 @@ fn log_to_stderr() {
     let has_colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(move || Stderr { has_colour })
         .with_ansi(has_colour)
         .init();
 }

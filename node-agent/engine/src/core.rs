@@ -68,6 +68,8 @@ pub struct Core {
     lost_at: Option<Moment>,
     udp_lost_at: Option<Moment>,
     lost_total: u64,
+    /// Nothing is said later any more.
+    has_ended: bool,
     early: Early,
     epoch: u32,
     epoch_moved: Moment,
@@ -106,6 +108,7 @@ impl Core {
             lost_at: None,
             udp_lost_at: None,
             lost_total: 0,
+            has_ended: false,
             early: Early::default(),
             epoch: 1,
             epoch_moved: Moment::default(),

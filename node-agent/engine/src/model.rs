@@ -205,6 +205,6 @@ pub enum Stage {
     Decode,
     /// A table of the core was full.
     Core,
-    /// Records that could not be written.
+    /// Records that could not be written: as many as they count attempts, one for a record that counts none.
     Output,
 }

@@ -192,6 +192,7 @@ fn offsets(types: &Types) -> Result<Vec<(&'static str, u32)>, Error> {
         ("SKB_HEAD", "sk_buff", "head"),
         ("SKB_TAIL", "sk_buff", "tail"),
         ("SKB_NETWORK_HEADER", "sk_buff", "network_header"),
+        ("SKB_MAC_HEADER", "sk_buff", "mac_header"),
         ("SKB_PROTOCOL", "sk_buff", "protocol"),
         ("SKB_DEV", "sk_buff", "dev"),
         ("SKB_IIF", "sk_buff", "skb_iif"),

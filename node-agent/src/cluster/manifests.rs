@@ -11,9 +11,7 @@ use super::documents::{self, Document};
 use super::places::{Place, Places};
 use super::root::Root;
 use super::{Error, Notice};
-
-/// The path that stands for standard input.
-pub const STDIN: &str = "-";
+use crate::shown::STDIN;
 
 /// All objects of some files.
 pub struct Manifests {

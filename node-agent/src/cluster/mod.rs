@@ -25,12 +25,13 @@ use node_agent_engine::model::Delta;
 use serde_json::Value;
 
 pub use files::{Files, Reading};
-pub use manifests::{Manifest, Manifests, STDIN};
+pub use manifests::{Manifest, Manifests};
 pub use notice::Notice;
 pub use places::Place;
 pub use watch::Watch;
 
 use crate::settings::Validation;
+use crate::shown;
 
 /// Makes the inner form of one Kubernetes object; empty for a kind that plays no part.
 pub type Decode = Box<dyn Fn(&Value) -> Result<Vec<Delta>, Vec<Refusal>> + Send>;
@@ -122,7 +123,7 @@ pub enum Empty {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A path given by the user cannot be read.
-    #[error("cannot read `{}`", path.display())]
+    #[error("cannot read {}", shown::File(path))]
     Unreadable {
         /// The path.
         path: PathBuf,
@@ -130,19 +131,22 @@ pub enum Error {
         source: io::Error,
     },
     /// A path given by the user is neither a file nor a folder.
-    #[error("`{}` is neither a file nor a folder", path.display())]
+    #[error("{} is neither a file nor a folder", shown::File(path))]
     Special {
         /// The path.
         path: PathBuf,
     },
     /// A folder without content, where content is needed.
-    #[error("`{}` holds nothing to read: no .yaml, .yml or .json file, or no content", path.display())]
+    #[error(
+        "{} holds nothing to read: no .yaml, .yml or .json file, or no content",
+        shown::File(path)
+    )]
     Nothing {
         /// The folder.
         path: PathBuf,
     },
     /// A file is neither YAML nor JSON.
-    #[error("`{}` is no YAML or JSON: {message}", file.display())]
+    #[error("{} is no YAML or JSON: {message}", shown::File(file))]
     Malformed {
         /// The file.
         file: PathBuf,
@@ -156,7 +160,7 @@ pub enum Error {
         notice: Box<Notice>,
     },
     /// The files cannot be watched.
-    #[error("cannot watch `{}`", path.display())]
+    #[error("cannot watch {}", shown::File(path))]
     Unwatchable {
         /// The path.
         path: PathBuf,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::Refusal;
+use crate::shown::File;
 
 /// One thing to tell the operator; said once for each content of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,19 +86,19 @@ impl fmt::Display for Notice {
                 kept,
             } => write!(
                 f,
-                "`{}`: {message}; keeping its last good state ({kept} objects)",
-                file.display()
+                "{}: {message}; keeping its last good state ({kept} objects)",
+                File(file)
             ),
-            Self::Mended { file } => write!(f, "`{}`: good again", file.display()),
+            Self::Mended { file } => write!(f, "{}: good again", File(file)),
             Self::Vanished { file, objects } => {
-                write!(f, "`{}`: gone, with {objects} objects", file.display())
+                write!(f, "{}: gone, with {objects} objects", File(file))
             }
             Self::Refused {
                 file,
                 document,
                 refusal,
             } => {
-                write!(f, "`{}` document {document}: {refusal}", file.display())
+                write!(f, "{} document {document}: {refusal}", File(file))
             }
             Self::Twice {
                 object,
@@ -105,20 +106,18 @@ impl fmt::Display for Notice {
                 ignored,
             } => write!(
                 f,
-                "{object} is defined twice: using `{}`, not `{}`",
-                used.display(),
-                ignored.display()
+                "{object} is defined twice: using {}, not {}",
+                File(used),
+                File(ignored)
             ),
             Self::Empty { path } => write!(
                 f,
-                "`{}` holds no .yaml, .yml or .json file yet: waiting for content",
-                path.display()
+                "{} holds no .yaml, .yml or .json file yet: waiting for content",
+                File(path)
             ),
-            Self::Unlisted { path, message } => write!(
-                f,
-                "`{}`: {message}; keeping what it held before",
-                path.display()
-            ),
+            Self::Unlisted { path, message } => {
+                write!(f, "{}: {message}; keeping what it held before", File(path))
+            }
         }
     }
 }

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use node_agent_engine::model::Protocol;
 use node_agent_engine::verdict::{Decision, Verdict};
 
-use super::{Error, input};
+use super::{Error, input, print};
+use crate::shown;
 pub use problem::Problem;
 
 /// A connection as somebody wrote it.
@@ -91,8 +92,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inline => f.write_str("command line"),
-            Self::Line { file, line } if file.as_os_str() == "-" => write!(f, "stdin line {line}"),
-            Self::Line { file, line } => write!(f, "`{}` line {line}", file.display()),
+            Self::Line { file, line } => write!(f, "{} line {line}", shown::File(file)),
         }
     }
 }
@@ -101,7 +101,7 @@ impl fmt::Display for Place {
 pub(super) fn read(path: &Path) -> Result<Vec<Asked>, Error> {
     let asked = parse(path, &input::read(path)?)?;
     if asked.is_empty() {
-        anstream::eprintln!("warning: `{}` holds no connection", path.display());
+        print::warn(&format!("{} holds no connection", shown::File(path)));
     }
     Ok(asked)
 }

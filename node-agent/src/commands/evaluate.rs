@@ -124,7 +124,7 @@ fn table<'a>(
         let verdict = judge(ground, connection);
         let matches = asked.expected.matches(&verdict);
         found = found.or(matches == Some(false));
-        table.add_row([
+        table.add_row(print::row([
             print::word(verdict.verdict).to_owned(),
             in_words(&asked.expected, matches),
             asked.from.clone(),
@@ -132,7 +132,7 @@ fn table<'a>(
             asked.port_in_words(),
             verdict.egress.in_words(),
             verdict.ingress.in_words(),
-        ]);
+        ]));
     }
     let mut printer = Printer::new();
     printer.table(&table)?;

@@ -11,6 +11,7 @@ use super::inline::InlineArgs;
 use super::print::{self, Printer};
 use super::source::ClusterArgs;
 use super::{Error, Found, ends};
+use crate::shown;
 
 /// What `--help` ends with.
 pub const EXAMPLES: &str = "\
@@ -81,12 +82,13 @@ fn text(printer: &mut Printer, paragraphs: &[Paragraph]) -> Result<(), Error> {
         if index > 0 {
             printer.line("")?;
         }
+        let heading = shown::lines(heading);
         let heading = heading.bold();
         match decision {
             Some(decision) => {
-                printer.line(&format!("{heading}: {}", print::coloured(*decision)))?
+                printer.coloured_line(&format!("{heading}: {}", print::coloured(*decision)))?
             }
-            None => printer.line(&heading.to_string())?,
+            None => printer.coloured_line(&heading.to_string())?,
         }
         for line in lines {
             printer.line(line)?;

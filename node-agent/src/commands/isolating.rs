@@ -8,9 +8,10 @@ use node_agent_engine::model::ObjectKey;
 use node_agent_engine::record::Direction;
 use node_agent_engine::verdict::{PolicyRef, Side, Verdict};
 use node_agent_engine::{Connection, Party, PartyKind};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use super::Error;
+use crate::shown;
 
 /// Who isolates a pod is the same whoever its peer is, and where hundreds of policies do it is nearly all that
 /// is written.
@@ -57,7 +58,8 @@ impl Isolating {
 }
 
 fn written(policies: &[PolicyRef]) -> Result<Rc<RawValue>, Error> {
-    let list = to_raw_value(policies).map_err(|error| Error::Write {
+    let list = shown::json(&policies).and_then(RawValue::from_string);
+    let list = list.map_err(|error| Error::Write {
         source: error.into(),
     })?;
     Ok(list.into())

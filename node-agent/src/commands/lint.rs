@@ -5,14 +5,16 @@ mod text;
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use node_agent_engine::lint::{self, Check, Finding, NamePattern, Options, Report, Severity};
 use serde::Serialize;
+use serde_json::Serializer;
 
-use super::{Error, Found};
-use crate::cluster::{Manifests, Place, STDIN};
+use super::{Error, Found, print};
+use crate::cluster::{Manifests, Place};
+use crate::shown::{self, Harmless};
 
 /// How it is used.
 pub const EXAMPLES: &str = "\
@@ -116,7 +118,7 @@ pub fn run(args: LintArgs) -> Result<Found, Error> {
     } = args;
     let (manifests, notices) = Manifests::read(&cluster)?;
     for notice in notices {
-        anstream::eprintln!("warning: {notice}");
+        print::warn(&notice.to_string());
     }
     let options = Options {
         default_namespace: namespace.into(),
@@ -192,21 +194,20 @@ fn json(out: &mut impl Write, located: &Located<'_>) -> io::Result<()> {
         file: &located.file,
         line: located.place.map(|place| place.line),
     };
-    serde_json::to_writer(&mut *out, &line)?;
+    line.serialize(&mut Serializer::with_formatter(
+        &mut *out,
+        Harmless::default(),
+    ))?;
     out.write_all(b"\n")
 }
 
 /// What is no finding goes to stderr.
 fn say(manifests: &Manifests, report: &Report) {
     for (object, rejection) in &report.left_out {
-        let file = match shown_file(manifests, *object).as_str() {
-            STDIN => "stdin".to_owned(),
-            file => format!("`{file}`"),
-        };
+        let file = shown::File(manifests.file(*object).unwrap_or(Path::new("")));
         let document = manifests.document(*object).unwrap_or_default();
-        anstream::eprintln!(
-            "warning: {file} document {document}: {rejection}; the object is left out"
-        );
+        let text = format!("{file} document {document}: {rejection}; the object is left out");
+        print::warn(&text);
     }
     let count = |severity| {
         let found = report.findings.iter();

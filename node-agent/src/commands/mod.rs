@@ -21,6 +21,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::cluster;
+use crate::shown;
 
 /// What a command says by its exit code when it could do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub enum Error {
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
     /// A file cannot be read.
-    #[error("cannot read `{}`", path.display())]
+    #[error("cannot read {}", shown::File(path))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -61,7 +62,10 @@ pub enum Error {
         problem: connections::Problem,
     },
     /// The file of names is not what it should be.
-    #[error("`{}`: {message}; expected {{\"example.org\": [\"192.0.2.1\"]}}", path.display())]
+    #[error(
+        "{}: {message}; expected {{\"example.org\": [\"192.0.2.1\"]}}",
+        shown::File(path)
+    )]
     Names {
         /// The file.
         path: PathBuf,

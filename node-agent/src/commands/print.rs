@@ -6,8 +6,10 @@ use comfy_table::{Table, presets};
 use node_agent_engine::verdict::Decision;
 use owo_colors::OwoColorize as _;
 use serde::Serialize;
+use serde_json::Serializer;
 
 use super::Error;
+use crate::shown::{self, Harmless};
 
 /// Standard output until its reader goes away; what follows is dropped.
 pub(super) struct Printer {
@@ -32,15 +34,20 @@ impl Printer {
         }
     }
 
-    /// Writes a line.
+    /// Writes one line or several, whatever they name made harmless.
     pub(super) fn line(&mut self, text: &str) -> Result<(), Error> {
+        self.coloured_line(&shown::lines(text))
+    }
+
+    /// Writes a line that has colours; what others wrote of it was made harmless before.
+    pub(super) fn coloured_line(&mut self, text: &str) -> Result<(), Error> {
         self.write(|out| writeln!(out, "{text}"))
     }
 
     /// Writes a table whose first column is a verdict, which gets its colour.
     pub(super) fn table(&mut self, table: &Table) -> Result<(), Error> {
         for line in table.lines() {
-            self.line(&first_word_coloured(line.trim_end()))?;
+            self.coloured_line(&first_word_coloured(line.trim_end()))?;
         }
         Ok(())
     }
@@ -48,7 +55,10 @@ impl Printer {
     /// Writes a value as one line of JSON.
     pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), Error> {
         self.write(|out| {
-            serde_json::to_writer(&mut *out, value)?;
+            value.serialize(&mut Serializer::with_formatter(
+                &mut *out,
+                Harmless::default(),
+            ))?;
             out.write_all(b"\n")
         })
     }
@@ -83,6 +93,17 @@ pub(super) fn table<'a>(header: impl IntoIterator<Item = &'a str>) -> Table {
         .load_style(presets::NOTHING)
         .set_header(header.into_iter().map(str::to_uppercase));
     table
+}
+
+/// A table's row: each cell is one line, whatever it names made harmless.
+pub(super) fn row(cells: impl IntoIterator<Item = String>) -> Vec<String> {
+    let cells = cells.into_iter();
+    cells.map(|cell| shown::text(&cell).into_owned()).collect()
+}
+
+/// Says on stderr what does not keep the command from its work.
+pub(super) fn warn(text: &str) {
+    anstream::eprintln!("warning: {}", shown::lines(text));
 }
 
 /// The word for a decision.

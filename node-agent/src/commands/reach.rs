@@ -149,7 +149,7 @@ fn table(
             way.ingress.in_words(),
         ];
         let reached = reached.map(|_| reached_in_words(way.reached.as_ref()));
-        table.add_row(cells.into_iter().chain(reached));
+        table.add_row(print::row(cells.into_iter().chain(reached)));
     }
     printer.table(&table)?;
     let closed = match direction {

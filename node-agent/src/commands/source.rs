@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use node_agent_engine::model::Delta;
 use node_agent_engine::{Cluster, Moment, Profile};
 
-use super::{Error, names};
+use super::{Error, names, print};
 use crate::cluster::{Empty, Files, Notice, Options};
 use crate::settings::Validation;
 
@@ -96,5 +96,5 @@ fn warn(notice: &Notice) {
         | Notice::Empty { .. }
         | Notice::Unlisted { .. } => "",
     };
-    anstream::eprintln!("warning: {notice}{skipped}");
+    print::warn(&format!("{notice}{skipped}"));
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::settings::Rotate;
@@ -96,6 +96,38 @@ impl OutputFile {
         let mut name = OsString::from(&self.path);
         name.push(format!(".{number}"));
         name.into()
+    }
+}
+
+/// A FIFO, opened by its first line: that waits until somebody reads, and only the thread that writes may.
+#[derive(Debug)]
+pub(super) struct Fifo {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Fifo {
+    /// The FIFO at a path, if one is there.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        let is_fifo = fs::metadata(path).is_ok_and(|about| about.file_type().is_fifo());
+        is_fifo.then(|| Self {
+            path: path.to_owned(),
+            file: None,
+        })
+    }
+}
+
+impl Write for Fifo {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(OpenOptions::new().write(true).open(&self.path)?),
+        };
+        file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

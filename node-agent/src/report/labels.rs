@@ -7,9 +7,9 @@ use node_agent_engine::verdict::{Decision, PolicyRef, Reason, RuleRef, Side, Ver
 use prometheus_client::encoding::EncodeLabelSet;
 use serde::Serialize;
 
-use super::escape::label;
 use super::ports::is_port_named;
 use super::series::{Fold, OTHER};
+use crate::shown;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ConnectionLabels {
@@ -219,4 +219,9 @@ pub(super) fn token<T: Serialize>(value: &T) -> String {
         Ok(serde_json::Value::String(token)) => token,
         Ok(_) | Err(_) => String::new(),
     }
+}
+
+/// A label's value: it may come from others.
+pub(super) fn label(value: &str) -> String {
+    shown::text(value).into_owned()
 }

@@ -1,21 +1,21 @@
 //! JSON lines, written by a thread of their own: a reader that stalls must not stall the agent.
 
 use std::io::{self, Write};
+use std::iter;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use node_agent_engine::record::Record;
-use serde::Serialize as _;
-use serde_json::Serializer;
 
 use super::Error;
-use super::escape::Harmless;
-use super::file::OutputFile;
+use super::batch::{Batch, KEPT_BYTES, Stake, Taker};
+use super::file::{Fifo, OutputFile};
 use crate::settings::Rotate;
+use crate::shown;
 
 /// Batches on their way to the writing thread.
 const BATCHES: usize = 16;
@@ -43,17 +43,13 @@ pub struct Lines {
 }
 
 #[derive(Default)]
-struct Batch {
-    text: Vec<u8>,
-    records: u64,
-}
-
-#[derive(Default)]
 struct Shared {
     is_closed: AtomicBool,
     lost_total: AtomicU64,
     /// On their way to the writer, or with it.
     sent_bytes: AtomicUsize,
+    /// What comes after all batches.
+    last: Mutex<Batch>,
 }
 
 impl Lines {
@@ -63,34 +59,40 @@ impl Lines {
     ///
     /// When no thread can be started.
     pub fn stdout(patience: Patience) -> Result<Self, Error> {
-        Self::to(io::stdout(), patience)
+        Self::to(io::stdout(), "stdout", patience)
     }
 
-    /// Writes to the end of a file, which only its owner may read when it is new.
+    /// Writes to the end of a file, which only its owner may read when it is new, or to a FIFO.
     ///
     /// # Errors
     ///
     /// When it cannot be opened.
     pub fn file(path: &Path, rotate: Option<Rotate>, patience: Patience) -> Result<Self, Error> {
+        let name = path.to_string_lossy();
+        let name = shown::text(&name);
+        if let Some(fifo) = Fifo::at(path) {
+            return Self::to(fifo, &name, patience);
+        }
         let file = OutputFile::open(path, rotate).map_err(|source| Error::Open {
             path: path.to_owned(),
             source,
         })?;
-        Self::to(file, patience)
+        Self::to(file, &name, patience)
     }
 
     pub(super) fn to<W: Write + Send + 'static>(
         writer: W,
+        name: &str,
         patience: Patience,
     ) -> Result<Self, Error> {
         let (to_writer, batches) = mpsc::sync_channel(BATCHES);
         let (done, finished) = mpsc::sync_channel(1);
         let shared = Arc::new(Shared::default());
-        let theirs = Arc::clone(&shared);
+        let (theirs, name) = (Arc::clone(&shared), name.to_owned());
         thread::Builder::new()
             .name("lines".to_owned())
             .spawn(move || {
-                write_all(writer, &batches, &theirs);
+                write_all(writer, &name, &batches, &theirs);
                 // Nobody listens when the end did not wait for us.
                 let _ = done.send(());
             })
@@ -111,16 +113,17 @@ impl Lines {
     /// When the reader is gone.
     pub fn write(&mut self, record: &Record) -> Result<(), Error> {
         self.check_reader()?;
-        let length = self.batch.text.len();
-        let waiting = length + self.shared.sent_bytes.load(Ordering::Relaxed);
-        let is_full = waiting > WAITING_BYTES && self.patience == Patience::Lose;
-        if is_full || serialize(record, &mut self.batch.text).is_err() {
-            self.batch.text.truncate(length);
-            self.shared.lost_total.fetch_add(1, Ordering::Relaxed);
-            return Ok(());
+        let stake = Stake::of(record);
+        let waiting = self.batch.bytes() + self.shared.sent_bytes.load(Ordering::Relaxed);
+        let most = match stake {
+            Stake::Counts(_) => WAITING_BYTES,
+            Stake::Itself => WAITING_BYTES + KEPT_BYTES,
+        };
+        let is_full = waiting > most && self.patience == Patience::Lose;
+        if is_full || self.batch.push(record).is_err() {
+            let lost = &self.shared.lost_total;
+            lost.fetch_add(stake.count(), Ordering::Relaxed);
         }
-        self.batch.text.push(b'\n');
-        self.batch.records += 1;
         Ok(())
     }
 
@@ -131,12 +134,12 @@ impl Lines {
     /// When the reader is gone.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.check_reader()?;
-        if self.batch.records == 0 {
+        if self.batch.is_empty() {
             return Ok(());
         }
         let batch = std::mem::take(&mut self.batch);
         let sent = &self.shared.sent_bytes;
-        let bytes = batch.text.len();
+        let bytes = batch.bytes();
         sent.fetch_add(bytes, Ordering::Relaxed);
         match self.patience {
             Patience::Lose => match self.to_writer.try_send(batch) {
@@ -152,7 +155,7 @@ impl Lines {
         }
     }
 
-    /// Running total of records that were not written.
+    /// Running total of what was not written: the attempts of a record that counts some, else the record.
     #[must_use]
     pub fn lost_total(&self) -> u64 {
         self.shared.lost_total.load(Ordering::Relaxed)
@@ -162,25 +165,37 @@ impl Lines {
     ///
     /// # Errors
     ///
-    /// When the reader is gone.
+    /// When the reader is gone, and when something was lost although it was waited for.
     pub fn finish(mut self) -> Result<(), Error> {
         self.flush()?;
         let Self {
+            batch,
             to_writer,
             shared,
             patience,
             finished,
-            ..
         } = self;
+        shared
+            .sent_bytes
+            .fetch_add(batch.bytes(), Ordering::Relaxed);
+        // What found no room among those that wait comes after them.
+        let last = shared.last.lock();
+        *last.unwrap_or_else(PoisonError::into_inner) = batch;
         drop(to_writer);
-        match patience {
-            Patience::Lose => drop(finished.recv_timeout(FAREWELL)),
-            Patience::Wait => drop(finished.recv()),
-        }
+        let is_done = match patience {
+            Patience::Lose => finished.recv_timeout(FAREWELL).is_ok(),
+            Patience::Wait => finished.recv().is_ok(),
+        };
         if shared.is_closed.load(Ordering::Relaxed) {
             return Err(Error::Closed);
         }
-        Ok(())
+        if !is_done {
+            tracing::warn!("the last records were not taken in time and are lost");
+        }
+        match (patience, shared.lost_total.load(Ordering::Relaxed)) {
+            (Patience::Wait, count @ 1..) => Err(Error::Unwritten { count }),
+            (Patience::Wait | Patience::Lose, _) => Ok(()),
+        }
     }
 
     fn check_reader(&self) -> Result<(), Error> {
@@ -191,61 +206,31 @@ impl Lines {
     }
 }
 
-fn serialize(record: &Record, text: &mut Vec<u8>) -> serde_json::Result<()> {
-    record.serialize(&mut Serializer::with_formatter(text, Harmless::default()))
-}
-
 /// Writes batches until there are no more, or nobody reads.
-fn write_all<W: Write>(mut writer: W, batches: &Receiver<Batch>, shared: &Shared) {
-    let mut is_torn = false;
-    let mut is_said = false;
-    for Batch { text, records } in batches {
-        let mut whole = 0;
-        let written = write_batch(&mut writer, &text, &mut is_torn, &mut whole);
-        shared.sent_bytes.fetch_sub(text.len(), Ordering::Relaxed);
-        let Err(error) = written else {
-            is_said = false;
+fn write_all<W: Write>(to: W, name: &str, batches: &Receiver<Batch>, shared: &Shared) {
+    let mut taker = Taker::new(to);
+    let mut is_failing = false;
+    let last = || std::mem::take(&mut *shared.last.lock().unwrap_or_else(PoisonError::into_inner));
+    for batch in batches.into_iter().chain(iter::once_with(last)) {
+        let bytes = batch.bytes();
+        let written = taker.write(batch);
+        shared.sent_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let Err((lost, error)) = written else {
+            if is_failing {
+                tracing::info!(output = name, "records are written again");
+                is_failing = false;
+            }
             continue;
         };
-        let lost = records.saturating_sub(whole);
         shared.lost_total.fetch_add(lost, Ordering::Relaxed);
         if error.kind() == io::ErrorKind::BrokenPipe {
             shared.is_closed.store(true, Ordering::Relaxed);
             return;
         }
         // The records that follow are counted, not named one by one.
-        if !is_said {
-            tracing::error!(%error, "cannot write records; what is lost is counted");
-            is_said = true;
+        if !is_failing {
+            tracing::error!(output = name, %error, "cannot write records; what is lost is counted");
+            is_failing = true;
         }
     }
-}
-
-/// Writes a batch and counts its whole lines; after a failure in the middle of a line the next one begins with a
-/// line of its own.
-fn write_batch<W: Write>(
-    writer: &mut W,
-    text: &[u8],
-    is_torn: &mut bool,
-    whole: &mut u64,
-) -> io::Result<()> {
-    if *is_torn {
-        writer.write_all(b"\n")?;
-        *is_torn = false;
-    }
-    let mut rest = text;
-    while !rest.is_empty() {
-        match writer.write(rest) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(length) => {
-                let (done, left) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-                *is_torn = done.last() != Some(&b'\n');
-                *whole += done.iter().filter(|byte| **byte == b'\n').count() as u64;
-                rest = left;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    writer.flush()
 }

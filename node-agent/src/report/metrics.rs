@@ -15,8 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Error;
-use super::escape::label;
-use super::labels::{ConnectionLabels, DenialLabels, RuleLabels, token};
+use super::labels::{ConnectionLabels, DenialLabels, RuleLabels, label, token};
 use super::process::Process;
 use super::series::{Fold, Series};
 

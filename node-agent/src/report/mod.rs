@@ -4,7 +4,7 @@
 //! the serializer and the metrics encoder, which escape it. This room decides nothing: what is written and
 //! what is counted comes from the engine.
 
-mod escape;
+mod batch;
 mod file;
 mod labels;
 mod lines;
@@ -45,6 +45,12 @@ pub enum Error {
     /// Whoever read stdout went away.
     #[error("nobody reads stdout any more")]
     Closed,
+    /// The output does not take records, and nobody else says so.
+    #[error("cannot write all records: {count} are lost")]
+    Unwritten {
+        /// How many.
+        count: u64,
+    },
     /// The thread that writes cannot be started.
     #[error("cannot start writing")]
     Start {
@@ -119,7 +125,7 @@ impl Report {
         self.lines.flush()
     }
 
-    /// Running total of records that could not be written.
+    /// Running total of what could not be written: the attempts of a record that counts some, else the record.
     #[must_use]
     pub fn lost_total(&self) -> u64 {
         self.lines.lost_total()

@@ -16,6 +16,8 @@ use serde_json::Value;
 
 use super::*;
 
+mod lines;
+
 /// Every variant of an enum; one that is forgotten does not compile.
 macro_rules! tokens {
     ($enum:ident: $($variant:ident),+) => {{
@@ -414,79 +416,6 @@ fn scanned_port_makes_no_series() {
     );
 }
 
-/// Answers each write with the next result; then takes everything.
-struct Scripted {
-    results: Vec<io::Result<usize>>,
-    written: mpsc::Sender<Vec<u8>>,
-}
-
-impl Write for Scripted {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = if self.results.is_empty() {
-            bytes.len()
-        } else {
-            self.results.remove(0)?.min(bytes.len())
-        };
-        self.written.send(bytes[..length].to_vec()).unwrap();
-        Ok(length)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn lost_record() -> Record {
-    record(Body::Lost(Lost {
-        stage: Stage::Ring,
-        count: 7,
-        total: 9,
-    }))
-}
-
-#[test]
-fn full_disk_is_counted_and_the_next_line_is_whole() {
-    let (written, bytes) = mpsc::channel();
-    let results = vec![Ok(5), Err(io::ErrorKind::StorageFull.into())];
-    let mut lines = Lines::to(Scripted { results, written }, Patience::Wait).unwrap();
-    for _ in 0..2 {
-        lines.write(&lost_record()).unwrap();
-        lines.flush().unwrap();
-    }
-    let shared = lines.lost_total();
-    lines.finish().unwrap();
-    assert!(shared <= 1);
-    let text = String::from_utf8(bytes.iter().flatten().collect()).unwrap();
-    let whole = serde_json::to_string(&lost_record()).unwrap();
-    assert_eq!(text, format!("{}\n{whole}\n", &whole[..5]));
-}
-
-#[test]
-fn reader_that_goes_away_is_said() {
-    let (written, _bytes) = mpsc::channel();
-    let results = vec![Err(io::ErrorKind::BrokenPipe.into())];
-    let mut lines = Lines::to(Scripted { results, written }, Patience::Wait).unwrap();
-    lines.write(&lost_record()).unwrap();
-    lines.flush().unwrap();
-    assert!(matches!(lines.finish(), Err(Error::Closed)));
-}
-
-#[test]
-fn hostile_names_stay_in_their_line() {
-    let mut hostile = blocked();
-    hostile.destination.name = Some("a\n{\"schema\":\"x\"}\u{1b}[31m\r\u{9b}0m\u{202e}".into());
-    let (written, bytes) = mpsc::channel();
-    let results = vec![];
-    let mut lines = Lines::to(Scripted { results, written }, Patience::Wait).unwrap();
-    lines
-        .write(&record(Body::Connection(Box::new(hostile))))
-        .unwrap();
-    lines.finish().unwrap();
-    let text = String::from_utf8(bytes.iter().flatten().collect()).unwrap();
-    assert_eq!(text.matches('\n').count(), 1);
-    assert!(!text.contains(['\u{1b}', '\r', '\u{9b}', '\u{202e}']));
-}
-
 #[tokio::test]
 async fn probes_and_metrics_are_served() {
     let health = Arc::new(Health::default());
@@ -517,55 +446,4 @@ async fn probes_and_metrics_are_served() {
     assert!(metrics.ends_with("# EOF\n"), "{metrics}");
     let taken = Server::start(server.address(), Arc::new(Metrics::new()), health).await;
     assert!(matches!(taken, Err(Error::Listen { .. })));
-}
-
-/// A disk that fills in the middle of the second of three records: one is written, two are lost.
-#[test]
-fn losses_are_counted_by_line() {
-    let (written, bytes) = mpsc::channel();
-    let length = serde_json::to_string(&lost_record()).unwrap().len();
-    let results = vec![Ok(length + 5), Err(io::ErrorKind::StorageFull.into())];
-    let mut lines = Lines::to(Scripted { results, written }, Patience::Wait).unwrap();
-    for _ in 0..3 {
-        lines.write(&lost_record()).unwrap();
-    }
-    lines.flush().unwrap();
-    // The writer is done with it when it is done with the next.
-    lines.write(&lost_record()).unwrap();
-    lines.flush().unwrap();
-    while bytes.recv().unwrap() != b"\n" {}
-    assert_eq!(lines.lost_total(), 2);
-    lines.finish().unwrap();
-}
-
-/// A reader that stops: what waits is bounded, the rest is counted, and nobody is held up.
-#[test]
-fn stalled_reader_costs_no_more_than_what_may_wait() {
-    struct Stalled(mpsc::Receiver<()>);
-    impl Write for Stalled {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Until the test lets go.
-            let _ = self.0.recv();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let (go, stalled) = mpsc::channel();
-    let mut lines = Lines::to(Stalled(stalled), Patience::Lose).unwrap();
-    let record = record(Body::Connection(Box::new(blocked())));
-    let length = serde_json::to_string(&record).unwrap().len() as u64;
-    let (written, per_flush) = (40_000, 100);
-    for number in 0..written {
-        lines.write(&record).unwrap();
-        if number % per_flush == 0 {
-            lines.flush().unwrap();
-        }
-    }
-    let waiting = (written - lines.lost_total()) * length;
-    assert!(lines.lost_total() > 0);
-    assert!(waiting < 9 << 20, "{waiting} bytes wait");
-    drop(go);
-    lines.finish().unwrap();
 }

@@ -8,6 +8,7 @@
 
 mod evaluate;
 mod explain;
+mod hostile;
 mod input;
 mod reach;
 mod support;

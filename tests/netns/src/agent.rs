@@ -1,6 +1,7 @@
 //! `netverdict agent` as a child process: started, read, ended.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::child::{ended_within, pid_of};
 use crate::cleanup;
@@ -30,6 +31,10 @@ pub struct Setup {
     pub binary: PathBuf,
     /// Folder of manifests.
     pub cluster: PathBuf,
+    /// Where records go; `-` is read by the test itself.
+    pub output: PathBuf,
+    /// A command that ends in running the agent's, which is added to its words.
+    pub wrapped_in: Vec<String>,
     /// Flags beyond those that every test needs.
     pub flags: Vec<String>,
 }
@@ -41,8 +46,27 @@ impl Setup {
         Self {
             binary: binary.to_owned(),
             cluster: cluster.to_owned(),
+            output: PathBuf::from("-"),
+            wrapped_in: Vec::new(),
             flags: Vec::new(),
         }
+    }
+
+    /// Records go to that file instead.
+    #[must_use]
+    pub fn output(mut self, file: &Path) -> Self {
+        self.output = file.to_owned();
+        self
+    }
+
+    /// The agent, and nobody else, has an empty file system of so many bytes on a folder.
+    #[must_use]
+    pub fn with_disk(mut self, folder: &Path, bytes: u64) -> Self {
+        let mount = format!("mount -t tmpfs -o size={bytes} tmpfs \"$0\" && exec \"$@\"");
+        let words = ["unshare", "--mount", "sh", "-c", &mount];
+        self.wrapped_in = words.map(str::to_owned).to_vec();
+        self.wrapped_in.push(folder.display().to_string());
+        self
     }
 
     /// One more flag, or a flag and its value.
@@ -55,11 +79,14 @@ impl Setup {
 
     fn command(&self, namespace: &Namespace) -> Command {
         let settle = format!("{}ms", SETTLE.as_millis());
-        let mut command = Command::new("ip");
+        let exec = ["ip", "netns", "exec", namespace.name()].map(str::to_owned);
+        let mut words = self.wrapped_in.iter().chain(&exec);
+        let mut command = Command::new(words.next().map_or("ip", String::as_str));
         command
-            .args(["netns", "exec", namespace.name()])
+            .args(words)
             .arg(&self.binary)
-            .args(["agent", "--node", "node-1", "--output", "-"])
+            .args(["agent", "--node", "node-1", "--output"])
+            .arg(&self.output)
             .args(["--log", "all", "--window", "1s", "--settle", &settle])
             .args(["--confirm", &settle, "--grace", &settle])
             .args(["--metrics-listen", "127.0.0.1:0", "--cluster"])
@@ -79,6 +106,22 @@ pub struct Agent {
     stderr: Arc<Mutex<String>>,
     /// The same, line by line, for whoever waits for one.
     said: Receiver<String>,
+}
+
+/// What an agent tells Prometheus, line by line.
+#[derive(Clone, Debug)]
+pub struct Metrics(pub String);
+
+impl Metrics {
+    /// The sum of all series whose name and labels begin so and contain all of the words.
+    #[must_use]
+    pub fn sum(&self, begin: &str, words: &[&str]) -> u64 {
+        let series = self.0.lines().filter(|line| line.starts_with(begin));
+        series
+            .filter(|line| words.iter().all(|word| line.contains(word)))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum()
+    }
 }
 
 /// An agent that has ended.
@@ -177,6 +220,34 @@ impl Agent {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Its process.
+    ///
+    /// # Errors
+    /// Never, on Linux.
+    pub fn pid(&self) -> anyhow::Result<Pid> {
+        pid_of(&self.child)
+    }
+
+    /// What it tells Prometheus now.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn metrics(&self, namespace: &Namespace) -> anyhow::Result<Metrics> {
+        let said = self.stderr();
+        let address = said
+            .split("serving metrics address=")
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next())
+            .context("it does not say where its metrics are")?;
+        namespace.enter(|| {
+            let mut stream = TcpStream::connect(address).context("ask for metrics")?;
+            stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(Metrics(answer))
+        })
     }
 
     /// Waits until it watches that interface.

@@ -69,10 +69,17 @@ pub fn enforce(
         "table inet enforcer\n\
          delete table inet enforcer\n\
          table inet enforcer {{\n\
+         \tchain stops {{\n\
+         \t\tct state established,related accept\n\
+{rules}\
+         \t}}\n\
          \tchain forward {{\n\
          \t\ttype filter hook forward priority filter; policy accept;\n\
-         \t\tct state established,related accept\n\
-         {rules}\
+         \t\tjump stops\n\
+         \t}}\n\
+         \tchain input {{\n\
+         \t\ttype filter hook input priority filter; policy accept;\n\
+         \t\tjump stops\n\
          \t}}\n\
          }}\n"
     ))

@@ -3,8 +3,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// EtherTypes.
-const V4: [u8; 2] = [8, 0];
-const V6: [u8; 2] = [0x86, 0xdd];
+pub(crate) const V4: [u8; 2] = [8, 0];
+pub(crate) const V6: [u8; 2] = [0x86, 0xdd];
+pub(crate) const ARP: [u8; 2] = [8, 6];
 const VLAN: [u8; 4] = [0x81, 0, 0, 5];
 const SERVICE_VLAN: [u8; 4] = [0x88, 0xa8, 0, 6];
 /// Who the shapes claim to be from, and whom they are for.
@@ -44,7 +45,7 @@ impl Ends {
     }
 }
 
-fn tcp([source, destination]: [u16; 2], sequence: u32, flags: u8) -> Vec<u8> {
+pub(crate) fn tcp([source, destination]: [u16; 2], sequence: u32, flags: u8) -> Vec<u8> {
     let mut bytes = source.to_be_bytes().to_vec();
     bytes.extend(destination.to_be_bytes());
     bytes.extend(sequence.to_be_bytes());
@@ -52,7 +53,7 @@ fn tcp([source, destination]: [u16; 2], sequence: u32, flags: u8) -> Vec<u8> {
     bytes
 }
 
-fn udp(source: u16, destination: u16) -> Vec<u8> {
+pub(crate) fn udp(source: u16, destination: u16) -> Vec<u8> {
     let mut bytes = source.to_be_bytes().to_vec();
     bytes.extend(destination.to_be_bytes());
     bytes.extend([0, 12, 0, 0, 1, 2, 3, 4]);
@@ -66,11 +67,11 @@ fn sctp(chunk: u8) -> Vec<u8> {
     bytes
 }
 
-fn icmp(kind: u8, code: u8, quoted: &[u8]) -> Vec<u8> {
+pub(crate) fn icmp(kind: u8, code: u8, quoted: &[u8]) -> Vec<u8> {
     [&[kind, code, 0, 0, 0, 0, 0, 0], quoted].concat()
 }
 
-fn ipv4(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ipv4(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(20 + payload.len()).unwrap_or(u16::MAX);
     let mut header = vec![0x45, 0];
     header.extend(length.to_be_bytes());
@@ -89,7 +90,7 @@ fn ipv4(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
     header
 }
 
-fn ipv6(next: u8, from: Ipv6Addr, to: Ipv6Addr, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ipv6(next: u8, from: Ipv6Addr, to: Ipv6Addr, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len()).unwrap_or(u16::MAX);
     let mut header = vec![0x60, 0, 0, 0];
     header.extend(length.to_be_bytes());

@@ -11,6 +11,7 @@
 //! SIGINT or SIGTERM.
 
 pub mod agent;
+pub mod aside;
 pub mod bpf;
 pub mod child;
 pub mod cleanup;

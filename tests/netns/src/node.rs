@@ -12,6 +12,7 @@ use anyhow::Context;
 
 use crate::agent::Agent;
 use crate::ns::Namespace;
+use crate::scenario::Party;
 
 /// The node's own addresses.
 pub const NODE_ADDRESSES: [IpAddr; 2] = [
@@ -280,15 +281,15 @@ impl Node {
             .with_context(|| format!("no pod `{key}` on this node"))
     }
 
-    /// Where sockets of `place` belong: a pod, or the world for everything that is no pod.
+    /// Where sockets of `place` belong: a pod, the node for its own addresses, else the world.
     ///
     /// # Errors
     /// When there is no such pod.
     pub fn namespace_of(&self, place: &str) -> anyhow::Result<&Namespace> {
-        if place.contains('/') {
-            self.pod(place).map(|pod| &pod.namespace)
-        } else {
-            Ok(&self.world)
+        match Party::of(place) {
+            Party::Pod => self.pod(place).map(|pod| &pod.namespace),
+            Party::Node => Ok(&self.namespace),
+            Party::World => Ok(&self.world),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::enforcer::{Mode, enforce};
 use crate::expect::Expected;
 use crate::node::{Node, ReversePath, TEST_PREFIX};
 use crate::record::{Conversation, Record};
-use crate::scenario::{Direction, Family, Row, Scenario, Verdict};
+use crate::scenario::{Direction, Family, Party, Row, Scenario, Verdict};
 use crate::traffic::{Client, Listen, Saw, Server, Servers};
 
 /// A client gives up after this time: a kernel repeats a SYN after one second.
@@ -179,9 +179,11 @@ impl Plan {
         same("/source/namespace", from.map(|(namespace, _)| namespace));
         same("/source/name", from.map(|(_, name)| name));
         let to = row.to.split_once('/');
-        same("/destination/kind", Some(to.map_or("world", |_| "pod")));
+        let party = Party::of(&row.to);
+        same("/destination/kind", Some(party.name()));
         same("/destination/namespace", to.map(|(namespace, _)| namespace));
-        same("/destination/name", to.map(|(_, name)| name));
+        let node = (party == Party::Node).then_some("node-1");
+        same("/destination/name", to.map(|(_, name)| name).or(node));
         if self.server != Server::Dead {
             same("/reporter", Some(to.map_or("source", |_| "both")));
         }
@@ -212,6 +214,7 @@ impl Plan {
             .scenario
             .rows
             .iter()
+            .filter(|row| Party::of(&row.to) == Party::World)
             .filter_map(|row| row.to.parse().ok())
             .collect();
         addresses.into_iter().collect()

@@ -60,12 +60,48 @@ pub enum Direction {
     Ingress,
 }
 
+/// What a place is to policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party {
+    /// A pod.
+    Pod,
+    /// The node itself.
+    Node,
+    /// Outside the cluster.
+    World,
+}
+
+impl Party {
+    /// What `namespace/pod` or an address is.
+    #[must_use]
+    pub fn of(place: &str) -> Self {
+        let is_node = |address| NODE_ADDRESSES.contains(&address);
+        if place.contains('/') {
+            Self::Pod
+        } else if place.parse().is_ok_and(is_node) {
+            Self::Node
+        } else {
+            Self::World
+        }
+    }
+
+    /// As the records write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            Self::Node => "node",
+            Self::World => "world",
+        }
+    }
+}
+
 /// One expectation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// `namespace/pod`.
     pub from: String,
-    /// `namespace/pod`, or an address outside.
+    /// `namespace/pod`, or an address outside or of the node.
     pub to: String,
     /// Destination port.
     pub port: u16,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use libtest_mimic::Trial;
 
 use crate::enforcer::{Mode, Stop};
@@ -15,8 +15,18 @@ use crate::trials;
 /// One way to treat a connection.
 type Way = (&'static str, Mode, Server);
 
-/// What the network does, and what waits at the other end.
-const WAYS: [Way; 8] = [
+/// The scenarios, and how many expectations each has at the least: what is empty would be green.
+const SCENARIOS: [(&str, usize); 5] = [
+    ("app", 16),
+    ("dev-containers", 11),
+    ("kasm", 10),
+    ("safeops", 19),
+    ("vdi", 13),
+];
+/// Those whose clusters are asked over UDP, too, and in every way.
+const IN_EVERY_WAY: [&str; 2] = ["kasm", "vdi"];
+/// What the network does about the policies, in each scenario.
+const MODES: [Way; 4] = [
     ("enforced", Mode::Enforced(Stop::Drop), Server::Answering),
     (
         "rejected",
@@ -29,6 +39,9 @@ const WAYS: [Way; 8] = [
         Mode::Everything(Stop::Drop),
         Server::Answering,
     ),
+];
+/// What else it can do, and what else can wait at the other end.
+const MORE: [Way; 4] = [
     ("upside down", Mode::Inverted(Stop::Drop), Server::Answering),
     (
         "over-enforced by reject",
@@ -43,34 +56,53 @@ const RESET: Way = ("reset", Mode::Enforced(Stop::Reset), Server::Answering);
 /// UDP alone can be silent.
 const SILENT: Way = ("silent server", Mode::NotEnforced, Server::Silent);
 
-/// Every row of `kasm` and `vdi` in both families, over TCP and UDP, in every way.
+/// Every row of every scenario in both families: enforced, not enforced, over-enforced; two of them over TCP and UDP
+/// and in every way.
 ///
 /// Without an agent the tests look at what the clients see and nothing else.
 ///
 /// # Errors
-/// When the scenarios are not there.
+/// When the scenarios are not there, or lack what they had.
 pub fn all(agent: Option<&Path>) -> anyhow::Result<Vec<Trial>> {
     let mut all = Vec::new();
-    for name in ["kasm", "vdi"] {
-        let tcp = Scenario::read(name)?;
-        let udp = tcp.clone().with_rows(&own_rows(name)?)?;
-        for family in [Family::V4, Family::V6] {
-            let (tcp, udp) = (only(&tcp, family), only(&udp, family));
-            for way in WAYS.into_iter().chain([RESET]) {
-                all.extend(tests(agent, &tcp, family, way, "TCP"));
-            }
-            for way in WAYS.into_iter().chain([SILENT]) {
-                all.extend(tests(agent, &udp, family, way, "UDP"));
+    for (name, least) in SCENARIOS {
+        let scenario = Scenario::read(name)?;
+        let rows = scenario.rows.len();
+        ensure!(
+            rows >= least,
+            "{name} has {rows} expectations, it had {least}"
+        );
+        say_left_out(&scenario)?;
+        for (way, rows) in rows_and_ways(&scenario)? {
+            for family in [Family::V4, Family::V6] {
+                all.extend(tests(agent, &only(&rows, family), family, way));
             }
         }
     }
     Ok(all)
 }
 
-/// Expectations of this package for a cluster of `scenarios`.
-fn own_rows(name: &str) -> anyhow::Result<String> {
-    let file = paths::own(&format!("data/{name}-udp.tsv"));
-    std::fs::read_to_string(&file).with_context(|| format!("read `{}`", file.display()))
+/// What is run of a scenario.
+fn rows_and_ways(scenario: &Scenario) -> anyhow::Result<Vec<(Way, Scenario)>> {
+    let all = |ways: &[Way], rows: &Scenario| -> Vec<(Way, Scenario)> {
+        ways.iter().map(|way| (*way, rows.clone())).collect()
+    };
+    if !IN_EVERY_WAY.contains(&scenario.name.as_str()) {
+        return Ok(all(&MODES, scenario));
+    }
+    let tcp = [&MODES[..], &MORE, &[RESET]].concat();
+    let udp = [&MODES[..], &MORE, &[SILENT]].concat();
+    Ok([all(&tcp, scenario), all(&udp, &over_udp(scenario)?)].concat())
+}
+
+/// The scenario with expectations of this package.
+fn over_udp(scenario: &Scenario) -> anyhow::Result<Scenario> {
+    let file = paths::own(&format!("data/{}-udp.tsv", scenario.name));
+    let rows =
+        std::fs::read_to_string(&file).with_context(|| format!("read `{}`", file.display()))?;
+    let mut asked = scenario.clone().with_rows(&rows)?;
+    asked.name = format!("{} over UDP", scenario.name);
+    Ok(asked)
 }
 
 /// The rows whose both ends have an address of that family: pods have both, the world's have one.
@@ -81,12 +113,35 @@ fn only(scenario: &Scenario, family: Family) -> Scenario {
     kept
 }
 
+/// Says which rows cannot be run in a family, and why: once, however they are run.
+fn say_left_out(scenario: &Scenario) -> anyhow::Result<()> {
+    for row in &scenario.rows {
+        let (from, to, port) = (&row.from, &row.to, row.port);
+        let lacking: Vec<&str> = [Family::V4, Family::V6]
+            .into_iter()
+            .filter(|family| scenario.address(to, *family).is_err())
+            .map(Family::name)
+            .collect();
+        ensure!(
+            lacking.len() < 2,
+            "{}: nobody has the address `{to}`",
+            scenario.name
+        );
+        for family in lacking {
+            let name = &scenario.name;
+            eprintln!(
+                "not run over {family}: {name}, {from} to {to} {port}: an address of the other family"
+            );
+        }
+    }
+    Ok(())
+}
+
 fn tests(
     agent: Option<&Path>,
     scenario: &Scenario,
     family: Family,
     (what, mode, server): Way,
-    protocol: &str,
 ) -> Vec<Trial> {
     let mut scenario = scenario.clone();
     if server == Server::Silent {
@@ -110,7 +165,7 @@ fn tests(
             };
             let name = &scenario.name;
             trials::rows(Plan {
-                name: format!("{name} {} {protocol} {what}{part}:", family.name()),
+                name: format!("{name} {} {what}{part}:", family.name()),
                 scenario: scenario.having(rows),
                 family,
                 mode,

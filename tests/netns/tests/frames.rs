@@ -1,12 +1,14 @@
-//! Packets and frames that no socket of this kernel sends: SCTP, hostile shapes, floods.
+//! Packets and frames that no socket of this kernel sends: SCTP, and what is no connection.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use netns::agent::{Agent, Setup};
+use netns::aside::{self, Frames};
 use netns::enforcer::{Mode, Stop};
 use netns::ground::{Ground, LIMIT};
-use netns::raw::{self, Raw};
+use netns::raw::{self, Raw, Wire};
 use netns::record::Record;
 use netns::scenario::Family;
 use netns::trials;
@@ -29,6 +31,10 @@ fn main() {
             let name = format!("SCTP over {}: {}", family.name(), case.name);
             all.push(trials::test(&name, move || sctp(family, case)));
         }
+    }
+    for attach in ["tcx", "clsact"] {
+        let name = format!("what is no connection is counted and not recorded, by {attach}");
+        all.push(trials::test(&name, move || set_aside(attach)));
     }
     trials::conclude(Ok(all));
 }
@@ -194,4 +200,58 @@ fn is(record: &Record, from: &str, to: &str) -> bool {
         && end("source") == from
         && end("destination") == to
         && record.number("/destination/port") == Some(u64::from(PORT))
+}
+
+/// Frames on a wire of their own, on which nobody else says anything, in both directions.
+fn set_aside(attach: &str) -> anyhow::Result<()> {
+    const NOBODY: [u8; 6] = [2, 0, 0, 0, 0, 9];
+    let ground = Ground::new()?;
+    let (node, world) = (&ground.node.namespace, &ground.node.world);
+    node.ip(&format!(
+        "link add odd0 type veth peer name odd1 netns {}\n",
+        world.name()
+    ))?;
+    // It does not answer for others here.
+    node.sysctl(&[
+        ("ipv6/conf/odd0/disable_ipv6", "1"),
+        ("ipv4/conf/odd0/forwarding", "0"),
+    ])?;
+    world.sysctl(&[("ipv6/conf/odd1/disable_ipv6", "1")])?;
+    let setup = ground.setup()?.flag(&["--attach", attach]);
+    let agent = Agent::start(&setup, node)?;
+    node.ip("link set odd0 up\n")?;
+    world.ip("link set odd1 up\n")?;
+    agent.watches("odd0")?;
+    let counted = || -> anyhow::Result<u64> {
+        let metrics = agent.metrics(node)?;
+        Ok(metrics.sum(
+            "netverdict_packets_set_aside_total{reason=\"not_unicast\"}",
+            &[],
+        ))
+    };
+    ensure!(counted()? == 0, "something else is on the wire");
+    let mut wanted = 0;
+    for wire in [Wire::open(world, "odd1")?, Wire::open(node, "odd0")?] {
+        // What is not counted comes before what is: when that is, the other would be, too.
+        let kinds: [fn([u8; 6]) -> Frames; 3] = [aside::to_several, aside::neighbours, aside::dhcp];
+        for kind in kinds {
+            let frames = kind(NOBODY);
+            wanted += u64::try_from(frames.len())?;
+            for (name, frame) in aside::neither(NOBODY).iter().chain(&frames) {
+                wire.send(frame).with_context(|| format!("send {name}"))?;
+            }
+            let names: Vec<&str> = frames.iter().map(|(name, _)| *name).collect();
+            let end = Instant::now() + LIMIT;
+            while counted()? < wanted && Instant::now() < end {}
+            let found = counted()?;
+            ensure!(
+                found == wanted,
+                "{found} counted of {wanted}, the last: {names:?}"
+            );
+        }
+    }
+    let finished = agent.stop()?;
+    let told: Vec<&str> = finished.records.iter().map(|it| it.line.as_str()).collect();
+    ensure!(told.is_empty(), "recorded:\n{}", told.join("\n"));
+    Ok(())
 }

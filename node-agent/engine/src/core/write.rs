@@ -47,7 +47,7 @@ impl Core {
         }
         self.lost_total += count;
         out.push(Output::Lost { stage, count });
-        self.write_lost(now, false, out);
+        self.write_lost(now, self.has_ended, out);
     }
 
     /// The first loss at once; what goes on backs off like everything else.
@@ -169,5 +169,6 @@ impl Core {
         self.write_due(now, true, out);
         self.write_folded(now, true, out);
         self.write_lost(now, true, out);
+        self.has_ended = true;
     }
 }

@@ -8,7 +8,7 @@ use node_agent_engine::lint::{Check, Severity};
 use serde::Serialize;
 
 use super::Located;
-use crate::cluster::STDIN;
+use crate::shown::{STDIN, pretty_json};
 
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 
@@ -108,8 +108,8 @@ pub(super) fn write(out: &mut impl Write, findings: &[Located<'_>]) -> io::Resul
             results: findings.iter().map(result).collect(),
         }],
     };
-    serde_json::to_writer_pretty(&mut *out, &log)?;
-    out.write_all(b"\n")
+    let json = serde_json::to_string_pretty(&log)?;
+    writeln!(out, "{}", pretty_json(&json))
 }
 
 fn driver() -> Driver {

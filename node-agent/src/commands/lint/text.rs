@@ -6,7 +6,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use node_agent_engine::lint::Severity;
 
 use super::Located;
-use crate::cluster::STDIN;
+use crate::shown::{STDIN, lines, text};
 
 /// Writes all findings, with an empty line between them.
 pub(super) fn write(out: &mut impl Write, findings: &[Located<'_>]) -> io::Result<()> {
@@ -25,7 +25,7 @@ fn one(out: &mut impl Write, located: &Located<'_>) -> io::Result<()> {
     let bold = Style::new().bold();
     let file = match located.file.as_str() {
         STDIN => "stdin",
-        file => file,
+        file => &text(file),
     };
     match located.place {
         Some(place) => write!(out, "{file}:{}:{}: ", place.line, place.column)?,
@@ -34,24 +34,29 @@ fn one(out: &mut impl Write, located: &Located<'_>) -> io::Result<()> {
     writeln!(
         out,
         "{style}{} {}{style:#}: {bold}{}{bold:#}",
-        finding.severity, finding.check, finding.wrong
+        finding.severity,
+        finding.check,
+        text(&finding.wrong)
     )?;
     let object = &finding.object;
     let slash = if object.namespace.is_empty() { "" } else { "/" };
     write!(
         out,
         "    in   {} {}{slash}{}",
-        object.kind, object.namespace, object.name
+        text(&object.kind),
+        text(&object.namespace),
+        text(&object.name)
     )?;
     if !finding.field.is_empty() {
-        write!(out, ", {}", finding.field)?;
+        write!(out, ", {}", text(&finding.field))?;
     }
     writeln!(out)?;
     if !finding.effect.is_empty() {
-        writeln!(out, "    so   {}", finding.effect)?;
+        writeln!(out, "    so   {}", text(&finding.effect))?;
     }
     if let Some(fix) = &finding.fix {
-        writeln!(out, "    fix  {}", fix.replace('\n', "\n         "))?;
+        let fix = lines(fix).replace('\n', "\n         ");
+        writeln!(out, "    fix  {fix}")?;
     }
     Ok(())
 }
