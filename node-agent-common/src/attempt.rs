@@ -53,8 +53,11 @@ pub struct Attempt {
     pub icmp_code: u8,
     /// 1 when its packets go against the direction of its key.
     pub turned: u8,
+    /// 1 when somebody else than its peer answered it, or the answer went to somebody else than its sender: one of the
+    /// two is not who its address says.
+    pub forged: u8,
     /// Always zero.
-    pub padding: [u8; 4],
+    pub padding: [u8; 3],
     /// Whose share of the tables it is held in, see [`crate::maps::share`].
     pub slot: u16,
 }
@@ -188,11 +191,15 @@ pub struct UdpFlow {
     /// Monotonic time of the latest packet that was looked at, nanoseconds.
     pub last_ns: u64,
     /// 1 when a packet came back.
-    pub answered: u32,
+    pub answered: u8,
+    /// 1 when the cache has answered for it: its latest packet may be younger than `last_ns`.
+    pub cached: u8,
+    /// 1 when its first packet went against the direction of its key.
+    pub turned: u8,
+    /// Always zero.
+    pub padding: [u8; 3],
     /// Whose share of the tables it is held in, see [`crate::maps::share`].
     pub slot: u16,
-    /// 1 when its first packet went against the direction of its key.
-    pub turned: u16,
 }
 
 const _: () = assert!(size_of::<UdpFlow>() == 24 && align_of::<UdpFlow>() == 8);
@@ -202,8 +209,10 @@ impl UdpFlow {
     #[inline(always)]
     #[must_use]
     pub fn is_silent(&self, now_ns: u64) -> bool {
-        let is_stream = self.answered != 0
-            && self.last_ns.saturating_sub(self.first_ns) > crate::maps::UDP_STREAM_NS;
+        let lasted = self.last_ns.saturating_sub(self.first_ns);
+        // What the cache let go was not timed: it may have lasted.
+        let is_stream =
+            self.answered != 0 && (self.cached != 0 || lasted > crate::maps::UDP_STREAM_NS);
         let limit = if is_stream {
             crate::maps::UDP_STREAM_SILENT_NS
         } else {
@@ -224,19 +233,27 @@ mod tests {
     /// in which the cache may have answered for it.
     #[test]
     fn streams_are_remembered_longer_than_questions() {
-        let flow = |lasted: u64, answered| UdpFlow {
+        let flow = |lasted: u64, answered, cached| UdpFlow {
             first_ns: SECOND,
             last_ns: SECOND + lasted,
             answered,
-            slot: 0,
+            cached,
             turned: 0,
+            padding: [0; 3],
+            slot: 0,
         };
         for (name, flow, silent_s, is_silent) in [
-            ("question", flow(0, 1), 39, false),
-            ("question", flow(0, 1), 41, true),
-            ("stream", flow(3 * SECOND, 1), 190, false),
-            ("stream", flow(3 * SECOND, 1), 201, true),
-            ("one-way stream", flow(60 * SECOND, 0), 41, true),
+            ("question", flow(0, 1, 0), 39, false),
+            ("question", flow(0, 1, 0), 41, true),
+            ("stream", flow(3 * SECOND, 1, 0), 190, false),
+            ("stream", flow(3 * SECOND, 1, 0), 201, true),
+            (
+                "stream that the cache let go",
+                flow(SECOND, 1, 1),
+                190,
+                false,
+            ),
+            ("one-way stream", flow(60 * SECOND, 0, 0), 41, true),
         ] {
             let now = flow.last_ns + silent_s * SECOND;
             assert_eq!(flow.is_silent(now), is_silent, "{name} after {silent_s} s");

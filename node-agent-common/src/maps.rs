@@ -146,8 +146,10 @@ pub mod drop_class {
     pub const NO_SOCKET: u8 = 8;
     /// No neighbour answers: the peer is gone.
     pub const NEIGHBOUR: u8 = 9;
-    /// A known reason that enforces nothing: rp_filter, checksum, full queue, MTU.
+    /// A known reason that enforces nothing: rp_filter, full queue, MTU.
     pub const OTHER: u8 = 10;
     /// NOT_SPECIFIED: counts only at a known location.
     pub const UNSPECIFIED: u8 = 11;
+    /// The packet itself is at fault: its checksum, its lifetime, a header; whoever sends one sees it dropped anywhere.
+    pub const MALFORMED: u8 = 12;
 }

@@ -5,7 +5,7 @@ use node_agent_common::parse::Packet;
 use node_agent_common::{kind, protocol};
 
 use crate::Way;
-use crate::opened::{ended, is_left_to_backend, speaks_for_peer, stopped};
+use crate::opened::{ended, is_left_to_backend, note_forged, speaks_for_peer, stopped};
 use crate::tables::{attempt, forget, settle_udp};
 
 /// An error about the tuple that it quotes: from a pod it is the pod's own refusal, towards one it came from the way.
@@ -17,12 +17,12 @@ pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
     };
     // SAFETY: a value of the map.
     unsafe {
-        if error.sequence_known && error.sequence != (*known).sequence {
+        if !quotes(error, (*known).sequence) {
             return;
         }
         if way == Way::FromPod {
             if !speaks_for_peer(known, tuple, ifindex) {
-                return;
+                return note_forged(known, ifindex);
             }
             let refused = *known;
             if tuple.protocol == protocol::UDP {
@@ -36,7 +36,7 @@ pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
             }
             return;
         }
-        if (*known).rejected != 0 || is_left_to_backend(tuple, &*known) {
+        if (*known).rejected != 0 || (*known).forged != 0 || is_left_to_backend(tuple, &*known) {
             return;
         }
         (*known).rejected = 1;
@@ -44,5 +44,16 @@ pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
         (*known).icmp_code = error.icmp_code;
         (*known).rejected_by = error.sender;
         stopped(known, tuple, ifindex, kind::UNREACHABLE);
+    }
+}
+
+/// Tells whether an error quotes the attempt with this number. Of TCP every error has it, 8 bytes of the segment being the
+/// least (RFC 792); SCTP's tag lies further in, and UDP has none.
+#[inline(always)]
+fn quotes(error: &Packet, sequence: u32) -> bool {
+    if error.sequence_known {
+        error.sequence == sequence
+    } else {
+        error.tuple.protocol != protocol::TCP
     }
 }

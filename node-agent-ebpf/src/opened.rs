@@ -7,7 +7,7 @@ use node_agent_common::{Attempt, Event, Tuple, kind, protocol};
 use crate::counters::add_one_u32;
 use crate::shares::was_lost_at;
 use crate::tables::{
-    ATTEMPTS, Seen, counts_at_backend, epoch, forget, is_watched, join, leads_to, remember,
+    ATTEMPTS, Seen, counts_at_backend, epoch, forget, is_watched, join, leads, leads_to, remember,
     replace, settle_udp, tell,
 };
 use crate::{Place, Way};
@@ -137,18 +137,30 @@ pub(crate) unsafe fn is_answered(
     // SAFETY: the caller's.
     unsafe {
         match way {
-            Way::FromPod if !speaks_for_peer(known, tuple, ifindex) => false,
+            Way::FromPod if !speaks_for_peer(known, tuple, ifindex) => {
+                note_forged(known, ifindex);
+                false
+            }
             Way::FromPod if (*known).source_ifindex == 0 => true,
             Way::FromPod => {
                 (*known).answered = 1;
                 false
             }
-            Way::ToPod => (*known).answered != 0 || leads_to(&tuple.destination, ifindex),
+            // What left from another interface came from there only by its source address.
+            Way::ToPod if (*known).source_ifindex != 0 && (*known).source_ifindex != ifindex => {
+                (*known).forged = 1;
+                false
+            }
+            Way::ToPod => {
+                (*known).answered != 0
+                    || (*known).forged == 0 && leads_to(&tuple.destination, ifindex)
+            }
         }
     }
 }
 
-/// Tells whether what a pod's interface lets in can come from the peer itself.
+/// Tells whether what a pod's interface lets in can come from the peer itself: it is the peer's own, or the attempt went
+/// out there.
 ///
 /// # Safety
 ///
@@ -156,7 +168,28 @@ pub(crate) unsafe fn is_answered(
 #[inline(always)]
 pub(crate) unsafe fn speaks_for_peer(known: *const Attempt, tuple: &Tuple, ifindex: u32) -> bool {
     // SAFETY: the caller's.
-    unsafe { (*known).source_ifindex != ifindex && leads_to(&tuple.destination, ifindex) }
+    unsafe {
+        (*known).source_ifindex != ifindex
+            && match leads(&tuple.destination) {
+                None | Some(0) => (*known).destination_ifindex == ifindex,
+                Some(peers) => peers == ifindex,
+            }
+    }
+}
+
+/// Notes that a pod which is not the peer answered. Only what the peer's own interface lets in ends the attempt then.
+///
+/// # Safety
+///
+/// As [`is_answered`].
+#[inline(always)]
+pub(crate) unsafe fn note_forged(known: *mut Attempt, ifindex: u32) {
+    // SAFETY: the caller's.
+    unsafe {
+        if (*known).source_ifindex != ifindex {
+            (*known).forged = 1;
+        }
+    }
 }
 
 /// A RST or ABORT that answers an attempt: from a pod the peer's own refusal, towards one from somewhere on the way.
@@ -173,10 +206,12 @@ pub(crate) fn reset(tuple: &Tuple, answers: u32, ifindex: u32, way: Way) {
         if way == Way::FromPod {
             if speaks_for_peer(known, &tuple, ifindex) {
                 end(&tuple, known, ifindex, kind::REFUSED);
+            } else {
+                note_forged(known, ifindex);
             }
             return;
         }
-        if (*known).rejected != 0 || is_left_to_backend(&tuple, &*known) {
+        if (*known).rejected != 0 || (*known).forged != 0 || is_left_to_backend(&tuple, &*known) {
             return;
         }
         (*known).rejected = 1;

@@ -286,6 +286,10 @@ fn look(skb: *mut __sk_buff, way: Way) {
         // Not from within `seen`: their stacks would add up.
         Content::Udp => match udp::seen(tuple, ifindex, way) {
             udp::Part::First => opened::begin(tuple, 0, &place),
+            udp::Part::Crosses => {
+                udp::crossed(tuple, ifindex);
+                opened::begin(tuple, 0, &place);
+            }
             udp::Part::Reply => udp::replied(tuple, ifindex, way),
             udp::Part::Further => {}
         },

@@ -103,7 +103,7 @@ pub(crate) fn leads_to(address: &[u8; 16], ifindex: u32) -> bool {
 }
 
 #[inline(always)]
-fn leads(address: &[u8; 16]) -> Option<u32> {
+pub(crate) fn leads(address: &[u8; 16]) -> Option<u32> {
     // SAFETY: a value of the map.
     ADDRESSES.get_ptr(address).map(|known| unsafe { *known })
 }
@@ -323,14 +323,16 @@ pub(crate) fn forget(tuple: &Tuple, attempt: &Attempt) -> bool {
 
 /// Remembers that a UDP conversation has had its outcome: its packets are no attempts any more.
 #[inline(never)]
-pub(crate) fn settle_udp(tuple: &Tuple, attempt: &Attempt, now: u64, answered: u32) {
+pub(crate) fn settle_udp(tuple: &Tuple, attempt: &Attempt, now: u64, answered: u8) {
     let (key, turned) = tuple.paired();
     let flow = UdpFlow {
         first_ns: attempt.first_ns,
         last_ns: now,
         answered,
+        cached: 0,
+        turned: u8::from(turned),
+        padding: [0; 3],
         slot: attempt.slot,
-        turned: u16::from(turned),
     };
     if !shares::UDP_FLOWS.has_room(flow.slot) {
         return lose(stage::UDP_FLOWS);
@@ -344,7 +346,7 @@ pub(crate) fn settle_udp(tuple: &Tuple, attempt: &Attempt, now: u64, answered: u
 
 /// A flow that another processor, or an earlier outcome, has settled.
 #[inline(always)]
-fn settle_again(key: &Tuple, now: u64, answered: u32) {
+fn settle_again(key: &Tuple, now: u64, answered: u8) {
     if let Some(known) = UDP_FLOWS.get_ptr_mut(key) {
         // SAFETY: a value of the map.
         unsafe {

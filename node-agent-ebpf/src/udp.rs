@@ -14,6 +14,8 @@ pub(crate) enum Part {
     First,
     /// It goes against an attempt's.
     Reply,
+    /// It goes against an attempt's that never came through: it opens one of its own.
+    Crosses,
     /// Anything else.
     Further,
 }
@@ -38,7 +40,14 @@ pub(crate) fn seen(tuple: &Tuple, ifindex: u32, way: Way) -> Part {
     // SAFETY: a value of the map.
     unsafe {
         if (*known).turned != u8::from(turned) {
-            return Part::Reply;
+            // Every datagram of it was stopped: it cannot be replied to.
+            let is_stopped = (*known).drops > (*known).retransmissions;
+            let is_own = way == Way::FromPod && leads_to(&tuple.source, ifindex);
+            return if is_stopped && is_own {
+                Part::Crosses
+            } else {
+                Part::Reply
+            };
         }
         if concerns_us {
             opened::again(known, ifindex, way);
@@ -67,6 +76,20 @@ pub(crate) fn replied(tuple: &Tuple, ifindex: u32, way: Way) {
     }
 }
 
+/// Ends the attempt that a datagram crosses: both have the same key.
+#[inline(never)]
+pub(crate) fn crossed(tuple: &Tuple, ifindex: u32) {
+    let stopped = tuple.reversed();
+    let Some(known) = attempt(&stopped) else {
+        return;
+    };
+    // SAFETY: a value of the map, copied before it is given back.
+    let old = unsafe { *known };
+    if forget(&stopped, &old) {
+        opened::ended(&stopped, &old, ifindex, kind::SUPERSEDED, |_| {});
+    }
+}
+
 /// Tells whether the packet belongs to a flow that has had its outcome, and keeps that awake.
 #[inline(always)]
 fn flows_on(key: &Tuple, turned: bool, packet: &Tuple, now: u64) -> bool {
@@ -82,11 +105,12 @@ fn flows_on(key: &Tuple, turned: bool, packet: &Tuple, now: u64) -> bool {
     // SAFETY: a value of the map.
     unsafe {
         (*known).last_ns = now;
-        if (*known).turned != u16::from(turned) {
+        if (*known).turned != u8::from(turned) {
             (*known).answered = 1;
         }
         // Only answered tuples may be short-cut: a flow without an answer is the one that is asked about.
         if (*known).answered != 0 {
+            (*known).cached = 1;
             cache::learn(packet);
         }
     }

@@ -139,6 +139,8 @@ pub struct AttemptState {
     pub destination_link: Option<u32>,
     /// The peer's answer left its own interface; whether it came to the source is not known.
     pub answered: bool,
+    /// A pod that is not the peer answered it, or the answer went to a pod that is not the sender.
+    pub forged: bool,
     /// The first drop of one of its packets.
     pub drop: Option<Drop>,
     /// Where the dropped packet went, when address translation came before the drop.
@@ -207,7 +209,9 @@ pub enum DropClass {
     NoSocket,
     /// No neighbour answers.
     Neighbour,
-    /// Anything else: rp_filter, checksum, full queue.
+    /// The packet itself is at fault: its checksum, its lifetime, a header.
+    Malformed,
+    /// Anything else: rp_filter, full queue.
     Other,
 }
 

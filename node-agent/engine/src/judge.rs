@@ -149,12 +149,7 @@ impl Judge<'_> {
 
     /// What forbids every claim, whatever policy says.
     fn doubt(&self, ends: &Ends, ending: &Ending) -> Option<UnknownBecause> {
-        if let Some(link) = ending
-            .attempt
-            .source_link
-            .and_then(|index| self.links.get(&index))
-            && link.denies(ending.flow.source)
-        {
+        if self.comes_from_elsewhere(ending) {
             return Some(UnknownBecause::SourceMismatch);
         }
         if ends.unsure {
@@ -162,6 +157,20 @@ impl Judge<'_> {
         }
         (ending.flow.protocol == Protocol::Udp && !ending.oriented && self.may_be_old(ending))
             .then_some(UnknownBecause::Orientation)
+    }
+
+    /// Whether the source address is known to lie behind another interface than the one that let the attempt in.
+    fn comes_from_elsewhere(&self, ending: &Ending) -> bool {
+        let Some(source_link) = ending.attempt.source_link else {
+            return false;
+        };
+        let source = ending.flow.source;
+        let link = self.links.get(&source_link);
+        link.is_some_and(|link| link.denies(source))
+            || self
+                .links
+                .values()
+                .any(|other| other.index != source_link && other.addresses.contains(&source))
     }
 
     /// Whether a UDP conversation may have begun before its interface was watched.

@@ -1,8 +1,11 @@
 //! What the network did with one attempt, from what was seen of it. Policy has no say here.
 
+mod stops;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use self::stops::{client_saw, decides, rejected_saw};
 use crate::Moment;
 use crate::bypass::Bypass;
 use crate::cluster::Cluster;
@@ -113,8 +116,11 @@ impl Surroundings<'_> {
     }
 
     /// How an attempt that was neither answered nor refused has ended.
-    fn last(&self, ending: Ending, waited: bool) -> Ending {
+    fn last(&self, mut ending: Ending, waited: bool) -> Ending {
         if ending.attempt.answered {
+            if ending.attempt.forged {
+                ending.doubt = Some(UnknownBecause::SourceMismatch);
+            }
             return ending.with(
                 OutcomeKind::Answered,
                 ClientSaw::Unknown,
@@ -187,7 +193,8 @@ impl Surroundings<'_> {
             | DropClass::Nfqueue
             | DropClass::Ovs
             | DropClass::Route
-            | DropClass::NoSocket => {}
+            | DropClass::NoSocket
+            | DropClass::Malformed => {}
         }
         if drop.in_pod {
             ending.cause = Some(Cause::OwnFirewall);
@@ -237,6 +244,10 @@ impl Surroundings<'_> {
             .is_some_and(|lost| lost >= ending.attempt.first)
         {
             ending.doubt = Some(UnknownBecause::Lost);
+        }
+        // An answer of the peer's own would not have been told from the other.
+        if ending.attempt.forged {
+            ending.doubt = Some(UnknownBecause::SourceMismatch);
         }
         ending.outcome = if waited && self.delivered(&ending) {
             OutcomeKind::Delivered
@@ -351,45 +362,5 @@ impl Ending {
     /// A rejection whose drop may be told a moment later: it is sent before its packet is freed.
     pub(crate) fn drop_may_follow(&self) -> bool {
         self.attempt.rejected.is_some() && self.drop.is_none()
-    }
-}
-
-/// Whether a drop says how the attempt ended. Inside a pod only what enforces does: a full queue there, or
-/// a closed port, is the pod's own affair, and the packet was delivered. A route that makes its host
-/// unreachable enforces nothing; the ICMP error, sent before the packet is freed, tells it from the others.
-fn decides(drop: &Drop, rejected: Option<Rejected>) -> bool {
-    match drop.class {
-        DropClass::Netfilter
-        | DropClass::Tc
-        | DropClass::Xdp
-        | DropClass::Cgroup
-        | DropClass::Nfqueue
-        | DropClass::Ovs => true,
-        DropClass::Route => {
-            !drop.in_pod && rejected.is_none_or(|seen| rejected_saw(seen) != ClientSaw::Unreachable)
-        }
-        DropClass::Neighbour | DropClass::Other => !drop.in_pod,
-        DropClass::NoSocket => false,
-    }
-}
-
-fn rejected_saw(rejected: Rejected) -> ClientSaw {
-    match rejected {
-        Rejected::Reset => ClientSaw::Reset,
-        Rejected::Icmp {
-            icmp_type,
-            icmp_code,
-            ..
-        } => client_saw(icmp_type, icmp_code),
-    }
-}
-
-/// ICMP type 3 codes 3, 9, 10, 13 and ICMPv6 type 1 codes 1, 4, 5, 6 reject; every other code means that
-/// the way ends, as silence does.
-fn client_saw(icmp_type: u8, icmp_code: u8) -> ClientSaw {
-    match (icmp_type, icmp_code) {
-        (3, 3) | (1, 4) => ClientSaw::PortUnreachable,
-        (3, 9 | 10 | 13) | (1, 1 | 5 | 6) => ClientSaw::Prohibited,
-        _ => ClientSaw::Unreachable,
     }
 }

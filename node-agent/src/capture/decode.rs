@@ -80,6 +80,7 @@ impl Decoder {
             },
             tracked: attempt.tracked != 0,
             answered: attempt.answered != 0,
+            forged: attempt.forged != 0,
             drops: attempt.drops,
             retransmissions: attempt.retransmissions,
             rejected: match (attempt.rejected, attempt.icmp_type, attempt.icmp_code) {
@@ -186,6 +187,7 @@ fn class_of(number: u8) -> Option<DropClass> {
         drop_class::NO_SOCKET => Some(DropClass::NoSocket),
         drop_class::NEIGHBOUR => Some(DropClass::Neighbour),
         drop_class::OTHER => Some(DropClass::Other),
+        drop_class::MALFORMED => Some(DropClass::Malformed),
         _ => None,
     }
 }

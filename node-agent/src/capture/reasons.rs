@@ -123,9 +123,13 @@ fn class(name: &str) -> u8 {
         | "PACKET_SOCK_ERROR" | "TAP_FILTER" | "TAP_TXFILTER" | "MAX" | "SUBSYS_MASK" => {
             drop_class::IGNORED
         }
+        "IP_INHDR" | "IP_CSUM" | "TCP_CSUM" | "UDP_CSUM" | "ICMP_CSUM" | "IP_LOCALNET"
+        | "IP_INVALID_DEST" | "IPV6_BAD_EXTHDR" | "PKT_TOO_SMALL" | "UDP_INVALID_LEN" => {
+            drop_class::MALFORMED
+        }
         _ if name.starts_with("UNIX_") => drop_class::IGNORED,
         _ if name.starts_with("NEIGH_") => drop_class::NEIGHBOUR,
-        // TCP_LISTEN_OVERFLOW, IP_RPFILTER, checksums, full queues, no route, a socket's filter: they enforce
+        // TCP_LISTEN_OVERFLOW, IP_RPFILTER, full queues, no route, a socket's filter: they enforce
         // nothing, and yet the packet is gone.
         _ => drop_class::OTHER,
     }

@@ -244,9 +244,11 @@ impl Tables {
         let flow = UdpFlow {
             first_ns: attempt.first_ns,
             last_ns: now.0,
-            answered: u32::from(attempt.answered),
+            answered: attempt.answered,
+            cached: 0,
+            turned: u8::from(turned),
+            padding: [0; 3],
             slot: attempt.slot,
-            turned: u16::from(turned),
         };
         // Without room its next packet is an attempt again: nothing is lost.
         if self.shares.has_room_for_udp_flow(flow.slot)

@@ -211,7 +211,7 @@ fn write_all<W: Write>(to: W, name: &str, batches: &Receiver<Batch>, shared: &Sh
     let mut taker = Taker::new(to);
     let mut is_failing = false;
     let last = || std::mem::take(&mut *shared.last.lock().unwrap_or_else(PoisonError::into_inner));
-    for batch in batches.into_iter().chain(iter::once_with(last)) {
+    for batch in batches.iter().chain(iter::once_with(last)) {
         let bytes = batch.bytes();
         let written = taker.write(batch);
         shared.sent_bytes.fetch_sub(bytes, Ordering::Relaxed);

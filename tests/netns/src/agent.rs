@@ -16,10 +16,9 @@ use crate::cleanup;
 use crate::ns::Namespace;
 use crate::record::Record;
 
-/// Longest that the agent may take until it is ready: on an emulated machine much longer than on others.
+/// Longest that the agent may take until it is ready: an emulated machine needs it.
 const READY_LIMIT: Duration = Duration::from_secs(90);
-/// Longest that is waited for its end. The contract's limit is held by a test of its own: each hook that goes waits for
-/// the kernel, and among other tests that takes as long as they let it.
+/// Longest that is waited for its end; the contract's limit has a test of its own.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// Policies count as settled, and claims as confirmed, after this time.
 pub const SETTLE: Duration = Duration::from_millis(300);
@@ -269,8 +268,7 @@ impl Agent {
         Ok(())
     }
 
-    /// What it has written so far, as far as it was waited for.
-    #[must_use]
+    /// What it wrote, as far as it was waited for.
     pub fn records(&self) -> &[Record] {
         &self.records
     }
@@ -336,7 +334,7 @@ impl Agent {
         Ok(std::mem::take(&mut self.records))
     }
 
-    /// Ends it with SIGTERM, and holds it to the contract: exit code 0.
+    /// Ends it with SIGTERM, and holds it to exit code 0.
     ///
     /// # Errors
     /// When it breaks the contract, or wrote a record that breaks the schema.

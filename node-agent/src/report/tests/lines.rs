@@ -68,7 +68,7 @@ fn full_disk_is_counted_and_the_next_line_is_whole() {
     let full = || Err(io::ErrorKind::StorageFull.into());
     let (first, second) = (counting(3), counting(1));
     let results = vec![Ok(5), full(), full()];
-    let batches: [&[Record]; 3] = [&[first.clone()], &[second.clone()], &[second.clone()]];
+    let batches = [&first, &second, &second].map(std::slice::from_ref);
     let (text, lost) = written(results, &batches);
     let (first, second) = (line(&first), line(&second));
     assert_eq!(text, format!("{}\n{second}\n", &first[..5]));
