@@ -40,7 +40,7 @@ pub const CONVERSATIONS_ENTRIES: u32 = 1 << 16;
 /// Default size of [`UDP_FLOWS`], entries.
 pub const UDP_FLOWS_ENTRIES: u32 = 1 << 17;
 /// Size of [`JOINTS`], entries.
-pub const JOINTS_ENTRIES: u32 = 1 << 14;
+pub const JOINTS_ENTRIES: u32 = 1 << 16;
 /// Slots of the per-CPU cache of answered UDP tuples.
 pub const UDP_CACHE_SLOTS: u32 = 1 << 12;
 /// Size of [`REASON_CLASSES`] and [`DROPS`]; Linux 6.18 has some 130 reasons.
@@ -66,11 +66,11 @@ pub const UDP_STREAM_NS: u64 = 2_000_000_000;
 
 /// Where something of ours was lost, or set aside; index into [`LOST`].
 pub mod stage {
-    /// The ring buffer was full.
+    /// The ring buffer was full, and nothing else will tell of the attempt.
     pub const RING: u32 = 0;
     /// [`super::ATTEMPTS`], or the interface's share of it, was full.
     pub const ATTEMPTS: u32 = 1;
-    /// [`super::CONVERSATIONS`], or the interface's share of it, was full.
+    /// [`super::CONVERSATIONS`], or the interface's share of it, was full, and so was the ring buffer.
     pub const CONVERSATIONS: u32 = 2;
     /// [`super::UDP_FLOWS`], or the interface's share of it, was full.
     pub const UDP_FLOWS: u32 = 3;

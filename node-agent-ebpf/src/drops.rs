@@ -17,8 +17,8 @@ use crate::opened::stopped;
 use crate::packets::{ETHERNET, GROUP};
 use crate::shares::was_lost_at;
 use crate::tables::{
-    DROPS, LOCATIONS, REASON_CLASSES, attempt, epoch, is_pod, namespace_is_own,
-    namespace_is_watched, remember,
+    DROPS, LOCATIONS, REASON_CLASSES, Room, attempt, epoch, is_pod, is_watched, leads,
+    namespace_is_own, namespace_is_watched, remember,
 };
 use crate::udp;
 
@@ -29,6 +29,8 @@ struct Freed {
     ifindex: u32,
     /// Where it came into the node; 0 when it did not, or was freed elsewhere.
     came_in_at: u32,
+    /// It came into the namespace where it was freed, and was not made there.
+    has_travelled: bool,
     netns: u32,
     class: u8,
 }
@@ -79,8 +81,9 @@ pub(crate) fn seen(ctx: &BtfTracePointContext) {
             add_one(counter);
         }
         // Elsewhere an index means another interface.
+        let arrived_at: u32 = field(skb, &kernel::SKB_IIF);
         let came_in_at = if namespace_is_own(netns) {
-            field(skb, &kernel::SKB_IIF)
+            arrived_at
         } else {
             0
         };
@@ -89,6 +92,7 @@ pub(crate) fn seen(ctx: &BtfTracePointContext) {
             reason,
             ifindex,
             came_in_at,
+            has_travelled: arrived_at != 0,
             netns,
             class,
         };
@@ -318,19 +322,36 @@ fn note(key: &Tuple, dropped: &Dropped) -> bool {
 /// Starts an attempt with its drop.
 #[inline(never)]
 fn begin(key: &Tuple, dropped: &Dropped) {
-    if was_lost_at(dropped.freed.came_in_at) {
+    let Freed {
+        came_in_at,
+        has_travelled,
+        ..
+    } = dropped.freed;
+    let Tuple {
+        source,
+        destination,
+        ..
+    } = &dropped.packet.tuple;
+    // It came into a pod by an interface at which it was looked at: there it had no room, or has had its outcome.
+    let is_in_pod = has_travelled && came_in_at == 0;
+    if is_in_pod && is_watched(destination) || was_lost_at(came_in_at) {
         return;
     }
+    // Whoever sent it fills its own share.
+    let came_in_at = match came_in_at {
+        0 => leads(source).unwrap_or(0),
+        _ => came_in_at,
+    };
     let mut attempt = Attempt {
         first_ns: dropped.now,
         epoch: epoch(),
         sequence: dropped.packet.sequence,
         drops: 1,
-        slot: share::slot(dropped.freed.came_in_at),
+        slot: share::slot(came_in_at),
         ..Attempt::default()
     };
     describe(&mut attempt, key, dropped);
-    if remember(key, &mut attempt) {
+    if remember(key, &mut attempt, Room::Needed) {
         // SAFETY: an attempt, if not the map's own.
         unsafe {
             stopped(

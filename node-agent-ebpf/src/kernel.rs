@@ -60,6 +60,8 @@ offsets! {
     HAS_CONNTRACK,
     /// 1 when the kernel has IPv6.
     HAS_IPV6,
+    /// Half of the ring buffer, bytes.
+    HALF_RING,
     /// How many attempts one slot may hold.
     SHARE_ATTEMPTS,
     /// How many conversations one slot may hold.

@@ -7,7 +7,7 @@ use node_agent_common::{Attempt, Event, Tuple, kind, protocol};
 use crate::counters::add_one_u32;
 use crate::shares::was_lost_at;
 use crate::tables::{
-    ATTEMPTS, Seen, counts_at_backend, epoch, forget, is_watched, join, leads, leads_to, remember,
+    ATTEMPTS, Room, Seen, counts_at_backend, epoch, forget, join, leads, leads_to, remember,
     replace, settle_udp, tell,
 };
 use crate::{Place, Way};
@@ -39,16 +39,25 @@ pub(crate) fn begin(tuple: &Tuple, sequence: u32, place: &Place) {
     }
     // SAFETY: no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
-    let slot = share::slot(place.ifindex);
-    let mut attempt = new(sequence, place, slot, now);
     // From a pod of this node, and not seen when that sent it: it had another destination then.
-    let is_translated = place.way == Way::ToPod && is_watched(&tuple.source);
-    if is_translated && tuple.protocol == protocol::UDP {
+    let from = match (place.way, leads(&tuple.source)) {
+        (Way::ToPod, Some(ifindex)) => ifindex,
+        _ => 0,
+    };
+    if from == 0 {
+        let mut attempt = new(sequence, place, share::slot(place.ifindex), now);
+        remember(tuple, &mut attempt, Room::Needed);
+        return;
+    }
+    // Whoever sent it fills its own share.
+    let mut attempt = new(sequence, place, share::slot(from), now);
+    if tuple.protocol == protocol::UDP {
         // A datagram has no number by which the two could be told to be one: it counts where it came in.
         return settle_udp(tuple, &attempt, now, 0);
     }
-    if remember(tuple, &mut attempt) && is_translated {
-        join(tuple, sequence, now);
+    // Without room it counts as it came in: nothing is lost.
+    if remember(tuple, &mut attempt, Room::Wanted) && !join(tuple, sequence, now) {
+        forget(tuple, &attempt);
     }
 }
 

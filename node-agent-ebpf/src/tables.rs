@@ -1,7 +1,8 @@
 //! The maps, and the two things that every program does with them: count, and say.
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_EXIST, BPF_NOEXIST, BPF_RB_NO_WAKEUP};
+use aya_ebpf::bindings::{BPF_ANY, BPF_EXIST, BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP};
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::helpers::generated::bpf_ringbuf_query;
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use node_agent_common::maps as sizes;
@@ -12,6 +13,7 @@ use node_agent_common::{
 };
 
 use crate::counters::add_one;
+use crate::kernel::HALF_RING;
 use crate::shares;
 
 #[btf_map]
@@ -108,15 +110,12 @@ pub(crate) fn leads(address: &[u8; 16]) -> Option<u32> {
     ADDRESSES.get_ptr(address).map(|known| unsafe { *known })
 }
 
-/// Remembers that an attempt was sighted at the server behind address translation.
+/// Remembers that an attempt was sighted at the server behind address translation; false when there was no room.
 #[inline(never)]
-pub(crate) fn join(tuple: &Tuple, sequence: u32, now: u64) {
-    if JOINTS
+pub(crate) fn join(tuple: &Tuple, sequence: u32, now: u64) -> bool {
+    JOINTS
         .insert(Joint::of(tuple, sequence), now, u64::from(BPF_ANY))
-        .is_err()
-    {
-        lose(stage::ATTEMPTS);
-    }
+        .is_ok()
 }
 
 /// Tells whether an attempt counts at the interface of a pod that its address was translated to: it was sighted there,
@@ -134,7 +133,7 @@ pub(crate) fn counts_at_backend(tuple: &Tuple, sequence: u32) -> bool {
 pub(crate) struct Counted(u64);
 
 impl Counted {
-    /// In a table without room nothing is known to be old: it is news, without a total.
+    /// In a table without room nothing is known to be old: it is news, without a total, and counts as one.
     const UNCOUNTED: Self = Self(1);
 
     #[inline(always)]
@@ -162,7 +161,6 @@ fn count(tuple: &Tuple, kind: u8, attempt: &Attempt, now: u64) -> Counted {
         return count_known(known, epoch, now);
     }
     if !shares::CONVERSATIONS.has_room(slot) {
-        lose(stage::CONVERSATIONS);
         return Counted::UNCOUNTED;
     }
     let first = Conversation {
@@ -178,10 +176,7 @@ fn count(tuple: &Tuple, kind: u8, attempt: &Attempt, now: u64) -> Counted {
             return Counted::new(1, true);
         }
         Err(EXISTS) => {}
-        Err(_) => {
-            lose(stage::CONVERSATIONS);
-            return Counted::UNCOUNTED;
-        }
+        Err(_) => return Counted::UNCOUNTED,
     }
     // Another processor was faster.
     match CONVERSATIONS.get_ptr_mut(&key) {
@@ -219,17 +214,42 @@ pub(crate) struct Seen {
 #[inline(always)]
 pub(crate) fn tell(seen: &Seen, tuple: &Tuple, attempt: &Attempt, fill: impl FnOnce(&mut Event)) {
     let counted = count(tuple, seen.kind, attempt, seen.now);
-    if !counted.news() {
+    let is_end = matches!(
+        seen.kind,
+        kind::ANSWERED | kind::REFUSED | kind::ESTABLISHED
+    );
+    let is_uncounted = counted.total() == 0;
+    // What stopped an attempt is told again at its end: it has no claim on the room that a flood leaves.
+    if !counted.news() || is_uncounted && !is_end {
         return;
     }
+    if is_uncounted && is_half_full() {
+        return lose(stage::CONVERSATIONS);
+    }
     let Some(mut entry) = EVENTS.reserve(0) else {
-        lose(stage::RING);
+        // A total is read later, and knows of it.
+        if is_uncounted {
+            lose(stage::CONVERSATIONS);
+        }
         return;
     };
     let event = write(&mut entry, seen, tuple, attempt);
     event.total = counted.total();
     fill(event);
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+}
+
+/// Tells whether half of the ring buffer is taken: whoever fills its share of the conversations leaves the rest to others.
+#[inline(always)]
+fn is_half_full() -> bool {
+    // SAFETY: the address of a map is what the loader puts the map's in place of.
+    let waiting = unsafe {
+        bpf_ringbuf_query(
+            (&raw const EVENTS).cast_mut().cast(),
+            u64::from(BPF_RB_AVAIL_DATA),
+        )
+    };
+    waiting > u64::from(HALF_RING.load())
 }
 
 /// Fills an entry of the ring buffer.
@@ -264,26 +284,35 @@ pub(crate) fn attempt(tuple: &Tuple) -> Option<*mut Attempt> {
     unsafe { (*known).turned == turned }.then_some(known)
 }
 
+/// Whether an attempt that finds no room is lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// It is: nothing else tells of it.
+    Needed,
+    /// It is told of elsewhere.
+    Wanted,
+}
+
 /// Remembers a new attempt; false when there was no room, or another processor was faster.
 #[inline(always)]
-pub(crate) fn remember(tuple: &Tuple, attempt: &mut Attempt) -> bool {
-    if !shares::ATTEMPTS.has_room(attempt.slot) {
-        lose(stage::ATTEMPTS);
-        return false;
-    }
+pub(crate) fn remember(tuple: &Tuple, attempt: &mut Attempt, room: Room) -> bool {
     let (key, turned) = Attempt::key(tuple);
     attempt.turned = turned;
-    match ATTEMPTS.insert(&key, &*attempt, u64::from(BPF_NOEXIST)) {
+    let inserted = if shares::ATTEMPTS.has_room(attempt.slot) {
+        ATTEMPTS.insert(&key, &*attempt, u64::from(BPF_NOEXIST))
+    } else {
+        Err(0)
+    };
+    match inserted {
         Ok(()) => {
             shares::ATTEMPTS.take(attempt.slot);
-            true
+            return true;
         }
-        Err(EXISTS) => false,
-        Err(_) => {
-            lose(stage::ATTEMPTS);
-            false
-        }
+        Err(EXISTS) => {}
+        Err(_) if room == Room::Needed => lose(stage::ATTEMPTS),
+        Err(_) => {}
     }
+    false
 }
 
 /// Puts an attempt in the place of another one that has had no outcome, and says so: the old one will be in no sweep,
@@ -307,6 +336,23 @@ pub(crate) fn replace(tuple: &Tuple, old: &Attempt, attempt: &Attempt, ifindex: 
             entry.discard(u64::from(BPF_RB_NO_WAKEUP));
             lose(stage::ATTEMPTS);
         }
+    }
+}
+
+/// Says that an attempt which had no outcome was taken out for another one: this is all that is ever heard of it.
+#[inline(always)]
+pub(crate) fn tell_superseded(tuple: &Tuple, old: &Attempt, ifindex: u32, now: u64) {
+    let seen = Seen {
+        now,
+        ifindex,
+        kind: kind::SUPERSEDED,
+    };
+    match EVENTS.reserve(0) {
+        Some(mut entry) => {
+            write(&mut entry, &seen, tuple, old);
+            entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+        }
+        None => lose(stage::RING),
     }
 }
 

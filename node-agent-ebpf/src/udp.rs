@@ -3,7 +3,9 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use node_agent_common::{Tuple, UdpFlow, kind};
 
-use crate::tables::{ATTEMPTS, UDP_FLOWS, attempt, forget, forget_udp, leads_to, settle_udp};
+use crate::tables::{
+    ATTEMPTS, UDP_FLOWS, attempt, forget, forget_udp, leads_to, settle_udp, tell_superseded,
+};
 use crate::{Way, cache, opened};
 
 /// What a datagram is to its conversation.
@@ -83,10 +85,10 @@ pub(crate) fn crossed(tuple: &Tuple, ifindex: u32) {
     let Some(known) = attempt(&stopped) else {
         return;
     };
-    // SAFETY: a value of the map, copied before it is given back.
-    let old = unsafe { *known };
+    // SAFETY: a value of the map, copied before it is given back; the helper has no precondition.
+    let (old, now) = unsafe { (*known, bpf_ktime_get_ns()) };
     if forget(&stopped, &old) {
-        opened::ended(&stopped, &old, ifindex, kind::SUPERSEDED, |_| {});
+        tell_superseded(&stopped, &old, ifindex, now);
     }
 }
 

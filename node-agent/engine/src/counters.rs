@@ -61,6 +61,8 @@ impl CounterKey {
 pub(crate) enum Target {
     /// They are counted elsewhere, or say nothing.
     Nobody,
+    /// The event that would tell of them was lost.
+    Lost,
     /// A kind.
     Kind(Box<Kind>),
     /// An ending that waits, by its number.
@@ -82,6 +84,20 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Takes a running total that comes after all events: a conversation that none has told of is lost, until one does.
+    pub(crate) fn note_untold(&mut self, key: CounterKey, last: Moment) {
+        if self.counters.contains_key(&key) || self.counters.len() >= MOST_COUNTERS {
+            return;
+        }
+        let (counted, to) = (0, Target::Lost);
+        self.counters.insert(key, Counter { counted, to, last });
+    }
+
+    /// Attempts that nothing is known of.
+    pub(crate) fn lose(&mut self, count: u64) {
+        self.lost += count;
+    }
+
     /// Takes the attempts that a running total adds to what was counted; `exemplar` is 1 when the latest of
     /// them is told by an event and counted by the caller.
     pub(crate) fn advance(

@@ -257,6 +257,8 @@ impl Programs {
         for (name, share) in SHARES.into_iter().zip(&shares) {
             loader.override_global(name, share, true);
         }
+        let half_ring = ring_bytes / 2;
+        loader.override_global("HALF_RING", &half_ring, true);
         let mut ebpf = loader
             .map_max_entries(maps::EVENTS, ring_bytes)
             .map_max_entries(maps::ATTEMPTS, attempts)

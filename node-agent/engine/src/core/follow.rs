@@ -109,6 +109,7 @@ impl Core {
 
     pub(super) fn counted(&mut self, counted: &Counted, out: &mut Vec<Output>) {
         let key = CounterKey::of_counted(counted);
+        self.counters.note_untold(key, counted.last);
         if let Some((to, more)) = self.counters.advance(key, counted.total, 0, counted.last) {
             self.count(&to, more, Span::at(counted.last), out);
         }
@@ -120,6 +121,7 @@ impl Core {
         }
         match to {
             Target::Nobody => {}
+            Target::Lost => self.counters.lose(count),
             Target::Waiting(number) => {
                 self.waiting.more(*number, count, span);
             }
@@ -171,7 +173,7 @@ impl Core {
             Judgement::Made(connection) if connection.assessment == Assessment::Blocked => {
                 match self.settle(held, *connection, out) {
                     Target::Kind(kind) => Some(Told::Kind(kind)),
-                    Target::Waiting(_) | Target::Nobody => None,
+                    Target::Waiting(_) | Target::Nobody | Target::Lost => None,
                 }
             }
             Judgement::Wait {
@@ -179,7 +181,7 @@ impl Core {
                 waits_for: waits_for @ (For::Drop | For::Identity),
             } => match self.hold(until, waits_for, held) {
                 Target::Waiting(_) => Some(Told::Waits),
-                Target::Kind(_) | Target::Nobody => None,
+                Target::Kind(_) | Target::Nobody | Target::Lost => None,
             },
             // Everything else may yet turn out otherwise.
             Judgement::Made(_)
