@@ -34,6 +34,8 @@ pub struct Setup {
     pub output: PathBuf,
     /// A command that ends in running the agent's, which is added to its words.
     pub wrapped_in: Vec<String>,
+    /// How long a new pod's first packets wait for the cluster.
+    pub grace: Duration,
     /// Flags beyond those that every test needs.
     pub flags: Vec<String>,
 }
@@ -47,6 +49,7 @@ impl Setup {
             cluster: cluster.to_owned(),
             output: PathBuf::from("-"),
             wrapped_in: Vec::new(),
+            grace: SETTLE,
             flags: Vec::new(),
         }
     }
@@ -78,6 +81,7 @@ impl Setup {
 
     fn command(&self, namespace: &Namespace) -> Command {
         let settle = format!("{}ms", SETTLE.as_millis());
+        let grace = format!("{}ms", self.grace.as_millis());
         let exec = ["ip", "netns", "exec", namespace.name()].map(str::to_owned);
         let mut words = self.wrapped_in.iter().chain(&exec);
         let mut command = Command::new(words.next().map_or("ip", String::as_str));
@@ -87,7 +91,7 @@ impl Setup {
             .args(["agent", "--node", "node-1", "--output"])
             .arg(&self.output)
             .args(["--log", "all", "--window", "1s", "--settle", &settle])
-            .args(["--confirm", &settle, "--grace", &settle])
+            .args(["--confirm", &settle, "--grace", &grace])
             .args(["--metrics-listen", "127.0.0.1:0", "--cluster"])
             .arg(&self.cluster)
             .args(&self.flags)
