@@ -1,9 +1,10 @@
 //! Interfaces that packets pass by: a program that hands a packet straight to a pod (`bpf_redirect_peer`) leaves its
 //! interface's host side out, and what was not seen there proves nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::input::{AttemptState, Event, EventKind, Flow, Link};
+use crate::links::Links;
 
 /// Which interfaces packets to their pods came by at, and which they were seen to pass by.
 #[derive(Debug, Default)]
@@ -14,7 +15,7 @@ pub(crate) struct Bypass {
 
 impl Bypass {
     /// Learns from what was seen of an attempt.
-    pub(crate) fn hear(&mut self, links: &BTreeMap<u32, Link>, event: &Event) {
+    pub(crate) fn hear(&mut self, links: &Links, event: &Event) {
         let Event { attempt, link, .. } = event;
         match event.kind {
             EventKind::Answered => {
@@ -35,7 +36,7 @@ impl Bypass {
     }
 
     /// Learns from an attempt as it stood at its end.
-    pub(crate) fn end(&mut self, links: &BTreeMap<u32, Link>, flow: Flow, attempt: &AttemptState) {
+    pub(crate) fn end(&mut self, links: &Links, flow: Flow, attempt: &AttemptState) {
         self.came_by.extend(attempt.destination_link);
         if attempt.answered {
             self.reached(links, flow, attempt);
@@ -43,7 +44,7 @@ impl Bypass {
     }
 
     /// The destination spoke, so the attempt had come to it.
-    fn reached(&mut self, links: &BTreeMap<u32, Link>, flow: Flow, attempt: &AttemptState) {
+    fn reached(&mut self, links: &Links, flow: Flow, attempt: &AttemptState) {
         let passed = leading_to(links, flow).filter(|link| {
             attempt.destination_link.is_none() && link.watched_since <= attempt.first
         });
@@ -61,13 +62,8 @@ impl Bypass {
     /// On the way to a pod of this node it may when that pod's interface is passed by, or a program stands behind ours
     /// where it came in. Elsewhere its answer may when the source's interface is passed by, or has such a program and
     /// nothing ever came by there.
-    pub(crate) fn hides(
-        &self,
-        links: &BTreeMap<u32, Link>,
-        flow: Flow,
-        attempt: &AttemptState,
-    ) -> bool {
-        let source = attempt.source_link.and_then(|index| links.get(&index));
+    pub(crate) fn hides(&self, links: &Links, flow: Flow, attempt: &AttemptState) -> bool {
+        let source = attempt.source_link.and_then(|index| links.get(index));
         let has_other = source.is_some_and(|link| link.foreign_program == Some(true));
         let passes = |index: u32| self.passed_by.contains(&index);
         match leading_to(links, flow) {
@@ -80,8 +76,8 @@ impl Bypass {
 }
 
 /// The interface behind which an attempt's destination lies.
-fn leading_to(links: &BTreeMap<u32, Link>, flow: Flow) -> Option<&Link> {
+fn leading_to(links: &Links, flow: Flow) -> Option<&Link> {
     links
-        .values()
+        .iter()
         .find(|link| link.addresses.contains(&flow.destination))
 }

@@ -18,7 +18,8 @@ use crate::counters::Counters;
 use crate::delays::Delays;
 use crate::enforcing::Enforcing;
 use crate::identity::Identity;
-use crate::input::{Input, Link, Output, Stage};
+use crate::input::{Input, Output, Stage};
+use crate::links::Links;
 use crate::model::{Delta, ObjectKey, Pod, PolicyKey};
 use crate::options::Options;
 use crate::presence::Presence;
@@ -49,7 +50,7 @@ const FORGET_EVERY_NS: u64 = 30_000_000_000;
 pub struct Core {
     options: Options,
     cluster: Cluster,
-    links: BTreeMap<u32, Link>,
+    links: Links,
     bypass: Bypass,
     counters: Counters,
     waiting: Waiting,
@@ -91,7 +92,7 @@ impl Core {
             cluster: Cluster::new(),
             aggregate: Aggregate::new(options.window_ns),
             options,
-            links: BTreeMap::new(),
+            links: Links::default(),
             bypass: Bypass::default(),
             counters: Counters::default(),
             waiting: Waiting::default(),
@@ -133,11 +134,11 @@ impl Core {
             Input::Counted(counted) => self.counted(&counted, out),
             Input::Lost { stage, total } => self.lose(now, stage, total, out),
             Input::Link(link) => {
-                self.links.insert(link.index, link);
+                self.epoch_wanted |= self.links.insert(now, link);
                 self.tell_addresses(out);
             }
             Input::LinkGone(index) => {
-                self.links.remove(&index);
+                self.epoch_wanted |= self.links.remove(now, index);
                 self.bypass.forget(index);
                 self.tell_addresses(out);
             }
@@ -264,7 +265,7 @@ impl Core {
     fn tell_addresses(&mut self, out: &mut Vec<Output>) {
         let behind = |ip: IpAddr| {
             self.links
-                .values()
+                .iter()
                 .find(|link| link.addresses.contains(&ip))
                 .map(|link| link.index)
         };

@@ -1,12 +1,11 @@
 //! Who was at both ends of an attempt, as of its first packet.
 
-use std::collections::BTreeMap;
-
 use crate::Moment;
 use crate::cluster::Cluster;
 use crate::connection::{Connection, Profile};
-use crate::identity::Identity;
+use crate::identity::{Identity, Successor};
 use crate::input::Link;
+use crate::links::Links;
 use crate::model::{ObjectKey, Pod};
 use crate::outcome::Ending;
 use crate::verdict::Verdict;
@@ -20,6 +19,8 @@ pub(crate) struct Ends {
     /// It is not known who is at one of the ends: nobody owns an address that lies behind a pod's interface,
     /// or several do. It may become known yet.
     pub(crate) unsure: bool,
+    /// Another pod may have taken over an address, and the cluster has not said so yet.
+    pub(crate) may_be_taken_over: bool,
 }
 
 /// When a young pod began.
@@ -32,29 +33,43 @@ pub(crate) struct Started {
 }
 
 impl Ends {
-    pub(crate) fn of(cluster: &Cluster, links: &BTreeMap<u32, Link>, ending: &Ending) -> Self {
-        let (flow, at) = (ending.flow, ending.attempt.first);
-        let source = cluster.lookup(flow.source, at);
-        let destination = cluster.lookup(flow.destination, at);
+    pub(crate) fn of(cluster: &Cluster, links: &Links, ending: &Ending) -> Self {
+        let (flow, attempt) = (ending.flow, &ending.attempt);
+        // When its owner is to be looked up, and whether that may not be known yet.
+        let owned = |link: Option<u32>, ip| {
+            let left = links.taken_over(link, ip, attempt.first);
+            let successor = left.map(|left| cluster.successor(ip, left, attempt.first));
+            match successor {
+                None | Some(Successor::Unneeded) => (attempt.first, false),
+                Some(Successor::Since(began)) => (began, false),
+                Some(Successor::Unknown) => (attempt.first, true),
+            }
+        };
+        let (source_at, source_may_be) = owned(attempt.source_link, flow.source);
+        let (destination_at, destination_may_be) =
+            owned(attempt.destination_link, flow.destination);
+        let source = cluster.lookup(flow.source, source_at);
+        let destination = cluster.lookup(flow.destination, destination_at);
         let passed = |link: Option<u32>, identity: &Identity| {
-            link.is_some_and(|link| links.contains_key(&link))
+            link.is_some_and(|link| links.get(link).is_some())
                 && matches!(identity, Identity::World)
         };
-        let nobody_behind_interface = passed(ending.attempt.source_link, &source)
-            || passed(ending.attempt.destination_link, &destination);
+        let nobody_behind_interface =
+            passed(attempt.source_link, &source) || passed(attempt.destination_link, &destination);
         let unknown =
             |identity: &Identity| matches!(identity, Identity::Unknown | Identity::Ambiguous);
         Self {
             unsure: nobody_behind_interface || unknown(&source) || unknown(&destination),
             connection: Connection {
-                source: cluster.party_at(flow.source, at),
-                destination: cluster.party_at(flow.destination, at),
+                source: cluster.party_at(flow.source, source_at),
+                destination: cluster.party_at(flow.destination, destination_at),
                 protocol: flow.protocol,
                 port: Some(flow.destination_port),
                 via_service: false,
             },
             source,
             destination,
+            may_be_taken_over: source_may_be || destination_may_be,
         }
     }
 
@@ -79,7 +94,7 @@ impl Ends {
     pub(crate) fn started(
         &self,
         cluster: &Cluster,
-        links: &BTreeMap<u32, Link>,
+        links: &Links,
         ending: &Ending,
         begin: Moment,
     ) -> Option<Started> {
@@ -97,8 +112,8 @@ impl Ends {
         ];
         ends.into_iter()
             .filter_map(|(end, index, ip)| {
-                let behind = || links.values().find(|link| link.addresses.contains(&ip));
-                let link = index.and_then(|index| links.get(&index)).or_else(behind);
+                let behind = || links.iter().find(|link| link.addresses.contains(&ip));
+                let link = index.and_then(|index| links.get(index)).or_else(behind);
                 link.filter(young).map(|link| Started {
                     interface: link.watched_since,
                     heard: pod_key(end).and_then(|key| cluster.pod_since(key)),

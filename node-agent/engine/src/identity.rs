@@ -38,6 +38,17 @@ pub enum Identity {
     Unknown,
 }
 
+/// Who followed the pod that had an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Successor {
+    /// Nobody had to: whoever has it came later, or is no pod.
+    Unneeded,
+    /// One whose claim began then, soon after.
+    Since(Moment),
+    /// Nobody yet.
+    Unknown,
+}
+
 /// What claims an address. A pod is another one when its UID is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Claimant {
@@ -49,6 +60,13 @@ pub(crate) enum Claimant {
 }
 
 impl Claimant {
+    fn is_pod(&self) -> bool {
+        match self {
+            Self::Pod { .. } => true,
+            Self::HostPod { .. } | Self::Node(_) | Self::OwnNode(_) | Self::Service(_) => false,
+        }
+    }
+
     fn owner(&self) -> Owner<'_> {
         match self {
             Self::Pod { key, uid } => Owner::Pod(key, uid),
@@ -170,6 +188,18 @@ impl Addresses {
             None if self.in_pod_range(ip) => Identity::Unknown,
             None => Identity::World,
         }
+    }
+
+    /// Who has followed the pod that has the address at a time, if it had it already when its interface went.
+    pub(crate) fn successor(&self, ip: IpAddr, left: Moment, at: Moment) -> Successor {
+        let claims = self.claims(ip.to_canonical());
+        let mut holding = claims.iter().filter(|claim| claim.holds_at(at));
+        let is_older = |claim: &Claim| claim.from < left && claim.claimant.is_pod();
+        if !holding.any(is_older) {
+            return Successor::Unneeded;
+        }
+        Self::soon_after(claims, at)
+            .map_or(Successor::Unknown, |claim| Successor::Since(claim.from))
     }
 
     /// When ownership of the address last changed.

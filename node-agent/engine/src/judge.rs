@@ -1,13 +1,12 @@
 //! Joins an ending with what policy says of it, or says what it has to wait for.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::Moment;
 use crate::assessment::{Assessed, Local, assess, direction, keep};
 use crate::cluster::Cluster;
 use crate::ends::Ends;
-use crate::input::Link;
+use crate::links::Links;
 use crate::model::Protocol;
 use crate::options::Options;
 use crate::outcome::{Ending, UDP_REMEMBERED_NS};
@@ -37,7 +36,7 @@ pub(crate) enum Judgement {
 pub(crate) struct Judge<'a> {
     pub(crate) options: &'a Options,
     pub(crate) cluster: &'a Cluster,
-    pub(crate) links: &'a BTreeMap<u32, Link>,
+    pub(crate) links: &'a Links,
     /// When the cluster was last heard of.
     pub(crate) heard: Moment,
     /// When everything that the cluster says was last delivered.
@@ -78,7 +77,8 @@ impl Judge<'_> {
         }
         let mut case = self.case(ending);
         let known_by = ending.at.plus(self.options.grace_ns);
-        if case.ends.unsure && now < known_by {
+        let is_known = !case.ends.unsure && !case.ends.may_be_taken_over;
+        if !is_known && now < known_by {
             return Judgement::Wait {
                 until: known_by,
                 waits_for: For::Identity,
@@ -165,11 +165,11 @@ impl Judge<'_> {
             return false;
         };
         let source = ending.flow.source;
-        let link = self.links.get(&source_link);
+        let link = self.links.get(source_link);
         link.is_some_and(|link| link.denies(source))
             || self
                 .links
-                .values()
+                .iter()
                 .any(|other| other.index != source_link && other.addresses.contains(&source))
     }
 
@@ -179,7 +179,7 @@ impl Judge<'_> {
             .attempt
             .source_link
             .or(ending.attempt.destination_link);
-        match first.and_then(|index| self.links.get(&index)) {
+        match first.and_then(|index| self.links.get(index)) {
             Some(link) => {
                 // It may have begun before the interface was watched, and been silent for as long as it is remembered.
                 !link.from_birth

@@ -25,6 +25,7 @@ mod isolation;
 mod judge;
 pub mod k8s;
 mod labels;
+mod links;
 pub mod lint;
 pub mod model;
 mod names;

@@ -2,7 +2,6 @@
 
 mod stops;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use self::stops::{client_saw, decides, rejected_saw};
@@ -11,8 +10,9 @@ use crate::bypass::Bypass;
 use crate::cluster::Cluster;
 use crate::identity::Identity;
 use crate::input::{
-    AttemptState, Drop, DropClass, Event, EventKind, Flow, IcmpError, Link, Rejected, Swept,
+    AttemptState, Drop, DropClass, Event, EventKind, Flow, IcmpError, Rejected, Swept,
 };
+use crate::links::Links;
 use crate::model::Protocol;
 use crate::record::{Cause, ClientSaw, Evidence, OutcomeKind};
 use crate::verdict::UnknownBecause;
@@ -45,7 +45,7 @@ pub(crate) struct Ending {
 
 /// What has to be known besides the event.
 pub(crate) struct Surroundings<'a> {
-    pub(crate) links: &'a BTreeMap<u32, Link>,
+    pub(crate) links: &'a Links,
     pub(crate) bypass: &'a Bypass,
     pub(crate) cluster: &'a Cluster,
     /// When something of ours was last lost.
@@ -107,7 +107,7 @@ impl Surroundings<'_> {
             .link
             .filter(|_| event.link != ending.attempt.source_link);
         if other
-            .and_then(|index| self.links.get(&index))
+            .and_then(|index| self.links.get(index))
             .is_some_and(|link| link.denies(ending.flow.destination))
         {
             ending.doubt = Some(UnknownBecause::SourceMismatch);
@@ -263,7 +263,7 @@ impl Surroundings<'_> {
         let Some(link) = ending
             .attempt
             .destination_link
-            .and_then(|index| self.links.get(&index))
+            .and_then(|index| self.links.get(index))
         else {
             return false;
         };
@@ -275,7 +275,7 @@ impl Surroundings<'_> {
     /// Whether what the owner of an address sends is seen at its own interface.
     fn is_behind_a_link(&self, address: IpAddr) -> bool {
         self.links
-            .values()
+            .iter()
             .any(|link| link.addresses.contains(&address))
     }
 

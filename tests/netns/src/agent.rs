@@ -1,7 +1,6 @@
 //! `netverdict agent` as a child process: started, read, ended.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -13,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::child::{ended_within, pid_of};
 use crate::cleanup;
+use crate::metrics::Metrics;
 use crate::ns::Namespace;
 use crate::record::Record;
 
@@ -34,6 +34,8 @@ pub struct Setup {
     pub output: PathBuf,
     /// A command that ends in running the agent's, which is added to its words.
     pub wrapped_in: Vec<String>,
+    /// How long a new pod's first packets wait for the cluster.
+    pub grace: Duration,
     /// Flags beyond those that every test needs.
     pub flags: Vec<String>,
 }
@@ -47,6 +49,7 @@ impl Setup {
             cluster: cluster.to_owned(),
             output: PathBuf::from("-"),
             wrapped_in: Vec::new(),
+            grace: SETTLE,
             flags: Vec::new(),
         }
     }
@@ -78,6 +81,7 @@ impl Setup {
 
     fn command(&self, namespace: &Namespace) -> Command {
         let settle = format!("{}ms", SETTLE.as_millis());
+        let grace = format!("{}ms", self.grace.as_millis());
         let exec = ["ip", "netns", "exec", namespace.name()].map(str::to_owned);
         let mut words = self.wrapped_in.iter().chain(&exec);
         let mut command = Command::new(words.next().map_or("ip", String::as_str));
@@ -87,7 +91,7 @@ impl Setup {
             .args(["agent", "--node", "node-1", "--output"])
             .arg(&self.output)
             .args(["--log", "all", "--window", "1s", "--settle", &settle])
-            .args(["--confirm", &settle, "--grace", &settle])
+            .args(["--confirm", &settle, "--grace", &grace])
             .args(["--metrics-listen", "127.0.0.1:0", "--cluster"])
             .arg(&self.cluster)
             .args(&self.flags)
@@ -105,22 +109,6 @@ pub struct Agent {
     stderr: Arc<Mutex<String>>,
     /// The same, line by line, for whoever waits for one.
     said: Receiver<String>,
-}
-
-/// What an agent tells Prometheus, line by line.
-#[derive(Clone, Debug)]
-pub struct Metrics(pub String);
-
-impl Metrics {
-    /// The sum of all series whose name and labels begin so and contain all of the words.
-    #[must_use]
-    pub fn sum(&self, begin: &str, words: &[&str]) -> u64 {
-        let series = self.0.lines().filter(|line| line.starts_with(begin));
-        series
-            .filter(|line| words.iter().all(|word| line.contains(word)))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-            .sum()
-    }
 }
 
 /// An agent that has ended.
@@ -240,13 +228,7 @@ impl Agent {
             .nth(1)
             .and_then(|rest| rest.split_whitespace().next())
             .context("it does not say where its metrics are")?;
-        namespace.enter(|| {
-            let mut stream = TcpStream::connect(address).context("ask for metrics")?;
-            stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(Metrics(answer))
-        })
+        Metrics::ask(namespace, address)
     }
 
     /// Waits until it watches that interface.

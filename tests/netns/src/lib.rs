@@ -19,6 +19,7 @@ pub mod enforcer;
 pub mod expect;
 pub mod frame;
 pub mod ground;
+pub mod metrics;
 pub mod node;
 pub mod ns;
 pub mod paths;

@@ -1,13 +1,16 @@
 //! What changes while netverdict runs: pods, policies, files.
 
-use std::time::Instant;
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use netns::agent::{Agent, Setup};
 use netns::enforcer::{Mode, Stop};
 use netns::ground::{Ground, LIMIT, is, none_says};
 use netns::record::Record;
-use netns::scenario::Row;
-use netns::traffic::Saw;
+use netns::scenario::{Family, Row};
+use netns::traffic::{Listen, Protocol, Saw, Server, Servers};
 use netns::trials;
 
 fn main() {
@@ -20,6 +23,12 @@ fn main() {
             "a pod that goes and comes again is watched again",
             pod_again,
         ),
+        trials::test("another pod takes over address and port", || {
+            another_pod("debug-2")
+        }),
+        trials::test("a pod of the same name takes over address and port", || {
+            another_pod("debug")
+        }),
         trials::test("a pod that was there before is watched", earlier_pod),
         trials::test(
             "allowed turns to blocked with policy and rules",
@@ -70,6 +79,83 @@ fn pod_again() -> anyhow::Result<()> {
         "the pod that came again was not seen"
     );
     none_says(&finished, &["unenforced", "unexpected_drop"])
+}
+
+/// A pod goes, and within seconds one with another UID has its address and speaks from the port that it spoke from,
+/// to the same peer. Nothing of the old one's conversation is the new one's.
+fn another_pod(name: &str) -> anyhow::Result<()> {
+    let mut ground = Ground::new()?;
+    let setup = Setup {
+        // A file counts when it has stood still for a second.
+        grace: Duration::from_secs(4),
+        ..ground.setup()?
+    };
+    let mut agent = Agent::start(&setup, &ground.node.namespace)?;
+    ground.add_pods(&agent, |_| true)?;
+    let peer = "kube-system/traefik-7d5f";
+    let at = SocketAddr::new(ground.scenario.address(peer, Family::V4)?, 53);
+    let _servers = Servers::start(&[Listen {
+        namespace: ground.node.namespace_of(peer)?,
+        at,
+        protocol: Protocol::Udp,
+        server: Server::Answering,
+    }])?;
+    agent.settle()?;
+    let (old, new) = ("uid-default-debug", "uid-of-another");
+    ask(&ground, "default/debug", at)?;
+    let heard = |records: &[Record], uid: &str| {
+        let of_it = |record: &&Record| record.text("/source/uid") == Some(uid);
+        records.iter().filter(of_it).map(Record::count).sum::<u64>()
+    };
+    ensure!(
+        agent.wait_until(LIMIT, |records| heard(records, old) == 1)?,
+        "the first pod was not seen"
+    );
+    let mut spec = ground.node.pod("default/debug")?.spec.clone();
+    ground.node.remove_pod("default/debug");
+    // Its first packet comes before the cluster has heard of it, but not before its route is known.
+    spec.key = format!("default/{name}");
+    ground.node.add_watched_pods(&[spec], &agent)?;
+    agent.settle()?;
+    ask(&ground, &format!("default/{name}"), at)?;
+    let file = ground.cluster.path().join("cluster.json");
+    let cluster = fs::read_to_string(&file).context("read the cluster")?;
+    let replaced = cluster
+        .replace(old, new)
+        .replace("\"name\": \"debug\"", &format!("\"name\": \"{name}\""));
+    ensure!(replaced != cluster, "the cluster has changed: no such pod");
+    // Put in place at once, as by an editor.
+    let aside = ground.cluster.path().join("cluster.new");
+    fs::write(&aside, replaced).context("write the cluster")?;
+    fs::rename(&aside, &file).context("put it in place")?;
+    agent.wait_until(LIMIT, |records| heard(records, new) > 0)?;
+    let finished = agent.stop()?;
+    let lines: Vec<&str> = finished.records.iter().map(|it| it.line.as_str()).collect();
+    ensure!(
+        heard(&finished.records, new) == 1 && heard(&finished.records, old) == 1,
+        "not one attempt of each:\n{}",
+        lines.join("\n")
+    );
+    let is_new = |record: &&Record| record.text("/source/uid") == Some(new);
+    let record = finished.records.iter().find(is_new).context("no record")?;
+    ensure!(
+        record.text("/source/name") == Some(name) && record.assessment() == "allowed",
+        "not the new pod's: {}",
+        record.line
+    );
+    none_says(&finished, &["unenforced", "unexpected_drop"])
+}
+
+/// Sends a datagram, always from the same port, and waits for its answer.
+fn ask(ground: &Ground, from: &str, to: SocketAddr) -> anyhow::Result<()> {
+    let namespace = ground.node.namespace_of(from)?;
+    let socket = namespace.enter(|| Ok(UdpSocket::bind("0.0.0.0:5555")?))?;
+    socket.set_read_timeout(Some(LIMIT))?;
+    socket.send_to(b"question", to)?;
+    socket
+        .recv(&mut [0; 64])
+        .map(drop)
+        .context("receive an answer")
 }
 
 fn attempts(records: &[Record], row: &Row) -> u64 {

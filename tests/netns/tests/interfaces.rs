@@ -1,6 +1,8 @@
 //! Interfaces that come, go, change their names and wander; and an agent that is killed again and again.
 
 use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -135,11 +137,30 @@ fn killed() -> anyhow::Result<()> {
     ground.until(&mut agent, &denied, "blocked")?;
     ground.until(&mut agent, &allowed, "allowed")?;
     none_says(&agent.stop()?, &["unenforced", "unexpected_drop"])?;
-    let left = ground
-        .node
-        .namespace
-        .run(&["tc", "filter", "show", "dev", "cali0", "ingress"])?;
-    ensure!(!left.contains("netverdict"), "left behind: {left}");
+    nothing_left(&ground)
+}
+
+/// No filter on any interface, and nothing pinned: what has no name in the kernel ends
+/// with the process that holds it.
+fn nothing_left(ground: &Ground) -> anyhow::Result<()> {
+    let node = &ground.node.namespace;
+    for pod in &ground.node.pods {
+        for way in ["ingress", "egress"] {
+            let left = node.run(&["tc", "filter", "show", "dev", &pod.link, way])?;
+            ensure!(!left.contains("netverdict"), "left at {}: {left}", pod.link);
+        }
+    }
+    let mut folders = vec![PathBuf::from("/sys/fs/bpf")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry?.path();
+            let name = path.to_string_lossy().to_lowercase();
+            ensure!(!name.contains("netverdict"), "pinned: {name}");
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path);
+            }
+        }
+    }
     Ok(())
 }
 

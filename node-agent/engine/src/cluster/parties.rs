@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Cluster, Endpoint};
 use crate::connection::{Connection, Party, PartyKind};
-use crate::identity::Identity;
+use crate::identity::{Identity, Successor};
 use crate::input::Moment;
 use crate::model::ObjectKey;
 
@@ -25,6 +25,11 @@ impl Cluster {
             return Identity::Ambiguous;
         }
         identity
+    }
+
+    /// Who has followed the pod that has the address at a time, if it had it already when its interface went.
+    pub(crate) fn successor(&self, ip: IpAddr, left: Moment, at: Moment) -> Successor {
+        self.addresses.successor(ip, left, at)
     }
 
     /// The party behind an address at that time (R30).

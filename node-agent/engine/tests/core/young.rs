@@ -80,3 +80,32 @@ fn nothing_but_the_pod_may_be_young() {
     bench.apply(&changed);
     assert_eq!(assessed(bench), (Unknown, None));
 }
+
+/// Nobody names the new one yet: its first packets wait for that, and are its own then. Where nobody comes the old
+/// one was only made anew.
+#[test]
+fn a_pod_that_takes_over_an_address_is_not_its_predecessor() {
+    let mut another = pod("job", "job", JOB, "node-1");
+    another["metadata"]["uid"] = "another".into();
+    for (object, told) in [
+        (Some(&another), "another pod"),
+        (None, "the same pod's new interface"),
+    ] {
+        let mut bench = Bench::settled();
+        bench.give(Input::LinkGone(2));
+        bench.pass(S);
+        bench.link(3, JOB, true);
+        bench.pass(100 * MS);
+        let mut seen = bench.attempt(JOB, DB);
+        seen.attempt.source_link = Some(3);
+        bench.give(seen.event(bench.now, EventKind::Answered, 1));
+        bench.pass(500 * MS);
+        if let Some(object) = object {
+            bench.apply(object);
+        }
+        bench.pass(10 * S);
+        let known = pod("job", "job", JOB, "node-1");
+        let wanted = object.unwrap_or(&known)["metadata"]["uid"].as_str();
+        assert_eq!(bench.only().source.uid.as_deref(), wanted, "{told}");
+    }
+}

@@ -1,0 +1,146 @@
+//! Pods that attack: they speak under others' addresses, and they try every port.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use netns::frame::{Ends, SYN};
+use netns::ground::{Ground, LIMIT, is, none_says};
+use netns::raw::{Wire, hardware_address};
+use netns::record::Record;
+use netns::scenario::Family;
+use netns::trials;
+
+/// Policy lets it not into the database.
+const ATTACKER: &str = "default/debug";
+/// Policy lets it.
+const VICTIM: &str = "kasm/kasm-api-0";
+const DATABASE: &str = "kasm/kasm-db-0";
+/// How many attempts each attack makes.
+const ATTEMPTS: u16 = 200;
+
+fn main() {
+    trials::conclude(Ok(vec![
+        trials::test("who speaks under another's address is not that one", spoof),
+        trials::test(
+            "who tries every port is one record, and each is counted",
+            scan,
+        ),
+    ]))
+}
+
+/// SYNs of the attacker, from whatever address, each to another port from another port.
+fn syns(ground: &Ground, from: Ipv4Addr, ports: impl Fn(u16) -> u16) -> anyhow::Result<()> {
+    let pod = ground.node.pod(ATTACKER)?;
+    let to = v4(ground, DATABASE)?;
+    let wire = Wire::open(&pod.namespace, "eth0")?;
+    let ends = Ends {
+        to: hardware_address(&ground.node.namespace, &pod.link)?,
+        from: hardware_address(&pod.namespace, "eth0")?,
+    };
+    for number in 0..ATTEMPTS {
+        let frame = ends.tcp(
+            (from, 4000 + number),
+            (to, ports(number)),
+            u32::from(number),
+            SYN,
+        );
+        wire.send(&frame)?;
+    }
+    Ok(())
+}
+
+fn v4(ground: &Ground, pod: &str) -> anyhow::Result<Ipv4Addr> {
+    match ground.scenario.address(pod, Family::V4)? {
+        IpAddr::V4(v4) => Ok(v4),
+        IpAddr::V6(_) => bail!("no IPv4 address"),
+    }
+}
+
+fn counted(records: &[Record], wanted: impl Fn(&Record) -> bool) -> u64 {
+    let of_it = records.iter().filter(|record| wanted(record));
+    of_it.map(Record::count).sum()
+}
+
+fn lines(records: &[Record]) -> String {
+    let lines: Vec<&str> = records.iter().map(|record| record.line.as_str()).collect();
+    lines.join("\n")
+}
+
+/// Nothing is claimed of whom the attacker pretends to be, and what that one does itself is seen as ever.
+fn spoof() -> anyhow::Result<()> {
+    let mut ground = Ground::new()?;
+    let mut agent = ground.agent()?;
+    ground.add_pods(&agent, |_| true)?;
+    let _servers = ground.servers()?;
+    let row = ground.row(VICTIM, DATABASE)?;
+    agent.settle()?;
+    let pretended = v4(&ground, VICTIM)?.to_string();
+    syns(&ground, v4(&ground, VICTIM)?, |_| row.port)?;
+    let is_spoofed = |record: &Record| {
+        record.text("/source/ip") == Some(pretended.as_str())
+            && record.text("/unknown_because") == Some("source_mismatch")
+    };
+    let all = u64::from(ATTEMPTS);
+    agent.wait_until(LIMIT, |records| counted(records, is_spoofed) >= all)?;
+    let own = |record: &Record| is(record, &row) && record.assessment() == "allowed";
+    ensure!(
+        counted(agent.records(), own) == 0,
+        "taken for the victim's own:\n{}",
+        lines(agent.records())
+    );
+    ground.until(&mut agent, &row, "allowed")?;
+    let finished = agent.stop()?;
+    let spoofed = counted(&finished.records, is_spoofed);
+    ensure!(
+        spoofed == all,
+        "{spoofed} of {all} are told to be spoofed:\n{}",
+        lines(&finished.records)
+    );
+    none_says(&finished, &["blocked", "unenforced", "unexpected_drop"])
+}
+
+fn scan() -> anyhow::Result<()> {
+    let mut ground = Ground::new()?;
+    let mut agent = ground.agent()?;
+    ground.add_pods(&agent, |_| true)?;
+    let _servers = ground.servers()?;
+    let (from, to) = (v4(&ground, ATTACKER)?, v4(&ground, DATABASE)?);
+    ground.node.namespace.nft(&format!(
+        "table inet scan {{\n chain forward {{\n  type filter hook forward priority 0;\n  ip saddr {from} ip daddr {to} drop\n }}\n}}\n"
+    ))?;
+    let row = ground.row(VICTIM, DATABASE)?;
+    ground.until(&mut agent, &row, "allowed")?;
+    syns(&ground, from, |number| 1000 + number)?;
+    let by_attacker = |record: &Record| record.text("/source/ip") == Some(&from.to_string());
+    let blocked = |record: &Record| {
+        record.kind() == "connection" && by_attacker(record) && record.assessment() == "blocked"
+    };
+    let scanned = |record: &Record| record.kind() == "scan" && by_attacker(record);
+    let all = u64::from(ATTEMPTS);
+    agent.wait_until(LIMIT, |records| {
+        counted(records, blocked) >= all && records.iter().any(scanned)
+    })?;
+    // What comes late would be counted twice.
+    agent.wait_until(Duration::from_secs(4), |records| {
+        counted(records, blocked) > all
+    })?;
+    let finished = agent.stop()?;
+    let told = counted(&finished.records, blocked);
+    ensure!(
+        told == all,
+        "{told} of {all} are told:\n{}",
+        lines(&finished.records)
+    );
+    let scans = finished
+        .records
+        .iter()
+        .filter(|record| record.kind() == "scan");
+    let scans: Vec<&Record> = scans.collect();
+    ensure!(
+        scans.iter().any(|it| it.number("/ports") > Some(32)) && scans.iter().all(|it| scanned(it)),
+        "not one that tells of the attacker's scan, or one of somebody else:\n{}",
+        lines(&finished.records)
+    );
+    none_says(&finished, &["unenforced", "unexpected_drop"])
+}
