@@ -14,6 +14,7 @@ mod counters;
 mod diagnose;
 mod drops;
 mod errors;
+mod events;
 mod kernel;
 mod opened;
 mod packets;

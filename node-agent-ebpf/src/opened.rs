@@ -5,10 +5,10 @@ use node_agent_common::maps::{DEADLINE_NS, share};
 use node_agent_common::{Attempt, Event, Tuple, kind, protocol};
 
 use crate::counters::add_one_u32;
+use crate::events::{Seen, replace, tell};
 use crate::shares::was_lost_at;
 use crate::tables::{
-    ATTEMPTS, Room, Seen, counts_at_backend, epoch, forget, join, leads, leads_to, remember,
-    replace, settle_udp, tell,
+    ATTEMPTS, Room, counts_at_backend, epoch, forget, join, leads, leads_to, remember, settle_udp,
 };
 use crate::{Place, Way};
 

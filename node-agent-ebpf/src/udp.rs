@@ -3,9 +3,8 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use node_agent_common::{Tuple, UdpFlow, kind};
 
-use crate::tables::{
-    ATTEMPTS, UDP_FLOWS, attempt, forget, forget_udp, leads_to, settle_udp, tell_superseded,
-};
+use crate::events::tell_superseded;
+use crate::tables::{ATTEMPTS, UDP_FLOWS, attempt, forget, forget_udp, leads_to, settle_udp};
 use crate::{Way, cache, opened};
 
 /// What a datagram is to its conversation.
