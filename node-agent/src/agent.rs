@@ -7,6 +7,7 @@ mod live;
 mod replay;
 
 use anyhow::{Context as _, Result};
+use node_agent_engine::input::Ground;
 use node_agent_engine::{self as engine, ClockBase, Core, Input, Moment, Output, Profile};
 use tracing::warn;
 
@@ -68,7 +69,8 @@ struct Line {
 struct Wanted {
     epoch: Option<u32>,
     pod_addresses: Option<Vec<(std::net::IpAddr, Option<u32>)>>,
-    confirmation: bool,
+    /// What a fresh reading is wanted of.
+    confirmation: Option<Vec<Ground>>,
 }
 
 impl Line {
@@ -117,7 +119,7 @@ impl Line {
                         "{message}"
                     );
                 }
-                Output::Confirm => self.wanted.confirmation = true,
+                Output::Confirm { grounds } => self.wanted.confirmation = Some(grounds),
             }
         }
         Ok(())

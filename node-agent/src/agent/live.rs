@@ -159,8 +159,11 @@ impl Live {
         if let Some(epoch) = epoch {
             self.capture.set_epoch(epoch)?;
         }
-        if confirmation {
+        if confirmation.is_some() {
             self.read_cluster()?;
+            // All that can be confirmed now has been.
+            let answered = Input::GroundsConfirmed(Vec::new());
+            self.line.consume(capture::now(), answered)?;
         }
         Ok(())
     }
