@@ -14,6 +14,7 @@ mod metadata;
 mod policy;
 mod rule;
 mod selector;
+mod sent;
 mod syntax;
 mod tiered;
 mod tiered_peer;
@@ -27,6 +28,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::model::{Delta, Labels, Policy};
+
+pub use sent::{Sent, read_sent};
 
 /// How objects are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
