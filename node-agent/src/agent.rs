@@ -5,6 +5,7 @@
 
 mod live;
 mod replay;
+mod source;
 
 use anyhow::{Context as _, Result};
 use node_agent_engine::input::Ground;
@@ -12,6 +13,7 @@ use node_agent_engine::{self as engine, ClockBase, Core, Input, Moment, Output, 
 use tracing::warn;
 
 use crate::capture;
+use crate::cluster;
 use crate::recording::{self, Recorder};
 use crate::report::{self, Lines, Patience, Report};
 use crate::settings::{self, Settings, Source};
@@ -39,7 +41,10 @@ pub fn run(settings: Settings) -> Result<()> {
 /// The exit code for an error: 3 when the machine lacks something, else 2.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.downcast_ref::<capture::Error>().is_some() {
+    let lacks_server = |error: &cluster::Error| error.is_lacking();
+    if error.downcast_ref::<capture::Error>().is_some()
+        || error.downcast_ref().is_some_and(lacks_server)
+    {
         3
     } else {
         2
