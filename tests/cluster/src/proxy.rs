@@ -1,0 +1,135 @@
+//! Stands between the agent and an API server, and does to their connections what networks do.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+
+/// Passes everything.
+const OPEN: usize = usize::MAX;
+
+/// A listener on loopback that passes connections on to a server.
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    server: u16,
+    /// After how many bytes from the server a connection is cut; 0 lets none through.
+    cut_after: AtomicUsize,
+    cuts: AtomicUsize,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+impl Proxy {
+    /// Listens on a port of its own.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn start(server: u16) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).context("listen")?;
+        let port = listener.local_addr()?.port();
+        let shared = Arc::new(Shared {
+            server,
+            cut_after: AtomicUsize::new(OPEN),
+            cuts: AtomicUsize::new(0),
+            open: Mutex::default(),
+        });
+        let theirs = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                theirs.pass(&client);
+            }
+        });
+        Ok(Self { port, shared })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Cuts what is open, and lets nothing through.
+    pub fn block(&self) {
+        self.shared.cut_after.store(0, Ordering::SeqCst);
+        self.cut();
+    }
+
+    /// Lets everything through.
+    pub fn open(&self) {
+        self.shared.cut_after.store(OPEN, Ordering::SeqCst);
+    }
+
+    /// Cuts each new connection after so many bytes from the server, wherever that is.
+    pub fn cut_after(&self, bytes: usize) {
+        self.shared.cut_after.store(bytes, Ordering::SeqCst);
+        self.cut();
+    }
+
+    /// How many connections were cut on the way.
+    #[must_use]
+    pub fn cuts(&self) -> usize {
+        self.shared.cuts.load(Ordering::SeqCst)
+    }
+
+    fn cut(&self) {
+        let mut open = self
+            .shared
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for stream in open.drain(..) {
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+impl Shared {
+    fn pass(self: &Arc<Self>, client: &TcpStream) {
+        let limit = self.cut_after.load(Ordering::SeqCst);
+        let server = TcpStream::connect(("127.0.0.1", self.server));
+        let (Ok(server), true) = (server, limit > 0) else {
+            drop(client.shutdown(Shutdown::Both));
+            return;
+        };
+        let copies = || Some([client.try_clone().ok()?, server.try_clone().ok()?]);
+        let (Some(kept), Some([to_client, from_server]), Some([from_client, to_server])) =
+            (copies(), copies(), copies())
+        else {
+            return;
+        };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.extend(kept);
+        drop(open);
+        let shared = Arc::clone(self);
+        std::thread::spawn(move || {
+            if copy(from_server, &to_client, limit) {
+                shared.cuts.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        std::thread::spawn(move || copy(from_client, &to_server, OPEN));
+    }
+}
+
+/// Copies until an end or the limit, then ends both directions. True when it was the limit.
+fn copy(mut from: TcpStream, mut to: &TcpStream, mut left: usize) -> bool {
+    let mut buffer = [0; 4096];
+    while left > 0 {
+        let most = buffer.len().min(left);
+        let passed = match from.read(&mut buffer[..most]) {
+            Ok(0) | Err(_) => break,
+            Ok(read) if to.write_all(&buffer[..read]).is_ok() => read,
+            Ok(_) => break,
+        };
+        if left != OPEN {
+            left -= passed;
+        }
+    }
+    drop(from.shutdown(Shutdown::Both));
+    drop(to.shutdown(Shutdown::Both));
+    left == 0
+}
