@@ -8,6 +8,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
+use crate::wait;
+
 /// Somebody who changes the cluster.
 pub struct Admin {
     client: Client,
@@ -34,6 +36,44 @@ impl Admin {
     pub async fn text(&self, path: &str) -> anyhow::Result<String> {
         let request = Request::get(path).body(Vec::new())?;
         Ok(self.client.request_text(request).await?)
+    }
+
+    /// The same; nothing for what the server does not have.
+    ///
+    /// # Errors
+    /// When it refuses, or cannot be reached.
+    pub async fn text_if_there(&self, path: &str) -> anyhow::Result<Option<String>> {
+        let request = Request::get(path).body(Vec::new())?;
+        match self.client.request_text(request).await {
+            Ok(text) => Ok(Some(text)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("GET {path}")),
+        }
+    }
+
+    /// Installs a cluster-scoped kind of `policy.networking.k8s.io` whose objects may hold anything.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn install(&self, kind: &str, plural: &str, version: &str) -> anyhow::Result<()> {
+        let group = "policy.networking.k8s.io";
+        let schema = json!({"openAPIV3Schema":
+            {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+        let definition = json!({
+            "metadata": {"name": format!("{plural}.{group}"), "annotations":
+                {"api-approved.kubernetes.io": "unapproved, for tests"}},
+            "spec": {"group": group, "scope": "Cluster",
+                "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
+                "versions": [{"name": version, "served": true, "storage": true, "schema": schema}]},
+        });
+        let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        self.create(definitions, &definition).await?;
+        let path = format!("/apis/{group}/{version}/{plural}");
+        wait::until(
+            || format!("{path} is there"),
+            async || Ok(self.text_if_there(&path).await?.is_some()),
+        )
+        .await
     }
 
     /// Makes an object; that it is there already is no failure.

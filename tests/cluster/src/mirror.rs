@@ -15,14 +15,17 @@ use tokio::time::{Instant, timeout_at};
 use crate::admin::Admin;
 use crate::ground::LIMIT;
 
-/// What is watched.
-const PATHS: [&str; 6] = [
+/// What is watched; the last three where they are installed.
+const PATHS: [&str; 9] = [
     "/api/v1/namespaces",
     "/api/v1/nodes",
     "/api/v1/pods",
     "/api/v1/services",
     "/apis/discovery.k8s.io/v1/endpointslices",
     "/apis/networking.k8s.io/v1/networkpolicies",
+    "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
+    "/apis/policy.networking.k8s.io/v1alpha1/adminnetworkpolicies",
+    "/apis/policy.networking.k8s.io/v1alpha1/baselineadminnetworkpolicies",
 ];
 
 /// Objects by kind, namespace and name.
@@ -181,7 +184,10 @@ pub async fn fresh(admin: &Admin) -> anyhow::Result<Objects> {
     };
     let mut objects = Objects::new();
     for path in PATHS {
-        let list: Value = serde_json::from_str(&admin.text(path).await?).context("read a list")?;
+        let Some(text) = admin.text_if_there(path).await? else {
+            continue;
+        };
+        let list: Value = serde_json::from_str(&text).context("read a list")?;
         let deltas = k8s::decode(&list, &options)
             .map_err(|wrong| anyhow::anyhow!("decode {path}: {wrong:?}"))?;
         objects.extend(deltas.into_iter().map(|delta| (name(&delta).0, delta)));

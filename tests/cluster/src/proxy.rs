@@ -1,14 +1,14 @@
 //! Stands between the agent and an API server, and does to their connections what networks do.
 
-use std::io::{Read, Write};
+use std::io::{self, Read as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 
 /// Passes everything.
-const OPEN: usize = usize::MAX;
+const OPEN: u64 = u64::MAX;
 
 /// A listener on loopback that passes connections on to a server.
 pub struct Proxy {
@@ -19,7 +19,7 @@ pub struct Proxy {
 struct Shared {
     server: u16,
     /// After how many bytes from the server a connection is cut; 0 lets none through.
-    cut_after: AtomicUsize,
+    cut_after: AtomicU64,
     cuts: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
 }
@@ -34,7 +34,7 @@ impl Proxy {
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
             server,
-            cut_after: AtomicUsize::new(OPEN),
+            cut_after: AtomicU64::new(OPEN),
             cuts: AtomicUsize::new(0),
             open: Mutex::default(),
         });
@@ -65,7 +65,7 @@ impl Proxy {
     }
 
     /// Cuts each new connection after so many bytes from the server, wherever that is.
-    pub fn cut_after(&self, bytes: usize) {
+    pub fn cut_after(&self, bytes: u64) {
         self.shared.cut_after.store(bytes, Ordering::SeqCst);
         self.cut();
     }
@@ -116,20 +116,9 @@ impl Shared {
 }
 
 /// Copies until an end or the limit, then ends both directions. True when it was the limit.
-fn copy(mut from: TcpStream, mut to: &TcpStream, mut left: usize) -> bool {
-    let mut buffer = [0; 4096];
-    while left > 0 {
-        let most = buffer.len().min(left);
-        let passed = match from.read(&mut buffer[..most]) {
-            Ok(0) | Err(_) => break,
-            Ok(read) if to.write_all(&buffer[..read]).is_ok() => read,
-            Ok(_) => break,
-        };
-        if left != OPEN {
-            left -= passed;
-        }
-    }
+fn copy(from: TcpStream, mut to: &TcpStream, limit: u64) -> bool {
+    let copied = io::copy(&mut (&from).take(limit), &mut to);
     drop(from.shutdown(Shutdown::Both));
     drop(to.shutdown(Shutdown::Both));
-    left == 0
+    copied.is_ok_and(|copied| copied == limit)
 }

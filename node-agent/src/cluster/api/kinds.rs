@@ -116,6 +116,36 @@ pub(super) static KINDS: &[Kind] = &[
         role: Role::Policy,
         gone: policy_gone,
     },
+    Kind {
+        kind: "ClusterNetworkPolicy",
+        group: "policy.networking.k8s.io",
+        version: "v1alpha2",
+        plural: "clusternetworkpolicies",
+        scope: Scope::Cluster,
+        presence: Presence::Installed,
+        role: Role::Policy,
+        gone: policy_gone,
+    },
+    Kind {
+        kind: "AdminNetworkPolicy",
+        group: "policy.networking.k8s.io",
+        version: "v1alpha1",
+        plural: "adminnetworkpolicies",
+        scope: Scope::Cluster,
+        presence: Presence::Installed,
+        role: Role::Policy,
+        gone: policy_gone,
+    },
+    Kind {
+        kind: "BaselineAdminNetworkPolicy",
+        group: "policy.networking.k8s.io",
+        version: "v1alpha1",
+        plural: "baselineadminnetworkpolicies",
+        scope: Scope::Cluster,
+        presence: Presence::Installed,
+        role: Role::Policy,
+        gone: policy_gone,
+    },
 ];
 
 impl Kind {

@@ -17,7 +17,7 @@ use node_agent_engine::input::Ground;
 use node_agent_engine::model::ObjectKey;
 use serde_json::{Value, json};
 
-use super::{MORTAL, PAGES, STREAMS, furnish, plane};
+use super::{MORTAL, PAGES, STREAMS, furnish, install, plane};
 
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
 const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
@@ -52,7 +52,9 @@ fn rights(role: &Value) -> BTreeSet<(String, String, String)> {
 /// Lets a user do what a role says, and waits until every server knows.
 async fn grant(admin: &Admin, servers: &[Admin], user: &str, role: &Value) -> anyhow::Result<()> {
     let mut role = role.clone();
-    role["metadata"]["name"] = user.into();
+    *role
+        .pointer_mut("/metadata/name")
+        .context("a role has a name")? = user.into();
     admin.create(ROLES, &role).await?;
     let binding = json!({"metadata": {"name": user},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user},
@@ -76,6 +78,9 @@ pub(crate) async fn audited() -> anyhow::Result<()> {
     let plane = plane().await?;
     let servers = [plane.admin(STREAMS).await?, plane.admin(PAGES).await?];
     furnish(&servers[0]).await?;
+    for server in &servers {
+        install(server).await?;
+    }
     let role = role()?;
     grant(&servers[0], &servers, "netverdict", &role).await?;
     let mut asked = BTreeSet::new();
@@ -164,10 +169,14 @@ pub(crate) async fn forbidden() -> anyhow::Result<()> {
 
 fn without(role: &Value, resource: &str) -> anyhow::Result<Value> {
     let mut role = role.clone();
-    let rules = role["rules"].as_array_mut().context("a role has rules")?;
+    let rules = role
+        .get_mut("rules")
+        .and_then(Value::as_array_mut)
+        .context("a role has rules")?;
     for rule in &mut *rules {
-        let resources = rule["resources"]
-            .as_array_mut()
+        let resources = rule
+            .get_mut("resources")
+            .and_then(Value::as_array_mut)
             .context("a rule has resources")?;
         resources.retain(|name| name != resource);
     }

@@ -78,7 +78,14 @@ pub(crate) async fn namespace_again() -> anyhow::Result<()> {
     admin.namespace("again", json!({"team": "b"})).await?;
     mirror.until_equal(&admin).await?;
     match mirror.objects.get("Namespace again") {
-        Some(Delta::Namespace(namespace)) => ensure!(&*namespace.labels["team"] == "b"),
+        Some(Delta::Namespace(namespace)) => {
+            ensure!(
+                namespace
+                    .labels
+                    .get("team")
+                    .is_some_and(|team| &**team == "b")
+            );
+        }
         other => anyhow::bail!("{other:?}"),
     }
     admin.delete_namespace("again").await

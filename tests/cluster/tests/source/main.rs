@@ -78,6 +78,22 @@ async fn plane() -> anyhow::Result<MutexGuard<'static, Plane>> {
     Ok(plane.lock().await)
 }
 
+/// Installs the kinds of policies that not every server has.
+async fn install(admin: &Admin) -> anyhow::Result<()> {
+    for (kind, plural, version) in [
+        ("ClusterNetworkPolicy", "clusternetworkpolicies", "v1alpha2"),
+        ("AdminNetworkPolicy", "adminnetworkpolicies", "v1alpha1"),
+        (
+            "BaselineAdminNetworkPolicy",
+            "baselineadminnetworkpolicies",
+            "v1alpha1",
+        ),
+    ] {
+        admin.install(kind, plural, version).await?;
+    }
+    Ok(())
+}
+
 /// The usual cluster: a namespace of everything, and one with more policies than a page holds.
 async fn furnish(admin: &Admin) -> anyhow::Result<()> {
     use serde_json::json;
