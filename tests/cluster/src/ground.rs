@@ -38,11 +38,13 @@ pub fn enter() -> anyhow::Result<()> {
     Err(error).context("start `unshare`")
 }
 
-/// Runs the tests one after the other: they share one API server.
-pub fn conclude(trials: Vec<Trial>) -> ! {
+/// Runs the tests one after the other, for they share one control plane, and removes that at the end.
+pub fn conclude(trials: Vec<Trial>, remove: impl FnOnce()) -> ! {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    libtest_mimic::run(&arguments, trials).exit()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    remove();
+    conclusion.exit()
 }
 
 /// A test with a runtime of its own.

@@ -255,6 +255,17 @@ impl Plane {
             .collect())
     }
 
+    /// Ends everything, and removes what it wrote.
+    pub fn end(&mut self) {
+        let servers = self.servers.values_mut();
+        let children = servers.filter_map(|server| server.child.as_mut());
+        for child in children.chain([&mut self.etcd]) {
+            drop(child.kill());
+            drop(child.wait());
+        }
+        drop(fs::remove_dir_all(self.folder.path()));
+    }
+
     /// Calls etcd's JSON gateway.
     fn etcd(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let mut stream = TcpStream::connect(("127.0.0.1", ETCD)).context("reach etcd")?;
@@ -285,14 +296,7 @@ impl Plane {
 
 impl Drop for Plane {
     fn drop(&mut self) {
-        let servers = self
-            .servers
-            .values_mut()
-            .filter_map(|server| server.child.as_mut());
-        for child in servers.chain([&mut self.etcd]) {
-            drop(child.kill());
-            drop(child.wait());
-        }
+        self.end();
     }
 }
 

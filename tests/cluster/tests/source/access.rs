@@ -87,6 +87,7 @@ pub(crate) async fn audited() -> anyhow::Result<()> {
     for (port, admin) in [STREAMS, PAGES].into_iter().zip(&servers) {
         let mut mirror = Mirror::synced(&plane.kubeconfig("netverdict", port, None)?).await?;
         mirror.until_equal(admin).await?;
+        ensure!(mirror.objects.contains_key("ClusterNetworkPolicy /all"));
         let db = ObjectKey {
             namespace: "shop".into(),
             name: "db".into(),

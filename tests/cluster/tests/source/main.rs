@@ -24,7 +24,7 @@ fn main() {
         eprintln!("error: {error:#}");
         std::process::exit(1);
     }
-    ground::conclude(vec![
+    let trials = vec![
         test("streamed lists are followed", || listing::follows(STREAMS)),
         test("paged lists are followed", || listing::follows(PAGES)),
         test("one address passes through many pods", listing::one_address),
@@ -57,7 +57,12 @@ fn main() {
             "the agent ends with 3 without its server",
             access::agent_lacks_server,
         ),
-    ])
+    ];
+    ground::conclude(trials, || {
+        if let Some(plane) = PLANE.get() {
+            plane.blocking_lock().end();
+        }
+    })
 }
 
 /// The control plane, for one test at a time.
@@ -91,7 +96,12 @@ async fn install(admin: &Admin) -> anyhow::Result<()> {
     ] {
         admin.install(kind, plural, version).await?;
     }
-    Ok(())
+    let policy = serde_json::json!({"apiVersion": "policy.networking.k8s.io/v1alpha2",
+        "kind": "ClusterNetworkPolicy", "metadata": {"name": "all"},
+        "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}},
+            "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}]}});
+    let policies = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies";
+    admin.create(policies, &policy).await
 }
 
 /// The usual cluster: a namespace of everything, and one with more policies than a page holds.
