@@ -38,6 +38,8 @@ struct Live {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     is_synced: bool,
+    /// How many policies of kinds that are not evaluated yet were told of last.
+    unsupported: usize,
     next_hearing: Instant,
     next_figures: Instant,
 }
@@ -72,6 +74,7 @@ pub(super) async fn run(
         health,
         metrics,
         is_synced: false,
+        unsupported: 0,
         next_hearing: Instant::now(),
         next_figures: Instant::now(),
     };
@@ -132,11 +135,23 @@ impl Live {
         self.next_figures = now + FIGURES;
         let objects = self.line.core.objects();
         self.metrics.objects(&objects, self.is_synced);
+        self.tell_unsupported();
         for (reason, total) in self.capture.drops() {
             self.metrics.drops(&reason, total);
         }
         let (unreadable, not_unicast) = self.capture.set_aside();
         self.metrics.set_aside(unreadable, not_unicast);
+    }
+
+    fn tell_unsupported(&mut self) {
+        let policies = self.line.core.unsupported_policies();
+        if policies != self.unsupported {
+            self.unsupported = policies;
+            tracing::warn!(
+                policies,
+                "policies of kinds that are not evaluated yet: nothing is claimed where one may apply"
+            );
+        }
     }
 
     fn act(&mut self) -> Result<()> {
