@@ -51,18 +51,24 @@ impl Admin {
         }
     }
 
-    /// Installs a cluster-scoped kind of `policy.networking.k8s.io` whose objects may hold anything.
+    /// Installs a kind whose objects may hold anything; `Namespaced` or `Cluster` is where they lie.
     ///
     /// # Errors
     /// When the server refuses.
-    pub async fn install(&self, kind: &str, plural: &str, version: &str) -> anyhow::Result<()> {
-        let group = "policy.networking.k8s.io";
+    pub async fn install(
+        &self,
+        kind: &str,
+        group: &str,
+        version: &str,
+        scope: &str,
+    ) -> anyhow::Result<()> {
+        let plural = plural(kind);
         let schema = json!({"openAPIV3Schema":
             {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
         let definition = json!({
             "metadata": {"name": format!("{plural}.{group}"), "annotations":
                 {"api-approved.kubernetes.io": "unapproved, for tests"}},
-            "spec": {"group": group, "scope": "Cluster",
+            "spec": {"group": group, "scope": scope,
                 "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
                 "versions": [{"name": version, "served": true, "storage": true, "schema": schema}]},
         });
@@ -188,4 +194,8 @@ impl Admin {
             "spec": {"podSelector": {"matchLabels": {"app": app}}, "policyTypes": ["Ingress"]}});
         self.create(&policies, &policy).await
     }
+}
+
+fn plural(kind: &str) -> String {
+    kind.to_lowercase().replace("policy", "policies")
 }

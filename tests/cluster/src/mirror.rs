@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::admin::Admin;
 use crate::ground::LIMIT;
 
-/// What is watched; the last three where they are installed.
-const PATHS: [&str; 9] = [
+/// What is watched; the last nine where they are installed.
+const PATHS: [&str; 15] = [
     "/api/v1/namespaces",
     "/api/v1/nodes",
     "/api/v1/pods",
@@ -26,6 +26,12 @@ const PATHS: [&str; 9] = [
     "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
     "/apis/policy.networking.k8s.io/v1alpha1/adminnetworkpolicies",
     "/apis/policy.networking.k8s.io/v1alpha1/baselineadminnetworkpolicies",
+    "/apis/crd.projectcalico.org/v1/networkpolicies",
+    "/apis/crd.projectcalico.org/v1/globalnetworkpolicies",
+    "/apis/projectcalico.org/v3/networkpolicies",
+    "/apis/projectcalico.org/v3/globalnetworkpolicies",
+    "/apis/cilium.io/v2/ciliumnetworkpolicies",
+    "/apis/cilium.io/v2/ciliumclusterwidenetworkpolicies",
 ];
 
 /// Objects by kind, namespace and name.

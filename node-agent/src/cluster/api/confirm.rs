@@ -13,6 +13,7 @@ use node_agent_engine::input::Ground;
 use node_agent_engine::model::ObjectKey;
 use tokio::time::{Instant, timeout_at};
 
+use super::discovery::{self, Groups};
 use super::kinds::{KINDS, Kind, Role, Scope};
 use super::problem::Problem;
 use super::store::Store;
@@ -30,6 +31,8 @@ enum Question {
     Object { kind: usize, key: ObjectKey },
     /// All of a kind in a namespace, or all of a kind that lies in none.
     All { kind: usize, namespace: Arc<str> },
+    /// Which groups there are of kinds that not every server has.
+    Groups,
 }
 
 /// What was read.
@@ -41,24 +44,34 @@ enum Answer {
     Version(Option<String>),
     /// Names and versions; none when the server does not have the kind.
     Versions(Option<BTreeSet<(ObjectKey, String)>>),
+    /// The groups.
+    Groups(Groups),
 }
 
 /// What to read, for each of the grounds.
-pub(super) struct Questions(Vec<(Ground, Vec<Question>)>);
+pub(super) struct Questions {
+    grounds: Vec<(Ground, Vec<Question>)>,
+    /// Those that were known.
+    groups: Groups,
+}
 
 impl Questions {
     /// What claims that rest on these need.
-    pub(super) fn about(grounds: Vec<Ground>) -> Self {
+    pub(super) fn about(grounds: Vec<Ground>, store: &Store, groups: &Groups) -> Self {
         let needs = grounds.into_iter().map(|ground| {
-            let questions = needed(&ground);
+            let questions = needed(&ground, store, groups);
             (ground, questions)
         });
-        Self(needs.collect())
+        Self {
+            grounds: needs.collect(),
+            groups: groups.clone(),
+        }
     }
 
     /// Reads all of it, each from what the server has stored and not from what it remembers.
     pub(super) async fn ask(&self, client: &Client) -> Fresh {
-        let questions: BTreeSet<_> = self.0.iter().flat_map(|(_, needed)| needed).collect();
+        let questions = self.grounds.iter().flat_map(|(_, needed)| needed);
+        let questions: BTreeSet<_> = questions.collect();
         let answers = questions.into_iter().cloned().map(|question| async move {
             let answer = question.ask(client).await;
             (question, answer)
@@ -78,9 +91,9 @@ impl Questions {
     pub(super) fn agreed(self, fresh: &Fresh, store: &Store) -> Vec<Ground> {
         let agrees = |question: &Question| {
             let answer = fresh.0.get(question);
-            answer.is_some_and(|answer| question.agrees(answer, store))
+            answer.is_some_and(|answer| question.agrees(answer, store, &self.groups))
         };
-        self.0
+        self.grounds
             .into_iter()
             .filter(|(_, needed)| needed.iter().all(agrees))
             .map(|(ground, _)| ground)
@@ -88,18 +101,33 @@ impl Questions {
     }
 }
 
-fn needed(ground: &Ground) -> Vec<Question> {
+impl Fresh {
+    /// The groups that the server has, when that was asked.
+    pub(super) fn groups(&self) -> Option<&Groups> {
+        match self.0.get(&Question::Groups)? {
+            Answer::Groups(groups) => Some(groups),
+            Answer::Version(_) | Answer::Versions(_) => None,
+        }
+    }
+}
+
+/// A kind of policy that the server lacked may be there by now: it is asked for where its group is, and its group
+/// where it is not.
+fn needed(ground: &Ground, store: &Store, groups: &Groups) -> Vec<Question> {
     let kinds = KINDS.iter().enumerate();
-    kinds
+    let questions = kinds
+        .filter(|(index, kind)| store.has(*index) || groups.may_have(kind.group) != Some(false))
         .filter_map(|(index, kind)| match ground {
             Ground::Pod(pod) => of_pod(index, kind, pod),
             Ground::Service(service) => of_service(index, kind, service),
-        })
-        .collect()
+        });
+    let is_of_pod = matches!(ground, Ground::Pod(_));
+    let is_known = matches!(groups, Groups::Known(_));
+    let groups = (is_of_pod && is_known).then_some(Question::Groups);
+    questions.chain(groups).collect()
 }
 
-/// A pod, its namespace, and the policies that may select it. A kind of policy that the server lacks may be there by
-/// now.
+/// A pod, its namespace, and the policies that may select it.
 fn of_pod(index: usize, kind: &Kind, pod: &ObjectKey) -> Option<Question> {
     match (kind.role, kind.scope) {
         (Role::Pod, _) => Some(Question::Object {
@@ -137,6 +165,7 @@ fn all(kind: usize, namespace: &Arc<str>) -> Question {
 impl Question {
     async fn ask(&self, client: &Client) -> Result<Answer, Problem> {
         match self {
+            Self::Groups => discovery::read(client).await.map(Answer::Groups),
             Self::Object { kind, key } => {
                 let path = path(*kind, &key.namespace);
                 let request = Request::new(path).get_metadata(&key.name, &GetParams::default());
@@ -158,7 +187,7 @@ impl Question {
         }
     }
 
-    fn agrees(&self, answer: &Answer, store: &Store) -> bool {
+    fn agrees(&self, answer: &Answer, store: &Store, known: &Groups) -> bool {
         match (self, answer) {
             (Self::Object { kind, key }, Answer::Version(version)) => {
                 store.version(*kind, key) == version.as_deref()
@@ -168,9 +197,8 @@ impl Question {
                 store.has(*kind) && store.versions_in(*kind, namespace).eq(read)
             }
             (Self::All { kind, .. }, Answer::Versions(None)) => !store.has(*kind),
-            (Self::Object { .. }, Answer::Versions(_)) | (Self::All { .. }, Answer::Version(_)) => {
-                false
-            }
+            (Self::Groups, Answer::Groups(groups)) => groups == known,
+            (Self::Object { .. } | Self::All { .. } | Self::Groups, _) => false,
         }
     }
 }

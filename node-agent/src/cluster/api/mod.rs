@@ -5,6 +5,7 @@
 
 mod access;
 mod confirm;
+mod discovery;
 mod kinds;
 mod notice;
 mod pause;
@@ -17,6 +18,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
@@ -24,6 +26,7 @@ use node_agent_engine::input::Ground;
 use node_agent_engine::k8s::Validation;
 use node_agent_engine::model::Delta;
 use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::watch as latest;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -32,6 +35,7 @@ pub use notice::Notice;
 
 use self::access::{Caller, Connection};
 use self::confirm::{Fresh, Questions};
+use self::discovery::Groups;
 use self::kinds::{KINDS, Kind};
 use self::problem::Problem;
 use self::store::Store;
@@ -53,6 +57,7 @@ pub struct ApiServer {
     server: String,
     store: Store,
     said: Receiver<Said>,
+    groups: Arc<latest::Sender<Groups>>,
     asked: Option<Questions>,
     ask_at: Instant,
     /// The watches, ended with it; and the reading on its way.
@@ -91,15 +96,20 @@ impl ApiServer {
             Caller::Pod => pause::between(Duration::ZERO, SPREAD),
             Caller::Person => Duration::ZERO,
         };
+        let groups = Arc::new(latest::Sender::new(Groups::Unasked));
         let mut watches = JoinSet::new();
+        watches.spawn(discovery::run(client.clone(), Arc::clone(&groups), wait));
         for kind in KINDS.iter().enumerate() {
-            watches.spawn(Watch::new(client.clone(), kind, validation, into.clone()).run(wait));
+            let (into, groups) = (into.clone(), groups.subscribe());
+            let watch = Watch::new(client.clone(), kind, validation, into, groups);
+            watches.spawn(watch.run(wait));
         }
         Ok(Self {
             client,
             server,
             store: Store::new(),
             said,
+            groups,
             asked: None,
             ask_at: Instant::now(),
             _watches: watches,
@@ -117,7 +127,12 @@ impl ApiServer {
         tokio::select! {
             Some(said) = self.said.recv() => self.take(said, &mut news),
             Some(read) = self.reading.join_next(), if !self.reading.is_empty() => {
-                news.confirmed = read.ok().map(|(questions, fresh)| questions.agreed(&fresh, &self.store));
+                if let Ok((questions, fresh)) = read {
+                    if let Some(groups) = fresh.groups() {
+                        discovery::tell(&self.groups, groups);
+                    }
+                    news.confirmed = Some(questions.agreed(&fresh, &self.store));
+                }
             }
             () = sleep_until(self.ask_at), if self.asked.is_some() => self.read(),
         }
@@ -132,7 +147,8 @@ impl ApiServer {
     pub fn confirm(&mut self, grounds: Vec<Ground>) {
         // A reading on its way ends with its set, and cannot pass for an answer.
         self.reading = JoinSet::new();
-        self.asked = Some(Questions::about(grounds));
+        let groups = self.groups.borrow().clone();
+        self.asked = Some(Questions::about(grounds, &self.store, &groups));
     }
 
     /// Whether all changes are told as they come.

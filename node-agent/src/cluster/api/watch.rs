@@ -10,8 +10,10 @@ use kube::Client;
 use kube::api::{ListParams, Request, WatchParams};
 use node_agent_engine::k8s::{Sent, Validation};
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::discovery::Groups;
 use super::kinds::{Kind, Presence};
 use super::pause::{Pause, between};
 use super::problem::Problem;
@@ -88,6 +90,7 @@ pub(super) struct Watch {
     index: usize,
     validation: Validation,
     into: Sender<Said>,
+    groups: watch::Receiver<Groups>,
     lists: Lists,
     /// The version up to which everything was told; none before the first list and when it has expired.
     told: Option<String>,
@@ -107,6 +110,7 @@ impl Watch {
         (index, kind): (usize, &'static Kind),
         validation: Validation,
         into: Sender<Said>,
+        groups: watch::Receiver<Groups>,
     ) -> Self {
         Self {
             client,
@@ -114,6 +118,7 @@ impl Watch {
             index,
             validation,
             into,
+            groups,
             lists: Lists::Streamed,
             told: None,
             pause: Pause::new(),
@@ -124,6 +129,9 @@ impl Watch {
     pub(super) async fn run(mut self, wait: Duration) {
         sleep(wait).await;
         loop {
+            if self.wait_for_group().await.is_err() {
+                return;
+            }
             let left = match (&self.told, self.lists) {
                 (Some(version), _) => self.follow(version.clone()).await,
                 (None, Lists::Streamed) => self.stream_list().await,
@@ -138,6 +146,20 @@ impl Watch {
                 return;
             }
         }
+    }
+
+    /// Waits until the server may have the kind.
+    async fn wait_for_group(&mut self) -> Result<(), Closed> {
+        while self.kind.presence == Presence::Installed && self.told.is_none() {
+            let may_have = self.groups.borrow_and_update().may_have(self.kind.group);
+            match may_have {
+                Some(true) => return Ok(()),
+                Some(false) => self.say(What::Absent).await?,
+                None => {}
+            }
+            self.groups.changed().await.map_err(|_| Closed)?;
+        }
+        Ok(())
     }
 
     /// Says what is wrong, and waits before the next try.

@@ -3,10 +3,11 @@
 use anyhow::ensure;
 use cluster::admin::Admin;
 use cluster::mirror::Mirror;
-use node_agent_engine::model::Delta;
+use node_agent_engine::input::Ground;
+use node_agent_engine::model::{Delta, ObjectKey};
 use serde_json::json;
 
-use super::{STREAMS, furnish, plane};
+use super::{CILIUM, STREAMS, furnish, plane};
 
 /// Changes of every sort while somebody watches.
 pub(crate) async fn follows(port: u16) -> anyhow::Result<()> {
@@ -89,4 +90,31 @@ pub(crate) async fn namespace_again() -> anyhow::Result<()> {
         other => anyhow::bail!("{other:?}"),
     }
     admin.delete_namespace("again").await
+}
+
+/// A kind of policy that is not evaluated yet comes and goes; whoever needs a claim confirmed does not wait until the
+/// server's groups are looked at the next time.
+pub(crate) async fn later_kind() -> anyhow::Result<()> {
+    const KIND: &str = "CiliumNetworkPolicy";
+    let definition =
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/ciliumnetworkpolicies.cilium.io";
+    let policies = "/apis/cilium.io/v2/namespaces/later/ciliumnetworkpolicies";
+    let plane = plane().await?;
+    let admin = plane.admin(STREAMS).await?;
+    admin.namespace("later", json!({})).await?;
+    let mut mirror = Mirror::synced(&plane.kubeconfig("admin", STREAMS, None)?).await?;
+    admin.install(KIND, CILIUM, "v2", "Namespaced").await?;
+    let policy = json!({"apiVersion": "cilium.io/v2", "kind": KIND, "metadata": {"name": "p"},
+        "spec": {"endpointSelector": {}, "ingress": [{}]}});
+    admin.create(policies, &policy).await?;
+    let told = |mirror: &Mirror| mirror.objects.contains_key("CiliumNetworkPolicy later/p");
+    mirror.ask(vec![Ground::Pod(ObjectKey {
+        namespace: "later".into(),
+        name: "nobody".into(),
+    })]);
+    mirror.until("confirmed", Mirror::is_confirmed).await?;
+    ensure!(told(&mirror), "confirmed before it was told");
+    mirror.until_equal(&admin).await?;
+    admin.delete(definition).await?;
+    mirror.until("gone", |mirror| !told(mirror)).await
 }

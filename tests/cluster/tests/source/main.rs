@@ -32,6 +32,10 @@ fn main() {
             "a namespace comes again with other labels",
             listing::namespace_again,
         ),
+        test(
+            "a kind that is installed later is told",
+            listing::later_kind,
+        ),
         test("killed and restarted servers lose nothing", chaos::restarts),
         test(
             "a lagging watch is listed anew after compaction",
@@ -83,18 +87,24 @@ async fn plane() -> anyhow::Result<MutexGuard<'static, Plane>> {
     Ok(plane.lock().await)
 }
 
+const CILIUM: &str = "cilium.io";
+
 /// Installs the kinds of policies that not every server has.
 async fn install(admin: &Admin) -> anyhow::Result<()> {
-    for (kind, plural, version) in [
-        ("ClusterNetworkPolicy", "clusternetworkpolicies", "v1alpha2"),
-        ("AdminNetworkPolicy", "adminnetworkpolicies", "v1alpha1"),
-        (
-            "BaselineAdminNetworkPolicy",
-            "baselineadminnetworkpolicies",
-            "v1alpha1",
-        ),
+    const POLICY: &str = "policy.networking.k8s.io";
+    const CALICO: &str = "crd.projectcalico.org";
+    for (kind, group, version, scope) in [
+        ("ClusterNetworkPolicy", POLICY, "v1alpha2", "Cluster"),
+        ("AdminNetworkPolicy", POLICY, "v1alpha1", "Cluster"),
+        ("BaselineAdminNetworkPolicy", POLICY, "v1alpha1", "Cluster"),
+        ("NetworkPolicy", CALICO, "v1", "Namespaced"),
+        ("GlobalNetworkPolicy", CALICO, "v1", "Cluster"),
+        ("NetworkPolicy", "projectcalico.org", "v3", "Namespaced"),
+        ("GlobalNetworkPolicy", "projectcalico.org", "v3", "Cluster"),
+        ("CiliumNetworkPolicy", CILIUM, "v2", "Namespaced"),
+        ("CiliumClusterwideNetworkPolicy", CILIUM, "v2", "Cluster"),
     ] {
-        admin.install(kind, plural, version).await?;
+        admin.install(kind, group, version, scope).await?;
     }
     let policy = serde_json::json!({"apiVersion": "policy.networking.k8s.io/v1alpha2",
         "kind": "ClusterNetworkPolicy", "metadata": {"name": "all"},
