@@ -5,12 +5,15 @@
 
 mod live;
 mod replay;
+mod source;
 
 use anyhow::{Context as _, Result};
+use node_agent_engine::input::Ground;
 use node_agent_engine::{self as engine, ClockBase, Core, Input, Moment, Output, Profile};
 use tracing::warn;
 
 use crate::capture;
+use crate::cluster;
 use crate::recording::{self, Recorder};
 use crate::report::{self, Lines, Patience, Report};
 use crate::settings::{self, Settings, Source};
@@ -38,7 +41,10 @@ pub fn run(settings: Settings) -> Result<()> {
 /// The exit code for an error: 3 when the machine lacks something, else 2.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.downcast_ref::<capture::Error>().is_some() {
+    let lacks_server = |error: &cluster::Error| error.is_lacking();
+    if error.downcast_ref::<capture::Error>().is_some()
+        || error.downcast_ref().is_some_and(lacks_server)
+    {
         3
     } else {
         2
@@ -68,7 +74,8 @@ struct Line {
 struct Wanted {
     epoch: Option<u32>,
     pod_addresses: Option<Vec<(std::net::IpAddr, Option<u32>)>>,
-    confirmation: bool,
+    /// What a fresh reading is wanted of.
+    confirmation: Option<Vec<Ground>>,
 }
 
 impl Line {
@@ -117,7 +124,7 @@ impl Line {
                         "{message}"
                     );
                 }
-                Output::Confirm => self.wanted.confirmation = true,
+                Output::Confirm { grounds } => self.wanted.confirmation = Some(grounds),
             }
         }
         Ok(())

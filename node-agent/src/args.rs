@@ -1,5 +1,7 @@
 //! The command line: what can be written. What it means is for [`crate::settings`].
 
+mod cluster;
+
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -71,6 +73,9 @@ Examples:
     kubectl get ns,nodes,pods,svc,endpointslices,netpol -A -o yaml > cluster/all.yaml
     sudo netverdict agent --cluster cluster/
 
+  The same from the API server, as the kubeconfig's current context:
+    sudo netverdict agent --cluster kube --kubeconfig ~/.kube/config
+
   Keep every connection, not only problems, in a file:
     sudo netverdict agent --cluster cluster/ --log all --output records.jsonl
 
@@ -81,15 +86,33 @@ Examples:
 It needs root, or the capabilities BPF, PERFMON and NET_ADMIN, and a kernel with BTF. A line that is exactly
 `ready` on stderr says that it watches. Ctrl-C ends it and leaves nothing behind.
 
-Exit codes: 0 done, 2 bad usage or unreadable input, 3 the machine lacks something.";
+Exit codes: 0 done, 2 bad usage or unreadable input, 3 the machine lacks something
+(a capability, BTF, the API server).";
 
 /// The flags of `netverdict agent`, as written.
 #[derive(Args, Debug)]
 pub struct AgentArgs {
-    /// File or folder of manifests (.yaml, .yml, .json), as `kubectl get -o yaml` prints them; may be given
-    /// several times. Read again whenever it changes.
+    /// `kube` for the Kubernetes API server, or a file or folder of manifests (.yaml, .yml, .json) as
+    /// `kubectl get -o yaml` prints them, given as often as needed and read again whenever it changes
+    /// [default: in a pod `kube`]
     #[arg(long, value_name = "SOURCE", env = "NETVERDICT_CLUSTER")]
     cluster: Vec<PathBuf>,
+    /// Kubeconfig of the API server [default: the pod's own account, else KUBECONFIG, else ~/.kube/config]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "NETVERDICT_KUBECONFIG",
+        conflicts_with = "replay"
+    )]
+    kubeconfig: Option<PathBuf>,
+    /// Context in the kubeconfig [default: its current one]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "NETVERDICT_CONTEXT",
+        conflicts_with = "replay"
+    )]
+    context: Option<String>,
     /// Name of this node in the cluster [default: the host's name]
     #[arg(long, value_name = "NAME", env = "NETVERDICT_NODE")]
     node: Option<String>,
@@ -209,6 +232,8 @@ impl AgentArgs {
     pub fn settings(self, surroundings: Surroundings) -> Result<Settings, clap::Error> {
         let Self {
             cluster,
+            kubeconfig,
+            context,
             node,
             interfaces,
             attach,
@@ -244,13 +269,10 @@ impl AgentArgs {
         Ok(Settings {
             source: match replay {
                 Some(file) => Source::Replay(file),
-                None if cluster.is_empty() => {
-                    return wrong(
-                        ErrorKind::MissingRequiredArgument,
-                        "where the cluster is read from is not given: `--cluster FOLDER`",
-                    );
-                }
-                None => Source::Live { cluster, record },
+                None => Source::Live {
+                    cluster: cluster::source(cluster, kubeconfig, context, in_pod)?,
+                    record,
+                },
             },
             validation: Validation::of(strict, no_validation),
             node: node.unwrap_or(host_name).into(),

@@ -260,7 +260,8 @@ mod tests {
     use super::*;
     use crate::args;
     use crate::settings::{
-        Listen, Log, Nanoseconds, Output, Rotate, Settings, Source, Surroundings, Validation,
+        Cluster, Listen, Log, Nanoseconds, Output, Rotate, Settings, Source, Surroundings,
+        Validation,
     };
 
     fn settings(text: &str, flags: &str) -> Result<Settings, Error> {
@@ -289,7 +290,7 @@ mod tests {
             "",
         )
         .unwrap();
-        let cluster = vec!["a".into(), "b".into()];
+        let cluster = Cluster::Files(vec!["a".into(), "b".into()]);
         let record = None;
         assert_eq!(settings.source, Source::Live { cluster, record });
         assert_eq!(settings.log, Log::Denied);
@@ -313,7 +314,7 @@ mod tests {
         );
         let settings = settings.unwrap();
         assert_eq!(settings.log, Log::All);
-        let (cluster, record) = (vec!["b".into()], None);
+        let (cluster, record) = (Cluster::Files(vec!["b".into()]), None);
         assert_eq!(settings.source, Source::Live { cluster, record });
         assert_eq!(&*settings.node, "n");
         assert_eq!(settings.metrics, Listen::Off);

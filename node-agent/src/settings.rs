@@ -75,6 +75,20 @@ impl Validation {
     }
 }
 
+/// Where the cluster is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cluster {
+    /// Files and folders of manifests.
+    Files(Vec<PathBuf>),
+    /// A Kubernetes API server.
+    Api {
+        /// File that says where it is, when it is not the usual one or the pod's own account.
+        kubeconfig: Option<PathBuf>,
+        /// Context in that file, when it is not its current one.
+        context: Option<String>,
+    },
+}
+
 /// A span of time in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nanoseconds(pub u64);
@@ -82,10 +96,10 @@ pub struct Nanoseconds(pub u64);
 /// Where the inputs come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// This machine, and files that tell of the cluster.
+    /// This machine.
     Live {
-        /// Files and folders.
-        cluster: Vec<PathBuf>,
+        /// Who tells of the cluster.
+        cluster: Cluster,
         /// Where all that is consumed is written.
         record: Option<PathBuf>,
     },

@@ -10,6 +10,7 @@ mod kernels;
 mod lint;
 mod man;
 mod recipe;
+mod servers;
 mod setup;
 mod shell;
 mod test;

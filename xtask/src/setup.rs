@@ -15,6 +15,7 @@ use clap::Args;
 use crate::Found;
 use crate::kernels;
 use crate::recipe;
+use crate::servers;
 use crate::shell::{self, Lacking};
 use plan::{Plan, Step};
 use probe::Machine;
@@ -121,6 +122,7 @@ fn take(step: &Step) -> anyhow::Result<()> {
         ])),
         Step::BuildLinker => build_linker(),
         Step::FetchKernel => kernels::OLDEST.fetch(),
+        Step::BuildServers => servers::build(),
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) enum Sort {
     Conformance,
     /// The agent on real packets in network namespaces (root)
     Netns,
+    /// The agent's source of the cluster against a real API server (root, Go to build one)
+    Cluster,
     /// The agent on another kernel, emulated
     Vm,
     /// Random bytes as manifests, packets and changes of a cluster

@@ -238,6 +238,18 @@ impl Cluster {
         policies.get(key).map(AsRef::as_ref)
     }
 
+    /// Every policy of no namespace.
+    pub(crate) fn cluster_wide(&self) -> impl Iterator<Item = &Policy> {
+        self.cluster_wide.iter().map(AsRef::as_ref)
+    }
+
+    /// How many policies are of kinds that are not evaluated yet.
+    #[must_use]
+    pub fn unsupported(&self) -> usize {
+        let policies = self.policies();
+        policies.filter(|policy| policy.is_unsupported()).count()
+    }
+
     /// Every policy: those of no namespace first, then by namespace, kind and name.
     pub fn policies(&self) -> impl Iterator<Item = &Policy> {
         let namespaced = self
@@ -249,7 +261,7 @@ impl Cluster {
     }
 
     /// How many objects of each kind there are.
-    pub(crate) fn objects(&self) -> [(&'static str, usize); 6] {
+    pub(crate) fn objects(&self) -> [(&'static str, usize); 7] {
         let pods = self.namespaces.values().map(|state| state.pods.len()).sum();
         [
             ("namespace", self.namespaces.len()),
@@ -258,6 +270,7 @@ impl Cluster {
             ("service", self.services.len()),
             ("endpoint_slice", self.slices.len()),
             ("policy", self.policies().count()),
+            ("unsupported_policy", self.unsupported()),
         ]
     }
 

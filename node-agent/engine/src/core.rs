@@ -1,5 +1,6 @@
 //! The line, single-threaded: one input enum in, outputs out, time as a parameter.
 
+mod confirm;
 mod early;
 mod follow;
 mod measure;
@@ -26,7 +27,8 @@ use crate::presence::Presence;
 use crate::record::{Body, PolicyChange};
 use crate::scan::Scans;
 use crate::verdict::PolicyRef;
-use crate::waiting::{For, Held, Waiting};
+use crate::waiting::{For, Waiting};
+use confirm::Asked;
 use early::Early;
 
 /// Least time between two moves of the epoch.
@@ -35,9 +37,6 @@ const EPOCH_LEAST_NS: u64 = 250_000_000;
 /// Most time between two: the kernel side's fast path knows a UDP conversation for an epoch, and would let it fall
 /// silent if that took longer than its conversations are remembered.
 const EPOCH_MOST_NS: u64 = 10_000_000_000;
-
-/// How long a confirmation is waited for before it is asked for again.
-const ASK_AGAIN_NS: u64 = 1_000_000_000;
 
 /// Most inputs held before the first picture of the cluster.
 const MOST_UNSYNCED: usize = 65_536;
@@ -64,7 +63,7 @@ pub struct Core {
     unsynced: VecDeque<Input>,
     synced: bool,
     heard: Moment,
-    confirmed: Moment,
+    asked: Asked,
     lost: BTreeMap<Stage, write::Losses>,
     lost_at: Option<Moment>,
     udp_lost_at: Option<Moment>,
@@ -75,8 +74,6 @@ pub struct Core {
     epoch: u32,
     epoch_moved: Moment,
     epoch_wanted: bool,
-    /// When a confirmation was asked for that has not come.
-    confirm_asked: Option<Moment>,
     forgot: Moment,
     /// Addresses of this node's pods.
     local: BTreeMap<ObjectKey, Vec<IpAddr>>,
@@ -104,7 +101,7 @@ impl Core {
             unsynced: VecDeque::new(),
             synced: false,
             heard: Moment::default(),
-            confirmed: Moment::default(),
+            asked: Asked::default(),
             lost: BTreeMap::new(),
             lost_at: None,
             udp_lost_at: None,
@@ -114,7 +111,6 @@ impl Core {
             epoch: 1,
             epoch_moved: Moment::default(),
             epoch_wanted: false,
-            confirm_asked: None,
             forgot: Moment::default(),
             local: BTreeMap::new(),
             pod_addresses: Vec::new(),
@@ -148,12 +144,9 @@ impl Core {
             }
             Input::Delta(delta) => self.delta(now, &delta, out),
             Input::Synced => self.sync(now, out),
-            Input::Confirmed => {
-                self.heard = now;
-                self.confirmed = now;
-                self.confirm_asked = None;
-                self.settle_claims(now, out);
-            }
+            Input::Heard => self.heard = now,
+            Input::Confirmed => self.confirmed(now, out),
+            Input::GroundsConfirmed(grounds) => self.grounds_confirmed(now, &grounds, out),
             Input::Tick => self.tick(now, out),
             Input::Ended => self.end(now, out),
         }
@@ -304,29 +297,6 @@ impl Core {
             self.aggregate.forget(now);
             self.counters.forget(now);
             self.early.forget(now);
-        }
-    }
-
-    /// Asks for a fresh reading when a claim is due, and gives up what waited for one too long.
-    fn confirm_claims(&mut self, now: Moment, out: &mut Vec<Output>) {
-        let Options {
-            confirm_ns,
-            stale_after_ns,
-            ..
-        } = self.options;
-        if now.since(self.heard) > stale_after_ns {
-            self.settle_claims(now, out);
-            return;
-        }
-        let given_up = |held: &Held| {
-            let due = held.ending.attempt.first.plus(confirm_ns);
-            held.waits_for == For::Claim && now.since(due) > stale_after_ns
-        };
-        self.wake(now, given_up, out);
-        let waits = |asked: Moment| now.since(asked) < ASK_AGAIN_NS;
-        if self.waiting.claim_is_due(now) && !self.confirm_asked.is_some_and(waits) {
-            self.confirm_asked = Some(now);
-            out.push(Output::Confirm);
         }
     }
 

@@ -56,6 +56,9 @@ pub struct ExplainedPolicy {
     pub policy: PolicyRef,
     /// When it is asked.
     pub tier: Tier,
+    /// It is of a kind that is not evaluated yet: its rules are not known.
+    #[serde(skip_serializing_if = "is_false")]
+    pub unsupported: bool,
     /// Why it has no say on this side although it selects the pod: it is for the other direction only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missed: Option<Missed>,
@@ -182,6 +185,7 @@ impl Question<'_> {
         ExplainedPolicy {
             policy: PolicyRef::of(policy),
             tier: policy.tier,
+            unsupported: policy.is_unsupported(),
             missed: (!policy.has_say(self.direction)).then(wrong_way),
             rules: rules
                 .map(|(index, rule)| self.explained_rule(policy, index, rule))
@@ -210,6 +214,10 @@ impl Question<'_> {
             ports,
         }
     }
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 fn explained_items<T>(

@@ -63,12 +63,26 @@ pub enum Input {
     Delta(Box<Delta>),
     /// The first complete picture of the cluster was delivered.
     Synced,
+    /// The source of the cluster is there, and what it said has been delivered.
+    Heard,
     /// Everything that the source of the cluster says now has been delivered.
     Confirmed,
+    /// What was asked about with [`Output::Confirm`] has been read afresh, and this much of it is as it was delivered.
+    GroundsConfirmed(Vec<Ground>),
     /// Time passed.
     Tick,
     /// The stream ends: what is held is judged as it stands, what is folded is written.
     Ended,
+}
+
+/// What a claim rests on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ground {
+    /// A pod, its namespace, and the policies that may select it.
+    Pod(ObjectKey),
+    /// A Service and its slices; the pods behind it are grounds of their own.
+    Service(ObjectKey),
 }
 
 /// The packets of one 5-tuple, oriented: its source opened it.
@@ -331,8 +345,12 @@ pub enum Output {
         /// What is wrong.
         message: String,
     },
-    /// A claim waits for a fresh reading of the cluster: deliver what changed, then [`Input::Confirmed`].
-    Confirm,
+    /// Claims wait for a fresh reading of what they rest on: deliver what changed, then [`Input::Confirmed`] or
+    /// [`Input::GroundsConfirmed`]. A new question replaces the one before.
+    Confirm {
+        /// What they rest on.
+        grounds: Vec<Ground>,
+    },
 }
 
 /// What a destination says of the port that was tried.

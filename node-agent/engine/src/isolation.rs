@@ -156,7 +156,15 @@ impl Policy {
     pub(crate) fn isolates(&self) -> bool {
         match self.unmatched {
             Unmatched::Denied => true,
-            Unmatched::Passed => false,
+            Unmatched::Passed | Unmatched::Unknown => false,
+        }
+    }
+
+    /// Whether it is of a kind that is not evaluated yet: what it does is not known.
+    pub(crate) fn is_unsupported(&self) -> bool {
+        match self.unmatched {
+            Unmatched::Unknown => true,
+            Unmatched::Denied | Unmatched::Passed => false,
         }
     }
 

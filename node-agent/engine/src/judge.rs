@@ -16,7 +16,7 @@ use crate::record::{
 };
 use crate::render::{community_id, conversation_id, endpoint, family};
 use crate::verdict::{UnknownBecause, Verdict};
-use crate::waiting::{For, Held};
+use crate::waiting::{Confirmation, For, Held};
 
 /// How long the drop behind a rejection may take to be told: both are written within one system call of the
 /// kernel, and read within one drain of the ring buffer, every 50 ms.
@@ -39,8 +39,6 @@ pub(crate) struct Judge<'a> {
     pub(crate) links: &'a Links,
     /// When the cluster was last heard of.
     pub(crate) heard: Moment,
-    /// When everything that the cluster says was last delivered.
-    pub(crate) confirmed: Moment,
     /// What was lost at or after a moment.
     pub(crate) lost_at: Option<Moment>,
     pub(crate) lost_total: u64,
@@ -87,7 +85,7 @@ impl Judge<'_> {
         if needs_confirmation(case.assessed.0) {
             let due = ending.attempt.first.plus(self.options.confirm_ns);
             let too_long = |since: Moment| now.since(since) > self.options.stale_after_ns;
-            let confirmed = now >= due && self.confirmed >= due;
+            let confirmed = now >= due && held.confirmation == Confirmation::Given;
             let stale = too_long(self.heard) || (!confirmed && too_long(due));
             if !stale && !confirmed {
                 return Judgement::Wait {

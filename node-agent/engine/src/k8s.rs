@@ -14,9 +14,11 @@ mod metadata;
 mod policy;
 mod rule;
 mod selector;
+mod sent;
 mod syntax;
 mod tiered;
 mod tiered_peer;
+mod unsupported;
 mod workloads;
 
 use std::borrow::Cow;
@@ -27,6 +29,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::model::{Delta, Labels, Policy};
+
+pub use sent::{Sent, read_sent};
 
 /// How objects are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +167,11 @@ fn decode_one(object: &Value, options: &Decode) -> Result<Option<Delta>, Vec<Rej
         ("v1", "Service") => expose::service(object, options).map(Delta::Service),
         ("discovery.k8s.io/v1" | "discovery.k8s.io/v1beta1", "EndpointSlice") => {
             expose::endpoint_slice(object, options).map(Delta::EndpointSlice)
+        }
+        (version, kind) if unsupported::Kind::of(version, kind).is_some() => {
+            let kind = unsupported::Kind::of(version, kind);
+            let policy = kind.map(|kind| kind.decode(object, &name, options));
+            return Ok(policy.transpose()?.map(Delta::Policy));
         }
         (version, kind) => match dialect(version, kind) {
             Ok(Some(decode)) => {

@@ -113,6 +113,9 @@ pub struct Side {
     /// isolates nobody (R46).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub isolated_by: Vec<PolicyRef>,
+    /// Policies that may apply and are of kinds that are not evaluated yet; the side is unknown because of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsupported: Vec<PolicyRef>,
     /// The first rule that allows it; only with [`Reason::Rule`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_by: Option<RuleRef>,

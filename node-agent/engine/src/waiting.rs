@@ -23,10 +23,22 @@ pub(crate) enum For {
     Claim,
 }
 
+/// Whether what a claim rests on was read afresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Confirmation {
+    /// It was not, and nobody was asked for it.
+    None,
+    /// It was asked for.
+    Asked,
+    /// It was, and is as it was delivered.
+    Given,
+}
+
 /// An ending, and the attempts that count with it.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) waits_for: For,
+    pub(crate) confirmation: Confirmation,
     pub(crate) ending: Ending,
     pub(crate) count: u64,
     pub(crate) span: Span,
@@ -40,6 +52,7 @@ impl Held {
     pub(crate) fn of(ending: Ending, counter: Option<CounterKey>) -> Self {
         Self {
             waits_for: For::Drop,
+            confirmation: Confirmation::None,
             span: Span::at(ending.attempt.first),
             ending,
             count: 1,
@@ -114,11 +127,11 @@ impl Waiting {
         Some((key.1, held))
     }
 
-    /// Whether a claim is due.
-    pub(crate) fn claim_is_due(&self, now: Moment) -> bool {
-        self.held
-            .range(..=(now, u64::MAX))
-            .any(|(_, held)| held.waits_for == For::Claim)
+    /// The claims that are due, those first that have been for longest.
+    pub(crate) fn claims_due(&mut self, now: Moment) -> impl Iterator<Item = &mut Held> {
+        let due = self.held.range_mut(..=(now, u64::MAX));
+        due.map(|(_, held)| held)
+            .filter(|held| held.waits_for == For::Claim)
     }
 
     fn remove(&mut self, key: (Moment, u64)) -> Option<Held> {

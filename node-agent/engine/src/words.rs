@@ -14,6 +14,9 @@ impl Side {
     /// Why this side says what it says, in a few words.
     #[must_use]
     pub fn in_words(&self) -> String {
+        if let Some(policy) = self.unsupported.first() {
+            return format!("{policy} is not evaluated yet");
+        }
         match (self.reason, &self.nearest, self.isolated_by.as_slice()) {
             (Reason::NoRuleMatched, Some(nearest), _) => {
                 format!("no rule, nearest {}", nearest.rule)

@@ -1,8 +1,8 @@
-//! This machine: hooks, files, signals and the clock.
+//! This machine: hooks, the cluster's source, signals and the clock.
 
 use std::future::pending;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,18 +15,17 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::source::{News, Source};
 use super::{Line, Wanted, core_options, lines};
 use crate::capture::{self, Capture, Sizes};
-use crate::cluster::{Empty, Files, Notice, Options, Reading, Watch};
 use crate::recording::{Header, Recorder};
 use crate::report::{Health, Metrics, Patience, Report, Server};
-use crate::settings::{Attach, Listen, Settings};
+use crate::settings::{Attach, Cluster, Listen, Settings};
 
 /// How often the kernel's buffers are emptied at the latest.
 const TURN: Duration = Duration::from_millis(50);
-/// How often files are read again although nothing said that they changed: a lost notification must not
-/// leave an old policy standing, and what was read lately is not stale.
-const READING: Duration = Duration::from_secs(10);
+/// How often the core is told that the cluster has nothing new to say.
+const HEARING: Duration = Duration::from_secs(1);
 
 /// How often the kernel's counters are read for metrics.
 const FIGURES: Duration = Duration::from_secs(1);
@@ -35,23 +34,24 @@ const FIGURES: Duration = Duration::from_secs(1);
 struct Live {
     line: Line,
     capture: Capture,
-    files: Files,
+    source: Source,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     is_synced: bool,
-    next_reading: Instant,
+    /// How many policies of kinds that are not evaluated yet were told of last.
+    unsupported: usize,
+    next_hearing: Instant,
     next_figures: Instant,
 }
 
 /// Runs until a signal comes, or nobody reads any more.
 pub(super) async fn run(
     settings: &Settings,
-    cluster: &[PathBuf],
+    cluster: &Cluster,
     record: Option<&Path>,
 ) -> Result<()> {
     let mut terminated = Terminated::new()?;
-    let (files, reading) = Files::open(cluster, Options::new(settings.validation, Empty::Wait))?;
-    let mut watch = Watch::start(cluster)?;
+    let source = Source::open(cluster, settings.validation).await?;
     let lines = lines(settings, Patience::Lose)?;
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::default());
@@ -70,42 +70,34 @@ pub(super) async fn run(
     let mut live = Live {
         line,
         capture,
-        files,
+        source,
         health,
         metrics,
         is_synced: false,
-        next_reading: Instant::now(),
+        unsupported: 0,
+        next_hearing: Instant::now(),
         next_figures: Instant::now(),
     };
-    let ended = live.run(reading, &mut watch, &wake, &mut terminated).await;
+    let ended = live.run(&wake, &mut terminated).await;
     ended.and(live.end())
 }
 
 impl Live {
-    async fn run(
-        &mut self,
-        first: Reading,
-        watch: &mut Watch,
-        wake: &Wake,
-        terminated: &mut Terminated,
-    ) -> Result<()> {
+    async fn run(&mut self, wake: &Wake, terminated: &mut Terminated) -> Result<()> {
         // Interfaces first: what the cluster says of a pod finds its interface known.
         self.turn()?;
         self.health.attached();
-        self.deliver(first)?;
-        // Files may have changed between their first reading and the hooks.
-        self.read_cluster()?;
         let mut turns = interval(TURN);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let is_changed = tokio::select! {
+            let news = tokio::select! {
                 () = terminated.wait() => return Ok(()),
-                () = watch.changed() => true,
-                () = wake.woken() => false,
-                _ = turns.tick() => false,
+                news = self.source.changed() => Some(news?),
+                () = wake.woken() => None,
+                _ = turns.tick() => None,
             };
-            if is_changed || Instant::now() >= self.next_reading {
-                self.read_cluster()?;
+            if let Some(news) = news {
+                self.deliver(news)?;
             }
             self.turn()?;
         }
@@ -123,6 +115,10 @@ impl Live {
             }
             self.line.consume(now, input)?;
         }
+        if self.source.is_current() && Instant::now() >= self.next_hearing {
+            self.next_hearing = Instant::now() + HEARING;
+            self.line.consume(now, Input::Heard)?;
+        }
         self.line.consume(now, Input::Tick)?;
         self.act()?;
         self.line.flush(now)?;
@@ -139,11 +135,23 @@ impl Live {
         self.next_figures = now + FIGURES;
         let objects = self.line.core.objects();
         self.metrics.objects(&objects, self.is_synced);
+        self.tell_unsupported();
         for (reason, total) in self.capture.drops() {
             self.metrics.drops(&reason, total);
         }
         let (unreadable, not_unicast) = self.capture.set_aside();
         self.metrics.set_aside(unreadable, not_unicast);
+    }
+
+    fn tell_unsupported(&mut self) {
+        let policies = self.line.core.unsupported_policies();
+        if policies != self.unsupported {
+            self.unsupported = policies;
+            tracing::warn!(
+                policies,
+                "policies of kinds that are not evaluated yet: nothing is claimed where one may apply"
+            );
+        }
     }
 
     fn act(&mut self) -> Result<()> {
@@ -159,42 +167,35 @@ impl Live {
         if let Some(epoch) = epoch {
             self.capture.set_epoch(epoch)?;
         }
-        if confirmation {
-            self.read_cluster()?;
+        if let Some(grounds) = confirmation
+            && let Some(news) = self.source.confirm(grounds)
+        {
+            self.deliver(news)?;
         }
         Ok(())
     }
 
-    fn read_cluster(&mut self) -> Result<()> {
-        let reading = self.files.reload(SystemTime::now());
-        self.next_reading = Instant::now() + reading.again_in.unwrap_or(READING);
-        self.deliver(reading)
-    }
-
-    fn deliver(&mut self, reading: Reading) -> Result<()> {
-        let Reading {
+    fn deliver(&mut self, news: News) -> Result<()> {
+        let News {
             deltas,
-            notices,
-            complete,
-            again_in: _,
-        } = reading;
-        notices.iter().for_each(tell);
+            synced,
+            confirmed,
+        } = news;
         let now = capture::now();
         for delta in deltas {
             self.line.consume(now, Input::Delta(Box::new(delta)))?;
         }
-        if !self.is_synced && !self.files.is_empty() {
+        if synced && !self.is_synced {
             self.is_synced = true;
             self.line.consume(now, Input::Synced)?;
             // The kernel side knows the addresses before anybody is told that this is ready.
             self.act()?;
             self.health.synced();
-            tracing::info!(objects = self.files.len(), "cluster known");
+            tracing::info!(objects = self.source.len(), "cluster known");
             eprintln!("ready");
         }
-        // A file that stands on an older content confirms nothing.
-        if self.is_synced && complete {
-            self.line.consume(now, Input::Confirmed)?;
+        if let Some(confirmed) = confirmed.filter(|_| self.is_synced) {
+            self.line.consume(now, confirmed)?;
         }
         Ok(())
     }
@@ -273,14 +274,6 @@ async fn serve(
             tracing::info!(address = %server.address(), "serving metrics");
             Ok(Some(server))
         }
-    }
-}
-
-fn tell(notice: &Notice) {
-    if notice.is_problem() {
-        tracing::warn!("{notice}");
-    } else {
-        tracing::info!("{notice}");
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::settings::Cluster;
 
 fn settings(flags: &str) -> Result<Settings, clap::Error> {
     let words = ["netverdict", "agent"]
@@ -25,7 +26,7 @@ fn defaults_are_those_of_the_contract() {
     let second = |seconds: u64| Nanoseconds(seconds * 1_000_000_000);
     let wanted = Settings {
         source: Source::Live {
-            cluster: vec!["a".into(), "b".into()],
+            cluster: Cluster::Files(vec!["a".into(), "b".into()]),
             record: None,
         },
         validation: Validation::Skip,
@@ -77,6 +78,9 @@ fn bad_usage_is_refused_with_exit_code_2() {
     for flags in [
         "",
         "--cluster a --replay b",
+        "--cluster kube --cluster a",
+        "--cluster a --kubeconfig b",
+        "--cluster a --context b",
         "--replay b --record c",
         "--cluster a --window 10",
         "--cluster a --settle -5s",

@@ -1,9 +1,10 @@
-//! The cluster, read from files: what `kubectl get -o yaml` prints, in files and folders.
+//! The cluster, read from files, which hold what `kubectl get -o yaml` prints, or from an API server.
 //!
 //! This room reads, compares and watches. What an object means, and whether the API server would take it, is
 //! the engine's to say: it comes in as a [`Decode`]. It never judges a connection, and one bad object or file
 //! never stops it once it runs.
 
+pub mod api;
 mod documents;
 mod files;
 mod manifests;
@@ -159,6 +160,51 @@ pub enum Error {
         /// Where, what and why.
         notice: Box<Notice>,
     },
+    /// There is no kubeconfig, and this is no pod.
+    #[error(
+        "no API server is known: this is no pod with a service account, and there is no kubeconfig ({message}); \
+         name one with --kubeconfig FILE or KUBECONFIG"
+    )]
+    NoKubeconfig {
+        /// Why not.
+        message: String,
+    },
+    /// The kubeconfig cannot be used.
+    #[error("cannot use the kubeconfig: {message}")]
+    Kubeconfig {
+        /// Why not.
+        message: String,
+    },
+    /// The kubeconfig does not have that context.
+    #[error("the kubeconfig has no context `{wanted}`; it has: {known}")]
+    Context {
+        /// What was asked for; empty when nothing was and none is current.
+        wanted: String,
+        /// Those that it has.
+        known: String,
+    },
+    /// The API server cannot be used now.
+    #[error("API server {server}: {message}")]
+    Server {
+        /// Its address.
+        server: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Not everything that is needed may be read.
+    #[error(
+        "the API server forbids to read what is needed (403); add these rules to the ClusterRole:\n{rules}"
+    )]
+    Forbidden {
+        /// The missing rules, as YAML.
+        rules: String,
+    },
+    /// The API server lacks a kind that every newer one has.
+    #[error("the API server is too old: it has no {kind}; Kubernetes 1.21 is the oldest that has")]
+    TooOld {
+        /// The kind.
+        kind: String,
+    },
     /// The files cannot be watched.
     #[error("cannot watch {}", shown::File(path))]
     Unwatchable {
@@ -167,4 +213,25 @@ pub enum Error {
         /// Why.
         source: notify::Error,
     },
+}
+
+impl Error {
+    /// Whether the machine lacks the API server, rather than the input being wrong.
+    #[must_use]
+    pub fn is_lacking(&self) -> bool {
+        match self {
+            Self::NoKubeconfig { .. }
+            | Self::Server { .. }
+            | Self::Forbidden { .. }
+            | Self::TooOld { .. } => true,
+            Self::Unreadable { .. }
+            | Self::Special { .. }
+            | Self::Nothing { .. }
+            | Self::Malformed { .. }
+            | Self::Refused { .. }
+            | Self::Kubeconfig { .. }
+            | Self::Context { .. }
+            | Self::Unwatchable { .. } => false,
+        }
+    }
 }

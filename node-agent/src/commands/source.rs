@@ -73,6 +73,12 @@ impl ClusterArgs {
         for delta in others.into_iter().chain(pods) {
             cluster.apply(delta, NOW);
         }
+        let unsupported = cluster.unsupported();
+        if unsupported > 0 {
+            anstream::eprintln!(
+                "warning: {unsupported} policies are of kinds that are not evaluated yet: where one may apply the verdict is unknown"
+            );
+        }
         if let Some(path) = names {
             cluster.set_names(names::read(&path)?.into_iter().collect());
         }

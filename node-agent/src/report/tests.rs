@@ -137,6 +137,7 @@ fn side(verdict: Decision, reason: Reason) -> Side {
         reason,
         kept: None,
         isolated_by: vec![],
+        unsupported: vec![],
         allowed_by: None,
         denied_by: None,
         left_open: None,

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::probe::{Machine, Packages, Rustup};
+use super::probe::{Machine, Packages, Rustup, Servers};
 use crate::kernels::OLDEST;
 use crate::recipe::{LINKER_VERSION, LLVM, TARGET};
+use crate::servers;
 
 /// The packages of the compiler with a prebuilt core for the kernel programs' target.
 const COMPILER: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
@@ -26,6 +27,8 @@ pub(crate) enum Purpose {
     Build,
     /// Laying out network namespaces, for the demo and the tests.
     Namespaces,
+    /// Starting an API server, for the tests; without Go to build one they are skipped.
+    Servers,
     /// Building libFuzzer.
     Fuzz,
     /// Emulating a machine with another kernel, for the tests.
@@ -34,7 +37,13 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     /// Everything that set-up is for.
-    pub(crate) const ALL: [Self; 4] = [Self::Build, Self::Namespaces, Self::Fuzz, Self::Emulation];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Build,
+        Self::Namespaces,
+        Self::Servers,
+        Self::Fuzz,
+        Self::Emulation,
+    ];
 }
 
 /// One thing that set-up does by itself.
@@ -46,6 +55,7 @@ pub(crate) enum Step {
     AddNightly,
     BuildLinker,
     FetchKernel,
+    BuildServers,
 }
 
 impl Step {
@@ -56,6 +66,7 @@ impl Step {
             Self::InstallPackages(_) => 1,
             Self::AddSource | Self::AddNightly => 2,
             Self::BuildLinker | Self::FetchKernel => 3,
+            Self::BuildServers => 4,
         }
     }
 }
@@ -80,6 +91,11 @@ impl fmt::Display for Step {
                 formatter,
                 "fetch Debian's kernel {} into the tools' cache",
                 OLDEST.version
+            ),
+            Self::BuildServers => write!(
+                formatter,
+                "build {} into the tools' cache, which takes minutes",
+                servers::title()
             ),
         }
     }
@@ -137,6 +153,11 @@ pub(crate) fn plan(machine: &Machine, purposes: &[Purpose]) -> Plan {
                     .filter(|tool| tool.purpose == *purpose)
                 {
                     plan.want(machine, &[tool.package]);
+                }
+            }
+            Purpose::Servers => {
+                if machine.servers == Servers::ToBuild {
+                    plan.steps.push(Step::BuildServers);
                 }
             }
         }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use super::plan::Purpose;
 use crate::kernels;
 use crate::recipe::{self, Compiler};
+use crate::servers;
 use crate::shell;
 
 /// What set-up needs to know of a machine.
@@ -28,6 +29,32 @@ pub(crate) struct Machine {
     pub(crate) missing_tools: Vec<Tool>,
     /// Whether the emulated machine's kernel was fetched.
     pub(crate) kernel: bool,
+    /// An API server to test against.
+    pub(crate) servers: Servers,
+}
+
+/// Whether there is an API server to test against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Servers {
+    /// It is there.
+    Present,
+    /// It is not, and there is Go to build it with.
+    ToBuild,
+    /// It is not, and nothing to build it with.
+    Absent,
+}
+
+impl Servers {
+    /// Looks for it.
+    pub(crate) fn look() -> Self {
+        if servers::find().is_some() {
+            Self::Present
+        } else if recipe::find_in_path("go").is_some() {
+            Self::ToBuild
+        } else {
+            Self::Absent
+        }
+    }
 }
 
 /// Where packages come from.
@@ -120,6 +147,7 @@ impl Machine {
                 .filter(|tool| recipe::find_in_path(tool.command).is_none())
                 .collect(),
             kernel: kernels::OLDEST.is_there(),
+            servers: Servers::look(),
         }
     }
 
@@ -149,6 +177,14 @@ impl Machine {
         let state = if self.kernel { "present" } else { "missing" };
         let version = kernels::OLDEST.version;
         lines.push(format!("Debian's kernel {version}: {state}"));
+        let servers = match self.servers {
+            Servers::Present => "present",
+            Servers::ToBuild => "missing",
+            Servers::Absent => {
+                "missing, and no Go (https://go.dev/dl) to build them with: the cluster tests are skipped"
+            }
+        };
+        lines.push(format!("{}: {servers}", servers::title()));
         lines
     }
 }

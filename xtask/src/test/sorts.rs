@@ -8,6 +8,7 @@ use anyhow::Context;
 use super::tally::{self, Tally};
 use super::{Extent, Sort, fuzz, vm};
 use crate::build::{self, Profile};
+use crate::servers;
 use crate::setup::Purpose;
 use crate::shell::{self, House};
 use crate::tidy;
@@ -19,11 +20,14 @@ pub(super) fn purposes(sorts: &[Sort]) -> Vec<Purpose> {
         match sort {
             Sort::Tidy | Sort::Conformance => {}
             Sort::Unit => purposes.push(Purpose::Build),
-            Sort::Fuzz => purposes.push(Purpose::Fuzz),
             Sort::Netns if shell::is_root() => {
                 purposes.extend([Purpose::Build, Purpose::Namespaces]);
             }
-            Sort::Netns => {}
+            Sort::Cluster if shell::is_root() => {
+                purposes.extend([Purpose::Build, Purpose::Namespaces, Purpose::Servers]);
+            }
+            Sort::Netns | Sort::Cluster => {}
+            Sort::Fuzz => purposes.push(Purpose::Fuzz),
             // What else it needs it fetches itself: without it, the others run.
             Sort::Vm => purposes.push(Purpose::Build),
         }
@@ -40,6 +44,7 @@ pub(super) fn run(house: &House, sort: Sort, extent: Extent) -> anyhow::Result<T
         Sort::Unit => unit(house, extent),
         Sort::Conformance => cargo_test(house, &["conformance"], extent),
         Sort::Netns => netns(house, extent),
+        Sort::Cluster => cluster(house, extent),
         Sort::Vm => match vm::lacking() {
             Some(why) => Ok(not_run("vm", why)),
             None => vm::run(house, extent),
@@ -82,6 +87,28 @@ fn netns(house: &House, extent: Extent) -> anyhow::Result<Tally> {
     // The same build as the demo's, so that it is there only once.
     let agent = build::agent(house, Profile::Release)?;
     counted(test_call(house, &["netns"], extent).env("NETVERDICT_BIN", agent))
+}
+
+fn cluster(house: &House, extent: Extent) -> anyhow::Result<Tally> {
+    if !shell::is_root() {
+        return Ok(not_run(
+            "cluster",
+            "needs root for a network namespace of its own".to_owned(),
+        ));
+    }
+    let Some(servers) = servers::find() else {
+        let why = format!(
+            "needs {}, and Go (https://go.dev/dl) to build them",
+            servers::title()
+        );
+        return Ok(not_run("cluster", why));
+    };
+    let agent = build::agent(house, Profile::Release)?;
+    counted(
+        test_call(house, &["cluster"], extent)
+            .env("NETVERDICT_BIN", agent)
+            .env("NETVERDICT_SERVERS", servers),
+    )
 }
 
 /// What this machine cannot run is skipped, but CI must run everything.

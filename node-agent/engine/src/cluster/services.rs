@@ -71,6 +71,20 @@ impl Cluster {
         slices.filter(|slice| slice.key.namespace == key.namespace && slice.service == key.name)
     }
 
+    /// The pods behind a Service, as far as its slices name their addresses.
+    pub(crate) fn backend_pods<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+    ) -> impl Iterator<Item = ObjectKey> + 'a {
+        let backends = self.slices_of(key).flat_map(|slice| &slice.ready);
+        backends.filter_map(|ip| match self.party_at(*ip, Moment(u64::MAX)).identity {
+            PartyKind::Pod(key) => Some(key),
+            PartyKind::Service(_) | PartyKind::Node(_) | PartyKind::World | PartyKind::Unknown => {
+                None
+            }
+        })
+    }
+
     /// The latest change of a Service, of its slices, and of what the verdicts on its backends rest on.
     pub(super) fn service_settled(&self, key: &ObjectKey) -> Moment {
         let own = self.services_changed.get(key).copied().unwrap_or_default();

@@ -11,7 +11,7 @@ use crate::input::{Counted, Event, EventKind, Flow, Output, Swept};
 use crate::judge::{Judge, Judgement};
 use crate::outcome::Surroundings;
 use crate::record::{Assessment, Connection};
-use crate::waiting::{For, Held};
+use crate::waiting::{Confirmation, For, Held};
 
 impl Core {
     pub(super) fn surroundings(&self) -> Surroundings<'_> {
@@ -139,7 +139,6 @@ impl Core {
             cluster: &self.cluster,
             links: &self.links,
             heard: self.heard,
-            confirmed: self.confirmed,
             lost_at: self.lost_at,
             lost_total: self.lost_total,
         }
@@ -195,6 +194,7 @@ impl Core {
 
     fn hold(&mut self, until: Moment, waits_for: For, mut held: Held) -> Target {
         held.waits_for = waits_for;
+        held.confirmation = Confirmation::None;
         self.note_passed(&held);
         match self.waiting.hold(until, held) {
             Some(number) => Target::Waiting(number),
@@ -236,10 +236,5 @@ impl Core {
                 self.counters.resolve(counter, number, to);
             }
         }
-    }
-
-    pub(super) fn settle_claims(&mut self, now: Moment, out: &mut Vec<Output>) {
-        self.wake(now, |held| held.waits_for == For::Claim, out);
-        self.write_due(now, false, out);
     }
 }

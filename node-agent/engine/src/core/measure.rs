@@ -13,8 +13,14 @@ use crate::waiting::{For, Held};
 impl Core {
     /// How many objects of each kind the cluster has.
     #[must_use]
-    pub fn objects(&self) -> [(&'static str, usize); 6] {
+    pub fn objects(&self) -> [(&'static str, usize); 7] {
         self.cluster.objects()
+    }
+
+    /// How many policies are of kinds that are not evaluated yet.
+    #[must_use]
+    pub fn unsupported_policies(&self) -> usize {
+        self.cluster.unsupported()
     }
 
     /// Counts attempts, each once: for metrics, and for what many of them mean together.

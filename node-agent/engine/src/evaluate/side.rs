@@ -24,6 +24,7 @@ impl SideAnswer {
             reason,
             kept: None,
             isolated_by: Vec::new(),
+            unsupported: Vec::new(),
             allowed_by: None,
             denied_by: None,
             left_open: None,
@@ -53,7 +54,8 @@ impl Question<'_> {
     pub(crate) fn answer(&self) -> SideAnswer {
         let subject = match &self.subject().who {
             Who::Pod { state, class } => Endpoint { state, class },
-            Who::Node { .. } | Who::World => return SideAnswer::allowed(Reason::NotSubject),
+            Who::Node { .. } => return self.node_answer(),
+            Who::World => return SideAnswer::allowed(Reason::NotSubject),
             Who::Unknown => {
                 return SideAnswer::unknown(Reason::NotSubject, UnknownBecause::Identity);
             }
@@ -65,13 +67,35 @@ impl Question<'_> {
         };
         let isolating = subject.class.isolation.isolating(self.direction);
         answer.side.isolated_by = isolating.map(|policy| PolicyRef::of(policy)).collect();
+        if answer.unknown_because == Some(UnknownBecause::UnsupportedPolicy) {
+            let policies = subject.class.isolation.policies(self.direction).iter();
+            let unsupported = policies.filter(|policy| policy.is_unsupported());
+            answer.side.unsupported = unsupported.map(|policy| PolicyRef::of(policy)).collect();
+        }
+        answer
+    }
+
+    /// Nodes are no subject of the policies that are evaluated; others of the whole cluster may select them.
+    fn node_answer(&self) -> SideAnswer {
+        let policies = self.cluster.cluster_wide();
+        let unsupported = policies.filter(|policy| policy.is_unsupported());
+        let unsupported: Vec<_> = unsupported.map(PolicyRef::of).collect();
+        if unsupported.is_empty() {
+            return SideAnswer::allowed(Reason::NotSubject);
+        }
+        let mut answer = SideAnswer::unknown(Reason::NotSubject, UnknownBecause::UnsupportedPolicy);
+        answer.side.unsupported = unsupported;
         answer
     }
 
     /// The decision of this side, and why it is unknown when it is.
     pub(super) fn decision(&self) -> (Decision, Option<UnknownBecause>) {
         match &self.subject().who {
-            Who::Node { .. } | Who::World => (Decision::Allowed, None),
+            Who::Node { .. } => {
+                let answer = self.node_answer();
+                (answer.side.verdict, answer.unknown_because)
+            }
+            Who::World => (Decision::Allowed, None),
             Who::Unknown => (Decision::Unknown, Some(UnknownBecause::Identity)),
             Who::Pod { .. } if self.is_itself() => (Decision::Allowed, None),
             Who::Pod { class, .. } => {

@@ -86,8 +86,20 @@ impl Doubts {
 }
 
 impl Question<'_> {
-    /// Walks over policies that come in the order in which they are asked.
+    /// Walks over policies that come in the order in which they are asked. One of a kind that is not evaluated yet
+    /// may decide otherwise.
     pub(super) fn walk<'p>(&self, policies: &'p [Arc<Policy>]) -> Walked<'p> {
+        let walked = self.walk_known(policies);
+        match policies.iter().any(|policy| policy.is_unsupported()) {
+            true => Walked {
+                unknown: Some(UnknownBecause::UnsupportedPolicy),
+                ..walked
+            },
+            false => walked,
+        }
+    }
+
+    fn walk_known<'p>(&self, policies: &'p [Arc<Policy>]) -> Walked<'p> {
         let Some(first) = policies.first() else {
             return Walked::to(End::Undecided);
         };
@@ -122,7 +134,7 @@ impl Question<'_> {
         }
         let walked = match isolated {
             true => self.unmatched(),
-            false => self.walk(later),
+            false => self.walk_known(later),
         };
         self.doubted(walked, &doubts, later)
     }

@@ -88,6 +88,11 @@ impl ExplainedSide {
     fn reason_in_words(&self, direction: Direction) -> String {
         let side = &self.side;
         let way = way(direction);
+        if let Some(policy) = side.unsupported.first() {
+            return format!(
+                "Not known: {policy} may apply, which is of a kind that is not evaluated yet."
+            );
+        }
         match side.reason {
             Reason::NotIsolated => format!("No policy isolates it for {way}, and no rule decides."),
             Reason::Rule => match &side.allowed_by {
@@ -142,6 +147,9 @@ impl ExplainedPolicy {
         let name = self.in_words();
         let way = way(direction);
         match (&self.missed, self.rules.as_slice()) {
+            (None, _) if self.unsupported => {
+                lines.push(format!("  {name}: of a kind that is not evaluated yet"));
+            }
             (Some(_), _) => lines.push(format!("  {name}: selects it, but says nothing of {way}")),
             (None, []) => lines.push(format!("  {name}: no {way} rule, {}", self.without_rules())),
             (None, _) => lines.push(format!("  {name}:")),

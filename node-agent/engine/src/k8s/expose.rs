@@ -9,12 +9,18 @@ use super::workloads::{key_of, protocol};
 use super::{Decode, Problem, address, read};
 use crate::model::{EndpointSlice, NamedPort, Service, ServicePort};
 
+pub(super) type WrittenService = Object<ServiceSpec, ServiceStatus>;
+
 pub(super) fn service(object: &Value, options: &Decode) -> Result<Service, Problem> {
+    service_of(read(object)?, options)
+}
+
+pub(super) fn service_of(written: WrittenService, options: &Decode) -> Result<Service, Problem> {
     let Object {
         metadata,
         spec,
         status,
-    } = read::<Object<ServiceSpec, ServiceStatus>>(object)?;
+    } = written;
     let spec = spec.unwrap_or_default();
     let balancer = status
         .unwrap_or_default()
@@ -59,11 +65,15 @@ fn service_port(port: &WrittenPort) -> Option<Result<ServicePort, Problem>> {
 }
 
 pub(super) fn endpoint_slice(object: &Value, options: &Decode) -> Result<EndpointSlice, Problem> {
+    endpoint_slice_of(read(object)?, options)
+}
+
+pub(super) fn endpoint_slice_of(slice: Slice, options: &Decode) -> Result<EndpointSlice, Problem> {
     let Slice {
         metadata,
         endpoints,
         ports,
-    } = read::<Slice>(object)?;
+    } = slice;
     let metadata = metadata.unwrap_or_default();
     let labels = metadata.labels();
     // `ready` that says nothing counts as true.

@@ -24,6 +24,7 @@ pub(super) struct Metadata {
     pub(super) name: Option<Arc<str>>,
     pub(super) namespace: Option<Arc<str>>,
     pub(super) uid: Option<Arc<str>>,
+    pub(super) resource_version: Option<Arc<str>>,
     labels: Option<BTreeMap<Arc<str>, Option<Arc<str>>>>,
     annotations: Option<BTreeMap<Arc<str>, Option<Arc<str>>>>,
     pub(super) owner_references: Option<Vec<OwnerReference>>,

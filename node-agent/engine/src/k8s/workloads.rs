@@ -11,9 +11,16 @@ use super::fields::{
 use super::{Decode, Problem, address, our_annotations, read};
 use crate::model::{Labels, NamedPort, Namespace, Node, ObjectKey, Pod, Protocol, Workload};
 
+pub(super) type WrittenNamespace = Object<Unused, Unused>;
+pub(super) type WrittenNode = Object<NodeSpec, NodeStatus>;
+pub(super) type WrittenPod = Object<PodSpec, PodStatus>;
+
 pub(super) fn namespace(object: &Value) -> Result<Namespace, Problem> {
-    let Object { metadata, .. } = read::<Object<Unused, Unused>>(object)?;
-    let metadata = metadata.unwrap_or_default();
+    namespace_of(read(object)?)
+}
+
+pub(super) fn namespace_of(written: WrittenNamespace) -> Result<Namespace, Problem> {
+    let metadata = written.metadata.unwrap_or_default();
     let mut namespace = Namespace {
         name: name_of(&metadata)?,
         labels: metadata.labels(),
@@ -24,11 +31,15 @@ pub(super) fn namespace(object: &Value) -> Result<Namespace, Problem> {
 }
 
 pub(super) fn node(object: &Value) -> Result<Node, Problem> {
+    node_of(read(object)?)
+}
+
+pub(super) fn node_of(written: WrittenNode) -> Result<Node, Problem> {
     let Object {
         metadata,
         spec,
         status,
-    } = read::<Object<NodeSpec, NodeStatus>>(object)?;
+    } = written;
     let metadata = metadata.unwrap_or_default();
     let spec = spec.unwrap_or_default();
     let addresses = status.unwrap_or_default().addresses.unwrap_or_default();
@@ -52,11 +63,15 @@ pub(super) fn node(object: &Value) -> Result<Node, Problem> {
 }
 
 pub(super) fn pod(object: &Value, options: &Decode) -> Result<Pod, Problem> {
+    pod_of(read(object)?, options)
+}
+
+pub(super) fn pod_of(written: WrittenPod, options: &Decode) -> Result<Pod, Problem> {
     let Object {
         metadata,
         spec,
         status,
-    } = read::<Object<PodSpec, PodStatus>>(object)?;
+    } = written;
     let (metadata, spec, status) = (
         metadata.unwrap_or_default(),
         spec.unwrap_or_default(),

@@ -10,7 +10,8 @@ use super::{Labels, Protocol};
 /// What names a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PolicyKey {
-    /// `NetworkPolicy`, `ClusterNetworkPolicy`, `AdminNetworkPolicy` or `BaselineAdminNetworkPolicy`.
+    /// `NetworkPolicy`, `ClusterNetworkPolicy`, `AdminNetworkPolicy` or `BaselineAdminNetworkPolicy`; of other
+    /// dialects their kind, with its group where another kind has the same name.
     pub kind: Arc<str>,
     /// Namespace; empty for cluster-scoped policies.
     #[serde(default, skip_serializing_if = "str::is_empty")]
@@ -37,6 +38,8 @@ pub enum Unmatched {
     Denied,
     /// The next tier is asked: selecting changes nothing (R46).
     Passed,
+    /// It is not known: the policy is of a kind that is not evaluated yet, and its rules were not read.
+    Unknown,
 }
 
 /// Which pods a policy selects. Pods on their node's network never are (R31, R47).

@@ -1,8 +1,8 @@
 //! A node with three pods, a policy, and what the kernel side would say of them.
 
 use node_agent_engine::input::{
-    AttemptState, Counted, Drop, DropClass, Event, EventKind, Flow, Link, Rejected, Span, Subject,
-    Swept,
+    AttemptState, Counted, Drop, DropClass, Event, EventKind, Flow, Ground, Link, Rejected, Span,
+    Subject, Swept,
 };
 use node_agent_engine::k8s::{self, Decode};
 use node_agent_engine::model::Protocol;
@@ -34,6 +34,8 @@ pub(crate) struct Bench {
     pub(crate) gone: Vec<Subject>,
     pub(crate) lost: u64,
     pub(crate) confirms: usize,
+    /// What the last question was about.
+    pub(crate) asked: Vec<Ground>,
     ports: u16,
 }
 
@@ -123,6 +125,7 @@ impl Bench {
             gone: Vec::new(),
             lost: 0,
             confirms: 0,
+            asked: Vec::new(),
             ports: 40_000,
         };
         for (index, ip) in [(1, WEB), (2, JOB), (3, DB)] {
@@ -176,7 +179,10 @@ impl Bench {
                     other => self.others.push(other),
                 },
                 Output::Counted { count, .. } => self.counted += count,
-                Output::Confirm => self.confirms += 1,
+                Output::Confirm { grounds } => {
+                    self.confirms += 1;
+                    self.asked = grounds;
+                }
                 Output::Measured { span, ns } => self.measured.push((span, ns)),
                 Output::BadAnnotation { object, message } => {
                     self.bad.push(format!("{object}: {message}"));
@@ -187,6 +193,15 @@ impl Bench {
                 | Output::PodAddresses(_)
                 | Output::SharedAddress { .. } => {}
             }
+        }
+    }
+
+    /// Lets time pass, a tick each 50 ms, and answers nothing.
+    pub(crate) fn wait(&mut self, ns: u64) {
+        let end = self.now.plus(ns);
+        while self.now < end {
+            self.now = self.now.plus(50 * MS);
+            self.give(Input::Tick);
         }
     }
 

@@ -24,5 +24,6 @@ mod selectors;
 mod subjects;
 mod suggestions;
 mod tiers;
+mod unsupported;
 mod v1alpha1;
 mod validation;

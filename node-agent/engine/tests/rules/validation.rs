@@ -200,7 +200,7 @@ fn what_is_not_refused() {
 fn kinds_of_others_and_lists() {
     let kind = |version: &str, kind: &str| json!({"apiVersion": version, "kind": kind, "metadata": {"name": "a"}});
     for other in [
-        kind("projectcalico.org/v3", "NetworkPolicy"),
+        kind("crd.antrea.io/v1beta1", "NetworkPolicy"),
         kind("serving.knative.dev/v1", "Service"),
         kind("apps/v1", "Deployment"),
         kind("v1", "ConfigMap"),

@@ -28,6 +28,7 @@ fn fresh(packages: Packages) -> Machine {
         llvm: false,
         missing_tools,
         kernel: false,
+        servers: Servers::Present,
     }
 }
 
@@ -169,4 +170,23 @@ fn one_purpose_does_not_ask_for_the_others_tools() {
     assert!(plan(&machine, &[Purpose::Build]).is_empty());
     assert!(!plan(&machine, &[Purpose::Namespaces]).is_empty());
     assert!(!plan(&machine, &[Purpose::Emulation]).is_empty());
+}
+
+#[test]
+fn an_api_server_is_built_where_go_is_and_nothing_is_asked_for_otherwise() {
+    let mut machine = fresh(Packages::Other);
+    machine.missing_tools.clear();
+    for (servers, steps) in [
+        (Servers::ToBuild, 1),
+        (Servers::Absent, 0),
+        (Servers::Present, 0),
+    ] {
+        machine.servers = servers;
+        let plan = plan(&machine, &[Purpose::Servers]);
+        assert_eq!(
+            (plan.steps.len(), plan.manual.len()),
+            (steps, 0),
+            "{servers:?}"
+        );
+    }
 }

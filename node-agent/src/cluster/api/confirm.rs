@@ -1,0 +1,220 @@
+//! Reads afresh what claims rest on, and says how much of it is what was delivered.
+//!
+//! What is read is compared and not delivered: there is one source of changes, and it never goes back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _};
+use kube::Client;
+use kube::api::{GetParams, ListParams, Request};
+use node_agent_engine::input::Ground;
+use node_agent_engine::model::ObjectKey;
+use tokio::time::{Instant, timeout_at};
+
+use super::discovery::{self, Groups};
+use super::kinds::{KINDS, Kind, Role, Scope};
+use super::problem::Problem;
+use super::store::Store;
+use super::wire;
+
+/// How long a reading may take; what is not answered by then is not confirmed.
+const READING: Duration = Duration::from_secs(10);
+/// How many requests are on their way at a time.
+const AT_A_TIME: usize = 4;
+
+/// One thing to read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Question {
+    /// An object.
+    Object { kind: usize, key: ObjectKey },
+    /// All of a kind in a namespace, or all of a kind that lies in none.
+    All { kind: usize, namespace: Arc<str> },
+    /// Which groups there are of kinds that not every server has.
+    Groups,
+}
+
+/// What was read.
+pub(super) struct Fresh(BTreeMap<Question, Answer>);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    /// An object's version; none when it is not there.
+    Version(Option<String>),
+    /// Names and versions; none when the server does not have the kind.
+    Versions(Option<BTreeSet<(ObjectKey, String)>>),
+    /// The groups.
+    Groups(Groups),
+}
+
+/// What to read, for each of the grounds.
+pub(super) struct Questions {
+    grounds: Vec<(Ground, Vec<Question>)>,
+    /// Those that were known.
+    groups: Groups,
+}
+
+impl Questions {
+    /// What claims that rest on these need.
+    pub(super) fn about(grounds: Vec<Ground>, store: &Store, groups: &Groups) -> Self {
+        let needs = grounds.into_iter().map(|ground| {
+            let questions = needed(&ground, store, groups);
+            (ground, questions)
+        });
+        Self {
+            grounds: needs.collect(),
+            groups: groups.clone(),
+        }
+    }
+
+    /// Reads all of it, each from what the server has stored and not from what it remembers.
+    pub(super) async fn ask(&self, client: &Client) -> Fresh {
+        let questions = self.grounds.iter().flat_map(|(_, needed)| needed);
+        let questions: BTreeSet<_> = questions.collect();
+        let answers = questions.into_iter().cloned().map(|question| async move {
+            let answer = question.ask(client).await;
+            (question, answer)
+        });
+        let until = Instant::now() + READING;
+        let mut answers = stream::iter(answers).buffer_unordered(AT_A_TIME);
+        let mut fresh = BTreeMap::new();
+        while let Ok(Some((question, answer))) = timeout_at(until, answers.next()).await {
+            if let Ok(answer) = answer {
+                fresh.insert(question, answer);
+            }
+        }
+        Fresh(fresh)
+    }
+
+    /// The grounds of which everything was read and was delivered as it is, and nothing beyond it.
+    pub(super) fn agreed(self, fresh: &Fresh, store: &Store) -> Vec<Ground> {
+        let agrees = |question: &Question| {
+            let answer = fresh.0.get(question);
+            answer.is_some_and(|answer| question.agrees(answer, store, &self.groups))
+        };
+        self.grounds
+            .into_iter()
+            .filter(|(_, needed)| needed.iter().all(agrees))
+            .map(|(ground, _)| ground)
+            .collect()
+    }
+}
+
+impl Fresh {
+    /// The groups that the server has, when that was asked.
+    pub(super) fn groups(&self) -> Option<&Groups> {
+        match self.0.get(&Question::Groups)? {
+            Answer::Groups(groups) => Some(groups),
+            Answer::Version(_) | Answer::Versions(_) => None,
+        }
+    }
+}
+
+/// A kind of policy that the server lacked may be there by now: it is asked for where its group is, and its group
+/// where it is not.
+fn needed(ground: &Ground, store: &Store, groups: &Groups) -> Vec<Question> {
+    let kinds = KINDS.iter().enumerate();
+    let questions = kinds
+        .filter(|(index, kind)| store.has(*index) || groups.may_have(kind.group) != Some(false))
+        .filter_map(|(index, kind)| match ground {
+            Ground::Pod(pod) => of_pod(index, kind, pod),
+            Ground::Service(service) => of_service(index, kind, service),
+        });
+    let is_of_pod = matches!(ground, Ground::Pod(_));
+    let is_known = matches!(groups, Groups::Known(_));
+    let groups = (is_of_pod && is_known).then_some(Question::Groups);
+    questions.chain(groups).collect()
+}
+
+/// A pod, its namespace, and the policies that may select it.
+fn of_pod(index: usize, kind: &Kind, pod: &ObjectKey) -> Option<Question> {
+    match (kind.role, kind.scope) {
+        (Role::Pod, _) => Some(Question::Object {
+            kind: index,
+            key: pod.clone(),
+        }),
+        (Role::Namespace, _) => Some(Question::Object {
+            kind: index,
+            key: ObjectKey {
+                namespace: "".into(),
+                name: Arc::clone(&pod.namespace),
+            },
+        }),
+        (Role::Policy, Scope::Namespaced) => Some(all(index, &pod.namespace)),
+        (Role::Policy, Scope::Cluster) => Some(all(index, &"".into())),
+        (Role::Service | Role::None, _) => None,
+    }
+}
+
+/// The Services and slices of a namespace: a slice says itself whose it is.
+fn of_service(index: usize, kind: &Kind, service: &ObjectKey) -> Option<Question> {
+    match kind.role {
+        Role::Service => Some(all(index, &service.namespace)),
+        Role::Pod | Role::Namespace | Role::Policy | Role::None => None,
+    }
+}
+
+fn all(kind: usize, namespace: &Arc<str>) -> Question {
+    Question::All {
+        kind,
+        namespace: Arc::clone(namespace),
+    }
+}
+
+impl Question {
+    async fn ask(&self, client: &Client) -> Result<Answer, Problem> {
+        match self {
+            Self::Groups => discovery::read(client).await.map(Answer::Groups),
+            Self::Object { kind, key } => {
+                let path = path(*kind, &key.namespace);
+                let request = Request::new(path).get_metadata(&key.name, &GetParams::default());
+                Ok(Answer::Version(match text(client, request).await {
+                    Ok(text) => Some(wire::version(&text)?),
+                    Err(Problem::NotFound) => None,
+                    Err(problem) => return Err(problem),
+                }))
+            }
+            Self::All { kind, namespace } => {
+                let request =
+                    Request::new(path(*kind, namespace)).list_metadata(&ListParams::default());
+                Ok(Answer::Versions(match text(client, request).await {
+                    Ok(text) => Some(wire::versions(&text)?.into_iter().collect()),
+                    Err(Problem::NotFound) => None,
+                    Err(problem) => return Err(problem),
+                }))
+            }
+        }
+    }
+
+    fn agrees(&self, answer: &Answer, store: &Store, known: &Groups) -> bool {
+        match (self, answer) {
+            (Self::Object { kind, key }, Answer::Version(version)) => {
+                store.version(*kind, key) == version.as_deref()
+            }
+            (Self::All { kind, namespace }, Answer::Versions(Some(read))) => {
+                let read = read.iter().map(|(key, version)| (key, &**version));
+                store.has(*kind) && store.versions_in(*kind, namespace).eq(read)
+            }
+            (Self::All { kind, .. }, Answer::Versions(None)) => !store.has(*kind),
+            (Self::Groups, Answer::Groups(groups)) => groups == known,
+            (Self::Object { .. } | Self::All { .. } | Self::Groups, _) => false,
+        }
+    }
+}
+
+fn path(kind: usize, namespace: &str) -> String {
+    KINDS
+        .get(kind)
+        .map(|kind: &Kind| kind.path_in(namespace))
+        .unwrap_or_default()
+}
+
+async fn text(
+    client: &Client,
+    request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+) -> Result<String, Problem> {
+    let request = request.map_err(|error| Problem::Other(error.to_string()))?;
+    let answer = client.request_text(request).await;
+    answer.map_err(|error| Problem::of(&error))
+}

@@ -1,0 +1,257 @@
+//! What is asked of the API server, in one table: the ClusterRole in `deploy/` grants exactly this.
+
+use node_agent_engine::model::{Delta, ObjectKey, PolicyKey};
+
+/// A kind of object that is watched.
+#[derive(Debug)]
+pub(super) struct Kind {
+    /// Its name in an object.
+    pub(super) kind: &'static str,
+    /// API group; empty for the core group.
+    pub(super) group: &'static str,
+    /// Version of the API group.
+    pub(super) version: &'static str,
+    /// Its name in a path.
+    pub(super) plural: &'static str,
+    /// Whether its objects lie in namespaces.
+    pub(super) scope: Scope,
+    /// Whether every server has it.
+    pub(super) presence: Presence,
+    /// What part it plays when a claim is confirmed.
+    pub(super) role: Role,
+    /// Says that an object is gone.
+    pub(super) gone: fn(&'static str, ObjectKey) -> Delta,
+}
+
+/// Where objects lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    Cluster,
+    Namespaced,
+}
+
+/// Which servers have a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// Every one since Kubernetes 1.21.
+    Always,
+    /// Those where it is installed, as a CustomResourceDefinition or by a server of its own; it may come and go.
+    Installed,
+}
+
+/// What part a kind plays when a claim is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The pods that the claim is about are read.
+    Pod,
+    /// Their namespaces are read.
+    Namespace,
+    /// Those in their namespaces are listed, or all that are not in a namespace.
+    Policy,
+    /// Where it is about a Service, those in its namespace are listed.
+    Service,
+    /// None.
+    None,
+}
+
+/// Everything that is watched.
+pub(super) static KINDS: &[Kind] = &[
+    Kind {
+        kind: "Namespace",
+        group: "",
+        version: "v1",
+        plural: "namespaces",
+        scope: Scope::Cluster,
+        presence: Presence::Always,
+        role: Role::Namespace,
+        gone: |_, key| Delta::NamespaceGone(key.name),
+    },
+    Kind {
+        kind: "Node",
+        group: "",
+        version: "v1",
+        plural: "nodes",
+        scope: Scope::Cluster,
+        presence: Presence::Always,
+        role: Role::None,
+        gone: |_, key| Delta::NodeGone(key.name),
+    },
+    Kind {
+        kind: "Pod",
+        group: "",
+        version: "v1",
+        plural: "pods",
+        scope: Scope::Namespaced,
+        presence: Presence::Always,
+        role: Role::Pod,
+        gone: |_, key| Delta::PodGone(key),
+    },
+    Kind {
+        kind: "Service",
+        group: "",
+        version: "v1",
+        plural: "services",
+        scope: Scope::Namespaced,
+        presence: Presence::Always,
+        role: Role::Service,
+        gone: |_, key| Delta::ServiceGone(key),
+    },
+    Kind {
+        kind: "EndpointSlice",
+        group: "discovery.k8s.io",
+        version: "v1",
+        plural: "endpointslices",
+        scope: Scope::Namespaced,
+        presence: Presence::Always,
+        role: Role::Service,
+        gone: |_, key| Delta::EndpointSliceGone(key),
+    },
+    Kind {
+        kind: "NetworkPolicy",
+        group: "networking.k8s.io",
+        version: "v1",
+        plural: "networkpolicies",
+        scope: Scope::Namespaced,
+        presence: Presence::Always,
+        role: Role::Policy,
+        gone: policy_gone,
+    },
+    Kind {
+        kind: "ClusterNetworkPolicy",
+        group: "policy.networking.k8s.io",
+        version: "v1alpha2",
+        plural: "clusternetworkpolicies",
+        scope: Scope::Cluster,
+        presence: Presence::Installed,
+        role: Role::Policy,
+        gone: policy_gone,
+    },
+    Kind {
+        kind: "AdminNetworkPolicy",
+        group: "policy.networking.k8s.io",
+        version: "v1alpha1",
+        plural: "adminnetworkpolicies",
+        scope: Scope::Cluster,
+        presence: Presence::Installed,
+        role: Role::Policy,
+        gone: policy_gone,
+    },
+    Kind {
+        kind: "BaselineAdminNetworkPolicy",
+        group: "policy.networking.k8s.io",
+        version: "v1alpha1",
+        plural: "baselineadminnetworkpolicies",
+        scope: Scope::Cluster,
+        presence: Presence::Installed,
+        role: Role::Policy,
+        gone: policy_gone,
+    },
+    Kind {
+        kind: "NetworkPolicy",
+        group: "crd.projectcalico.org",
+        version: "v1",
+        plural: "networkpolicies",
+        scope: Scope::Namespaced,
+        presence: Presence::Installed,
+        role: Role::Policy,
+        gone: |_, key| policy_gone("NetworkPolicy.crd.projectcalico.org", key),
+    },
+    Kind {
+        kind: "GlobalNetworkPolicy",
+        group: "crd.projectcalico.org",
+        version: "v1",
+        plural: "globalnetworkpolicies",
+        scope: Scope::Cluster,
+        presence: Presence::Installed,
+        role: Role::Policy,
+        gone: |_, key| policy_gone("GlobalNetworkPolicy.crd.projectcalico.org", key),
+    },
+    Kind {
+        kind: "NetworkPolicy",
+        group: "projectcalico.org",
+        version: "v3",
+        plural: "networkpolicies",
+        scope: Scope::Namespaced,
+        presence: Presence::Installed,
+        role: Role::Policy,
+        gone: |_, key| policy_gone("NetworkPolicy.projectcalico.org", key),
+    },
+    Kind {
+        kind: "GlobalNetworkPolicy",
+        group: "projectcalico.org",
+        version: "v3",
+        plural: "globalnetworkpolicies",
+        scope: Scope::Cluster,
+        presence: Presence::Installed,
+        role: Role::Policy,
+        gone: |_, key| policy_gone("GlobalNetworkPolicy.projectcalico.org", key),
+    },
+    Kind {
+        kind: "CiliumNetworkPolicy",
+        group: "cilium.io",
+        version: "v2",
+        plural: "ciliumnetworkpolicies",
+        scope: Scope::Namespaced,
+        presence: Presence::Installed,
+        role: Role::Policy,
+        gone: policy_gone,
+    },
+    Kind {
+        kind: "CiliumClusterwideNetworkPolicy",
+        group: "cilium.io",
+        version: "v2",
+        plural: "ciliumclusterwidenetworkpolicies",
+        scope: Scope::Cluster,
+        presence: Presence::Installed,
+        role: Role::Policy,
+        gone: policy_gone,
+    },
+];
+
+impl Kind {
+    /// `v1`, or `networking.k8s.io/v1`.
+    pub(super) fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// The path of all its objects.
+    pub(super) fn path(&self) -> String {
+        let api = if self.group.is_empty() { "api" } else { "apis" };
+        format!("/{api}/{}/{}", self.api_version(), self.plural)
+    }
+
+    /// The path of its objects in a namespace, or of all that are in none.
+    pub(super) fn path_in(&self, namespace: &str) -> String {
+        let all = self.path();
+        match (self.scope, all.rsplit_once('/')) {
+            (Scope::Namespaced, Some((api, plural))) => {
+                format!("{api}/namespaces/{namespace}/{plural}")
+            }
+            (Scope::Namespaced | Scope::Cluster, _) => all,
+        }
+    }
+
+    /// What a ClusterRole must say for it.
+    pub(super) fn rule(&self) -> String {
+        let verbs = match self.role {
+            Role::Pod | Role::Namespace => "get, list, watch",
+            Role::Policy | Role::Service | Role::None => "list, watch",
+        };
+        format!(
+            "- apiGroups: [\"{}\"]\n  resources: [{}]\n  verbs: [{verbs}]",
+            self.group, self.plural
+        )
+    }
+}
+
+fn policy_gone(kind: &'static str, key: ObjectKey) -> Delta {
+    Delta::PolicyGone(PolicyKey {
+        kind: kind.into(),
+        namespace: key.namespace,
+        name: key.name,
+    })
+}

@@ -1,0 +1,71 @@
+//! What the operator is told about the API server.
+
+use std::fmt;
+
+use node_agent_engine::k8s::Rejection;
+
+/// One thing to tell the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The API server is away; what was known stays.
+    Away {
+        /// Why.
+        problem: String,
+    },
+    /// The API server is back.
+    Back,
+    /// A watch is broken; what was known stays.
+    Broken {
+        /// What is watched, `networkpolicies`.
+        kind: &'static str,
+        /// Why.
+        problem: String,
+        /// The rule that the ClusterRole lacks, as YAML.
+        rule: Option<String>,
+    },
+    /// A watch goes on.
+    Mended {
+        /// What is watched.
+        kind: &'static str,
+    },
+    /// An object that cannot be read does not count.
+    Unread(Rejection),
+}
+
+impl Notice {
+    /// Says whether something is wrong, rather than only worth knowing.
+    #[must_use]
+    pub fn is_problem(&self) -> bool {
+        match self {
+            Self::Away { .. } | Self::Broken { .. } | Self::Unread(_) => true,
+            Self::Back | Self::Mended { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Away { problem } => write!(f, "{problem}; what was known stays"),
+            Self::Back => write!(f, "the API server is back"),
+            Self::Broken {
+                kind,
+                problem,
+                rule,
+            } => {
+                write!(
+                    f,
+                    "watching {kind}: {problem}; what was known of them stays"
+                )?;
+                match rule {
+                    Some(rule) => write!(f, "; add to the ClusterRole:\n{rule}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Mended { kind } => write!(f, "watching {kind} again"),
+            Self::Unread(rejection) => {
+                write!(f, "{rejection}: the object does not count")
+            }
+        }
+    }
+}

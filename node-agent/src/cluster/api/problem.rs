@@ -1,0 +1,149 @@
+//! What can go wrong with an API server, in words that a person can act on.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::kinds::Kind;
+
+/// Why a request was not answered, or a stream ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Problem {
+    /// No connection, or none that lasts.
+    Unreachable(String),
+    /// The server's certificate is not to be trusted.
+    Certificate(String),
+    /// 401.
+    Unauthorized,
+    /// 403.
+    Forbidden,
+    /// 404: no such kind, or no such object.
+    NotFound,
+    /// 410: the server has forgotten the version that was asked for.
+    Expired,
+    /// The server does not stream lists.
+    NoStreaming,
+    /// The server is busy and says when to come again.
+    Busy(Option<Duration>),
+    /// The stream ended within a list, or as soon as it began.
+    Cut,
+    /// The stream said nothing for too long.
+    Silent,
+    /// Something else.
+    Other(String),
+}
+
+impl Problem {
+    /// Tells what an error of the client stands for.
+    pub(super) fn of(error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::of_status(status.code, &status.message, || {
+                let details = status.details.as_ref()?;
+                Some(Duration::from_secs(details.retry_after_seconds.into()))
+                    .filter(|wait| !wait.is_zero())
+            }),
+            error => {
+                let text = chain(error);
+                if text.contains("certificate") {
+                    Self::Certificate(text)
+                } else {
+                    Self::Unreachable(text)
+                }
+            }
+        }
+    }
+
+    /// Whether somebody has to do something about it.
+    pub(super) fn is_lasting(&self) -> bool {
+        match self {
+            Self::Unreachable(_)
+            | Self::Certificate(_)
+            | Self::Unauthorized
+            | Self::Forbidden
+            | Self::NotFound => true,
+            Self::Expired
+            | Self::NoStreaming
+            | Self::Busy(_)
+            | Self::Cut
+            | Self::Silent
+            | Self::Other(_) => false,
+        }
+    }
+
+    /// Whether it concerns one kind, and not the whole server.
+    pub(super) fn is_of_one_kind(&self) -> bool {
+        match self {
+            Self::Forbidden | Self::NotFound | Self::Other(_) => true,
+            Self::Unreachable(_)
+            | Self::Certificate(_)
+            | Self::Unauthorized
+            | Self::Expired
+            | Self::NoStreaming
+            | Self::Busy(_)
+            | Self::Cut
+            | Self::Silent => false,
+        }
+    }
+
+    /// Tells what a status of the server stands for.
+    pub(super) fn of_status(
+        code: u16,
+        message: &str,
+        retry_after: impl FnOnce() -> Option<Duration>,
+    ) -> Self {
+        match code {
+            401 => Self::Unauthorized,
+            403 => Self::Forbidden,
+            404 => Self::NotFound,
+            410 => Self::Expired,
+            429 | 503 => Self::Busy(retry_after()),
+            code => Self::Other(format!("the API server answered {code}: {message}")),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(why) => write!(f, "the API server cannot be reached: {why}"),
+            Self::Certificate(why) => {
+                write!(f, "the API server's certificate is not trusted: {why}")
+            }
+            Self::Unauthorized => write!(
+                f,
+                "the API server does not know who asks (401): the token or client certificate is wrong or has expired"
+            ),
+            Self::Forbidden => write!(f, "the API server forbids it (403)"),
+            Self::NotFound => write!(f, "the API server does not have it (404)"),
+            Self::Expired => write!(f, "the API server has forgotten that version (410)"),
+            Self::NoStreaming => write!(f, "the API server does not stream lists"),
+            Self::Busy(_) => write!(f, "the API server is busy"),
+            Self::Cut => write!(f, "the API server ended the stream too early"),
+            Self::Silent => write!(f, "the API server fell silent"),
+            Self::Other(why) => write!(f, "{why}"),
+        }
+    }
+}
+
+/// The rules that a ClusterRole lacks, as YAML.
+pub(super) fn rules<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> String {
+    let rules: Vec<_> = kinds.into_iter().map(Kind::rule).collect();
+    rules.join("\n")
+}
+
+/// What an error stems from, each cause said once; the client's own wrapping says nothing.
+fn chain(error: &kube::Error) -> String {
+    let error: &dyn std::error::Error = error;
+    let mut text = String::new();
+    let mut next = Some(error.source().unwrap_or(error));
+    while let Some(error) = next {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&message);
+        }
+        next = error.source();
+    }
+    text
+}

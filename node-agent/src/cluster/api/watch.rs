@@ -1,0 +1,332 @@
+//! One kind, listed and followed for ever: what is there, what changes, and when that cannot be told.
+//!
+//! kube-runtime's watcher is not used: it does not pass on bookmarks, which say how old the knowledge is, and
+//! a server that does not stream lists makes it ask for them for ever.
+
+use std::time::Duration;
+
+use futures_util::{AsyncBufRead, AsyncBufReadExt as _};
+use kube::Client;
+use kube::api::{ListParams, Request, WatchParams};
+use node_agent_engine::k8s::{Sent, Validation};
+use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::discovery::Groups;
+use super::kinds::{Kind, Presence};
+use super::pause::{Pause, between};
+use super::problem::Problem;
+use super::wire::{self, Line};
+
+/// A page of a server that does not stream lists.
+const PAGE: u32 = 500;
+/// How long the server may take to answer.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long a stream may be silent: servers send a bookmark each minute.
+const SILENCE: Duration = Duration::from_secs(90);
+/// A stream that ends so soon is no stream: it is not resumed at once.
+const SHORT: Duration = Duration::from_secs(1);
+/// How long a stream lasts, seconds; the server ends it and it is resumed.
+const STREAM_S: u32 = 290;
+/// When a kind that is not installed is looked for again.
+const INSTALLED_YET: Duration = Duration::from_secs(60);
+
+/// What is known of a kind now.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// Its place in the table of kinds.
+    pub(super) kind: usize,
+    /// What is known.
+    pub(super) what: What,
+}
+
+/// What a watch says.
+#[derive(Debug)]
+pub(super) enum What {
+    /// All objects follow, up to [`What::Listed`].
+    Listing,
+    /// An object as it is now.
+    There(Box<Sent>),
+    /// An object is gone.
+    Gone(Box<Sent>),
+    /// All objects were told: what was not among them is gone.
+    Listed,
+    /// Changes are told as they come.
+    Following,
+    /// The server does not have that kind.
+    Absent,
+    /// Changes are not told until the next [`What::Following`].
+    Broken(Problem),
+}
+
+/// Nobody listens any more.
+struct Closed;
+
+/// Why a stream is left.
+enum Left {
+    /// The server ended it, as it does from time to time.
+    Ended,
+    Broken(Problem),
+    Closed,
+}
+
+impl From<Closed> for Left {
+    fn from(Closed: Closed) -> Self {
+        Self::Closed
+    }
+}
+
+impl From<Problem> for Left {
+    fn from(problem: Problem) -> Self {
+        Self::Broken(problem)
+    }
+}
+
+/// One kind's watch.
+pub(super) struct Watch {
+    client: Client,
+    kind: &'static Kind,
+    index: usize,
+    validation: Validation,
+    into: Sender<Said>,
+    groups: watch::Receiver<Groups>,
+    lists: Lists,
+    /// The version up to which everything was told; none before the first list and when it has expired.
+    told: Option<String>,
+    pause: Pause,
+}
+
+/// How a kind is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lists {
+    Streamed,
+    Paged,
+}
+
+impl Watch {
+    pub(super) fn new(
+        client: Client,
+        (index, kind): (usize, &'static Kind),
+        validation: Validation,
+        into: Sender<Said>,
+        groups: watch::Receiver<Groups>,
+    ) -> Self {
+        Self {
+            client,
+            kind,
+            index,
+            validation,
+            into,
+            groups,
+            lists: Lists::Streamed,
+            told: None,
+            pause: Pause::new(),
+        }
+    }
+
+    /// Watches until nobody listens any more.
+    pub(super) async fn run(mut self, wait: Duration) {
+        sleep(wait).await;
+        loop {
+            if self.wait_for_group().await.is_err() {
+                return;
+            }
+            let left = match (&self.told, self.lists) {
+                (Some(version), _) => self.follow(version.clone()).await,
+                (None, Lists::Streamed) => self.stream_list().await,
+                (None, Lists::Paged) => self.page_list().await,
+            };
+            let again = match left {
+                Ok(()) | Err(Left::Ended) => continue,
+                Err(Left::Closed) => return,
+                Err(Left::Broken(problem)) => self.broken(problem).await,
+            };
+            if again.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until the server may have the kind.
+    async fn wait_for_group(&mut self) -> Result<(), Closed> {
+        while self.kind.presence == Presence::Installed && self.told.is_none() {
+            let may_have = self.groups.borrow_and_update().may_have(self.kind.group);
+            match may_have {
+                Some(true) => return Ok(()),
+                Some(false) => self.say(What::Absent).await?,
+                None => {}
+            }
+            self.groups.changed().await.map_err(|_| Closed)?;
+        }
+        Ok(())
+    }
+
+    /// Says what is wrong, and waits before the next try.
+    async fn broken(&mut self, problem: Problem) -> Result<(), Closed> {
+        match problem {
+            Problem::Expired => {
+                self.told = None;
+                self.lists = Lists::Streamed;
+                // A server that always says so must not be asked without a pause.
+                sleep(self.pause.brief()).await;
+            }
+            Problem::NoStreaming => self.lists = Lists::Paged,
+            Problem::NotFound if self.kind.presence == Presence::Installed => {
+                self.told = None;
+                self.say(What::Absent).await?;
+                sleep(between(INSTALLED_YET / 2, INSTALLED_YET * 3 / 2)).await;
+            }
+            problem => {
+                let wait = match &problem {
+                    Problem::Busy(Some(wait)) => *wait,
+                    _ => Duration::ZERO,
+                };
+                self.say(What::Broken(problem)).await?;
+                sleep(self.pause.next().max(wait)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn say(&self, what: What) -> Result<(), Closed> {
+        let kind = self.index;
+        self.into
+            .send(Said { kind, what })
+            .await
+            .map_err(|_| Closed)
+    }
+
+    /// Lists by a stream that goes on with the changes.
+    async fn stream_list(&mut self) -> Result<(), Left> {
+        let parameters = WatchParams {
+            bookmarks: true,
+            send_initial_events: true,
+            timeout: Some(stream_seconds()),
+            ..WatchParams::default()
+        };
+        let opened = self.open(&parameters, "").await;
+        let stream = opened.map_err(|problem| match problem {
+            // 400 and 422: the gate is off or the server too old; 500: its etcd cannot tell its progress.
+            Problem::Other(_) => Problem::NoStreaming,
+            problem => problem,
+        })?;
+        self.say(What::Listing).await?;
+        self.read(stream, Phase::Listing).await
+    }
+
+    /// Lists page by page, all of one version.
+    async fn page_list(&mut self) -> Result<(), Left> {
+        let mut parameters = ListParams::default().limit(PAGE);
+        self.say(What::Listing).await?;
+        loop {
+            let request = Request::new(self.kind.path()).list(&parameters);
+            let request = request.map_err(|error| Problem::Other(error.to_string()))?;
+            let answer = timeout(ANSWER, self.client.request_text(request)).await;
+            let text = answer
+                .map_err(|_| Problem::Silent)?
+                .map_err(|error| Problem::of(&error))?;
+            let page = wire::page(self.kind, self.validation, &text)?;
+            drop(text);
+            for object in page.objects {
+                self.say(What::There(Box::new(object))).await?;
+            }
+            if page.more.is_empty() {
+                self.told = Some(page.version);
+                return Ok(self.say(What::Listed).await?);
+            }
+            parameters.continue_token = Some(page.more);
+        }
+    }
+
+    /// Goes on from a version.
+    async fn follow(&mut self, version: String) -> Result<(), Left> {
+        let parameters = WatchParams {
+            bookmarks: true,
+            timeout: Some(stream_seconds()),
+            ..WatchParams::default()
+        };
+        let stream = self.open(&parameters, &version).await?;
+        self.say(What::Following).await?;
+        self.read(stream, Phase::Following).await
+    }
+
+    async fn open(
+        &self,
+        parameters: &WatchParams,
+        version: &str,
+    ) -> Result<impl AsyncBufRead + use<>, Problem> {
+        let request = Request::new(self.kind.path())
+            .watch(parameters, version)
+            .map_err(|error| Problem::Other(error.to_string()))?;
+        let opened = timeout(ANSWER, self.client.request_stream(request)).await;
+        opened
+            .map_err(|_| Problem::Silent)?
+            .map_err(|error| Problem::of(&error))
+    }
+
+    async fn read(&mut self, stream: impl AsyncBufRead, mut phase: Phase) -> Result<(), Left> {
+        let began = Instant::now();
+        let mut stream = std::pin::pin!(stream);
+        let mut text = Vec::new();
+        loop {
+            text.clear();
+            let read = timeout(SILENCE, stream.read_until(b'\n', &mut text)).await;
+            let read = read.map_err(|_| Problem::Silent)?;
+            read.map_err(|error| Problem::Unreachable(error.to_string()))?;
+            // The stream was cut, perhaps within an object: what is missing is told when it is resumed.
+            if text.pop() != Some(b'\n') {
+                return match phase {
+                    Phase::Following if began.elapsed() >= SHORT => Err(Left::Ended),
+                    Phase::Following | Phase::Listing => Err(Problem::Cut.into()),
+                };
+            }
+            let line = wire::line(self.kind, self.validation, &text)?;
+            self.pause.reset();
+            match line {
+                Line::There(object) => {
+                    self.advance(phase, &object.version);
+                    self.say(What::There(object)).await?;
+                }
+                Line::Gone(object) => {
+                    self.advance(phase, &object.version);
+                    self.say(What::Gone(object)).await?;
+                }
+                Line::Bookmark {
+                    version,
+                    ends_the_list,
+                } => {
+                    if phase == Phase::Listing && ends_the_list {
+                        phase = Phase::Following;
+                        self.say(What::Listed).await?;
+                        self.say(What::Following).await?;
+                    }
+                    self.advance(phase, &version);
+                }
+                Line::Unknown => {}
+                Line::Problem(problem) => return Err(problem.into()),
+            }
+        }
+    }
+
+    /// Objects of a list come in no order of versions: only its end says up to where it reaches.
+    fn advance(&mut self, phase: Phase, version: &str) {
+        if phase == Phase::Following && !version.is_empty() {
+            self.told = Some(version.to_owned());
+        }
+    }
+}
+
+/// What a stream is telling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Listing,
+    Following,
+}
+
+/// Streams of many agents and kinds that began together should not end together.
+fn stream_seconds() -> u32 {
+    let least = Duration::from_secs(u64::from(STREAM_S / 2));
+    let most = Duration::from_secs(STREAM_S.into());
+    u32::try_from(between(least, most).as_secs()).unwrap_or(STREAM_S)
+}

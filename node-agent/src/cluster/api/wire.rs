@@ -1,0 +1,183 @@
+//! The JSON of lists and watches, taken apart object by object: one that cannot be read does not spoil the rest.
+
+use std::borrow::Cow;
+
+use node_agent_engine::k8s::{Decode, Rejection, Sent, Validation, read_sent};
+use node_agent_engine::model::ObjectKey;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::kinds::Kind;
+use super::problem::Problem;
+
+/// The annotation of the bookmark that ends a streamed list.
+const LIST_ENDS: &str = "k8s.io/initial-events-end";
+
+/// A page of a list.
+pub(super) struct Page {
+    /// Its objects.
+    pub(super) objects: Vec<Sent>,
+    /// The version of the list.
+    pub(super) version: String,
+    /// What the next page is asked for with; empty after the last.
+    pub(super) more: String,
+}
+
+/// A line of a watch.
+pub(super) enum Line {
+    There(Box<Sent>),
+    Gone(Box<Sent>),
+    Bookmark {
+        version: String,
+        ends_the_list: bool,
+    },
+    /// Of a type that later servers may add.
+    Unknown,
+    Problem(Problem),
+}
+
+/// Names and versions alone, of an object or of each item of a list.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Metadata<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    namespace: Cow<'a, str>,
+    #[serde(borrow)]
+    resource_version: Cow<'a, str>,
+    #[serde(borrow)]
+    annotations: Option<std::collections::BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+}
+
+#[derive(Deserialize)]
+struct WrittenPage<'a> {
+    #[serde(borrow)]
+    metadata: ListMetadata<'a>,
+    #[serde(borrow)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListMetadata<'a> {
+    #[serde(borrow, default)]
+    resource_version: Cow<'a, str>,
+    #[serde(borrow, default)]
+    r#continue: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct WrittenLine<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(borrow, default)]
+    metadata: Metadata<'a>,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    #[serde(default)]
+    code: u16,
+    #[serde(default)]
+    message: String,
+}
+
+/// Takes a page apart.
+pub(super) fn page(kind: &Kind, validation: Validation, text: &str) -> Result<Page, Problem> {
+    let page: WrittenPage<'_> = serde_json::from_str(text).map_err(unreadable)?;
+    let objects = page.items.into_iter().flatten();
+    Ok(Page {
+        objects: objects
+            .map(|object| sent(kind, validation, object))
+            .collect(),
+        version: page.metadata.resource_version.into_owned(),
+        more: page.metadata.r#continue.into_owned(),
+    })
+}
+
+/// Takes a line of a watch apart.
+pub(super) fn line(kind: &Kind, validation: Validation, text: &[u8]) -> Result<Line, Problem> {
+    let WrittenLine { r#type, object } = serde_json::from_slice(text).map_err(unreadable)?;
+    Ok(match &*r#type {
+        "ADDED" | "MODIFIED" => Line::There(Box::new(sent(kind, validation, object))),
+        "DELETED" => Line::Gone(Box::new(sent(kind, validation, object))),
+        "BOOKMARK" => {
+            let Named { metadata } = serde_json::from_str(object.get()).map_err(unreadable)?;
+            let annotations = metadata.annotations.unwrap_or_default();
+            Line::Bookmark {
+                ends_the_list: annotations
+                    .get(LIST_ENDS)
+                    .is_some_and(|ends| ends == "true"),
+                version: metadata.resource_version.into_owned(),
+            }
+        }
+        "ERROR" => {
+            let Status { code, message } =
+                serde_json::from_str(object.get()).map_err(unreadable)?;
+            Line::Problem(Problem::of_status(code, &message, || None))
+        }
+        _ => Line::Unknown,
+    })
+}
+
+/// The version of one object, of which nothing else is read.
+pub(super) fn version(text: &str) -> Result<String, Problem> {
+    let Named { metadata } = serde_json::from_str(text).map_err(unreadable)?;
+    Ok(metadata.resource_version.into_owned())
+}
+
+/// Name and version of each item of a list.
+pub(super) fn versions(text: &str) -> Result<Vec<(ObjectKey, String)>, Problem> {
+    let page: WrittenPage<'_> = serde_json::from_str(text).map_err(unreadable)?;
+    let items = page.items.into_iter().flatten();
+    items
+        .map(|item| {
+            let Named { metadata } = serde_json::from_str(item.get()).map_err(unreadable)?;
+            let key = ObjectKey {
+                namespace: (&*metadata.namespace).into(),
+                name: (&*metadata.name).into(),
+            };
+            Ok((key, metadata.resource_version.into_owned()))
+        })
+        .collect()
+}
+
+fn sent(kind: &Kind, validation: Validation, object: &RawValue) -> Sent {
+    let options = Decode {
+        validation,
+        ..Decode::default()
+    };
+    let mut json = serde_json::Deserializer::from_str(object.get());
+    let read = read_sent((&kind.api_version(), kind.kind), &options, &mut json);
+    read.unwrap_or_else(|error| unread(kind, object, &error))
+}
+
+/// An object that cannot be read still has a name and a version.
+fn unread(kind: &Kind, object: &RawValue, error: &serde_json::Error) -> Sent {
+    let named = serde_json::from_str(object.get());
+    let metadata = named.map_or_else(|_| Metadata::default(), |Named { metadata }| metadata);
+    Sent {
+        key: ObjectKey {
+            namespace: (&*metadata.namespace).into(),
+            name: (&*metadata.name).into(),
+        },
+        version: (&*metadata.resource_version).into(),
+        decoded: Err(vec![Rejection {
+            object: format!("{} {}/{}", kind.kind, metadata.namespace, metadata.name),
+            field: String::new(),
+            rule: "V14",
+            message: error.to_string(),
+        }]),
+    }
+}
+
+fn unreadable(error: serde_json::Error) -> Problem {
+    Problem::Other(format!("the API server sent what cannot be read: {error}"))
+}

@@ -1,0 +1,124 @@
+//! Stands between the agent and an API server, and does to their connections what networks do.
+
+use std::io::{self, Read as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+
+/// Passes everything.
+const OPEN: u64 = u64::MAX;
+
+/// A listener on loopback that passes connections on to a server.
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    server: u16,
+    /// After how many bytes from the server a connection is cut; 0 lets none through.
+    cut_after: AtomicU64,
+    cuts: AtomicUsize,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+impl Proxy {
+    /// Listens on a port of its own.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn start(server: u16) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).context("listen")?;
+        let port = listener.local_addr()?.port();
+        let shared = Arc::new(Shared {
+            server,
+            cut_after: AtomicU64::new(OPEN),
+            cuts: AtomicUsize::new(0),
+            open: Mutex::default(),
+        });
+        let theirs = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                theirs.pass(&client);
+            }
+        });
+        Ok(Self { port, shared })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Cuts what is open, and lets nothing through.
+    pub fn block(&self) {
+        self.shared.cut_after.store(0, Ordering::SeqCst);
+        self.cut();
+    }
+
+    /// Lets everything through.
+    pub fn open(&self) {
+        self.shared.cut_after.store(OPEN, Ordering::SeqCst);
+    }
+
+    /// Cuts each new connection after so many bytes from the server, wherever that is.
+    pub fn cut_after(&self, bytes: u64) {
+        self.shared.cut_after.store(bytes, Ordering::SeqCst);
+        self.cut();
+    }
+
+    /// How many connections were cut on the way.
+    #[must_use]
+    pub fn cuts(&self) -> usize {
+        self.shared.cuts.load(Ordering::SeqCst)
+    }
+
+    fn cut(&self) {
+        let mut open = self
+            .shared
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for stream in open.drain(..) {
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+impl Shared {
+    fn pass(self: &Arc<Self>, client: &TcpStream) {
+        let limit = self.cut_after.load(Ordering::SeqCst);
+        let server = TcpStream::connect(("127.0.0.1", self.server));
+        let (Ok(server), true) = (server, limit > 0) else {
+            drop(client.shutdown(Shutdown::Both));
+            return;
+        };
+        let copies = || Some([client.try_clone().ok()?, server.try_clone().ok()?]);
+        let (Some(kept), Some([to_client, from_server]), Some([from_client, to_server])) =
+            (copies(), copies(), copies())
+        else {
+            return;
+        };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.extend(kept);
+        drop(open);
+        let shared = Arc::clone(self);
+        std::thread::spawn(move || {
+            if copy(from_server, &to_client, limit) {
+                shared.cuts.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        std::thread::spawn(move || copy(from_client, &to_server, OPEN));
+    }
+}
+
+/// Copies until an end or the limit, then ends both directions. True when it was the limit.
+fn copy(from: TcpStream, mut to: &TcpStream, limit: u64) -> bool {
+    let copied = io::copy(&mut (&from).take(limit), &mut to);
+    drop(from.shutdown(Shutdown::Both));
+    drop(to.shutdown(Shutdown::Both));
+    copied.is_ok_and(|copied| copied == limit)
+}
