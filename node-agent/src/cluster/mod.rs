@@ -146,7 +146,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A file is neither YAML nor JSON.
-    #[error("{} is no YAML or JSON: {message}", shown::File(file))]
+    #[error("{} is no YAML or JSON: {}", shown::File(file), shown::text(message))]
     Malformed {
         /// The file.
         file: PathBuf,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::Refusal;
-use crate::shown::File;
+use crate::shown::{File, text};
 
 /// One thing to tell the operator; said once for each content of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +86,9 @@ impl fmt::Display for Notice {
                 kept,
             } => write!(
                 f,
-                "{}: {message}; keeping its last good state ({kept} objects)",
-                File(file)
+                "{}: {}; keeping its last good state ({kept} objects)",
+                File(file),
+                text(message)
             ),
             Self::Mended { file } => write!(f, "{}: good again", File(file)),
             Self::Vanished { file, objects } => {
@@ -98,7 +99,8 @@ impl fmt::Display for Notice {
                 document,
                 refusal,
             } => {
-                write!(f, "{} document {document}: {refusal}", File(file))
+                let refusal = refusal.to_string();
+                write!(f, "{} document {document}: {}", File(file), text(&refusal))
             }
             Self::Twice {
                 object,
@@ -106,7 +108,8 @@ impl fmt::Display for Notice {
                 ignored,
             } => write!(
                 f,
-                "{object} is defined twice: using {}, not {}",
+                "{} is defined twice: using {}, not {}",
+                text(object),
                 File(used),
                 File(ignored)
             ),
@@ -116,6 +119,7 @@ impl fmt::Display for Notice {
                 File(path)
             ),
             Self::Unlisted { path, message } => {
+                let message = text(message);
                 write!(f, "{}: {message}; keeping what it held before", File(path))
             }
         }
