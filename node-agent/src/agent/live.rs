@@ -172,6 +172,7 @@ impl Live {
     }
 
     fn deliver(&mut self, reading: Reading) -> Result<()> {
+        self.metrics.watch_errors("file", reading.errors());
         let Reading {
             deltas,
             notices,

@@ -9,6 +9,7 @@ mod files;
 mod manifests;
 mod notice;
 mod places;
+mod reading;
 mod root;
 mod still;
 mod union;
@@ -24,10 +25,11 @@ use node_agent_engine::k8s;
 use node_agent_engine::model::Delta;
 use serde_json::Value;
 
-pub use files::{Files, Reading};
+pub use files::Files;
 pub use manifests::{Manifest, Manifests};
 pub use notice::Notice;
 pub use places::Place;
+pub use reading::Reading;
 pub use watch::Watch;
 
 use crate::settings::Validation;

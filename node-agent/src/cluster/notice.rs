@@ -29,6 +29,8 @@ pub enum Notice {
         file: PathBuf,
         /// How many objects went.
         objects: usize,
+        /// The user named this very file, and no folder that held it.
+        is_given: bool,
     },
     /// An object that the API server would refuse is skipped.
     Refused {
@@ -72,7 +74,18 @@ impl Notice {
             | Self::Twice { .. }
             | Self::Empty { .. }
             | Self::Unlisted { .. } => true,
-            Self::Mended { .. } | Self::Vanished { .. } => false,
+            Self::Vanished { is_given, .. } => *is_given,
+            Self::Mended { .. } => false,
+        }
+    }
+
+    /// Says whether something that is there, or should be, could not be taken in.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        match self {
+            Self::Broken { .. } | Self::Refused { .. } | Self::Unlisted { .. } => true,
+            Self::Vanished { is_given, .. } => *is_given,
+            Self::Twice { .. } | Self::Empty { .. } | Self::Mended { .. } => false,
         }
     }
 }
@@ -91,7 +104,7 @@ impl fmt::Display for Notice {
                 text(message)
             ),
             Self::Mended { file } => write!(f, "{}: good again", File(file)),
-            Self::Vanished { file, objects } => {
+            Self::Vanished { file, objects, .. } => {
                 write!(f, "{}: gone, with {objects} objects", File(file))
             }
             Self::Refused {
