@@ -4,8 +4,9 @@ mod cluster;
 
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use jiff::SignedDuration;
 
@@ -206,11 +207,22 @@ pub struct AgentArgs {
         hide_default_value = true
     )]
     cluster_name: String,
-    /// End when the API server would refuse an object, instead of skipping it.
-    #[arg(long, env = "NETVERDICT_STRICT", conflicts_with = "no_validation")]
+    /// End when the API server would refuse an object, instead of skipping it. The variable takes 1, true, yes or on,
+    /// and 0, false, no or off.
+    #[arg(
+        long,
+        env = "NETVERDICT_STRICT",
+        action = ArgAction::SetTrue,
+        value_parser = BoolishValueParser::new()
+    )]
     strict: bool,
-    /// Evaluate objects that the API server would refuse, as far as they make sense.
-    #[arg(long, env = "NETVERDICT_NO_VALIDATION")]
+    /// Evaluate objects that the API server would refuse, as far as they make sense. Its variable takes the same words.
+    #[arg(
+        long,
+        env = "NETVERDICT_NO_VALIDATION",
+        action = ArgAction::SetTrue,
+        value_parser = BoolishValueParser::new()
+    )]
     no_validation: bool,
     /// File of YAML that has flags as keys, `log: all`; a flag wins over the environment, that over the file.
     #[arg(long, value_name = "FILE", env = "NETVERDICT_CONFIG")]
@@ -259,6 +271,13 @@ impl AgentArgs {
         } = self;
         let Surroundings { host_name, in_pod } = surroundings;
         let wrong = |kind, message: &str| Err(Cli::command().error(kind, message));
+        // Not left to clap: a variable that says no is given, too.
+        if strict && no_validation {
+            return wrong(
+                ErrorKind::ArgumentConflict,
+                "`--strict` and `--no-validation` exclude each other",
+            );
+        }
         let is_stdout = output.as_os_str() == "-";
         if is_stdout && output_rotate.is_some() {
             return wrong(

@@ -75,7 +75,7 @@ fn completions(shell: Shell) -> anyhow::Result<Found> {
 
 /// Names of files and objects are others' text.
 fn printable(error: &anyhow::Error) -> String {
-    shown::lines(&format!("{error:#}")).into_owned()
+    shown::message(&format!("{error:#}"))
 }
 
 /// What operators read; `RUST_LOG` narrows or widens it.

@@ -40,6 +40,12 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     })
 }
 
+/// A message that may go on in more lines: they are set in, so that none is taken for another message.
+#[must_use]
+pub fn message(text: &str) -> String {
+    lines(text).replace('\n', "\n  ")
+}
+
 /// JSON that was made for people, with line breaks: what is hostile stands within strings, and stays what it was.
 #[must_use]
 pub fn pretty_json(json: &str) -> String {
@@ -87,20 +93,27 @@ fn escaped(text: &str, is_hostile: impl Fn(char) -> bool) -> Cow<'_, str> {
 
 /// Standard error for whatever is logged.
 ///
-/// A line comes in one piece. The colours in it are the logger's own: it escapes those of others itself.
+/// A line comes in one piece, and stays one line: nobody's text makes others, such as one that says `ready`. The colours
+/// in it are the logger's own: it escapes those of others itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Stderr {
     /// The logger may colour its lines.
     pub has_colour: bool,
 }
 
+impl Stderr {
+    fn line(self, logged: &str) -> String {
+        let is_ours = |letter| letter == '\t' || (self.has_colour && letter == '\u{1b}');
+        let line = logged.strip_suffix('\n').unwrap_or(logged);
+        let shown = escaped(line, |letter| is_hostile(letter) && !is_ours(letter));
+        format!("{shown}\n")
+    }
+}
+
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let line = String::from_utf8_lossy(bytes);
-        let is_ours =
-            |letter| matches!(letter, '\n' | '\t') || (self.has_colour && letter == '\u{1b}');
-        let shown = escaped(&line, |letter| is_hostile(letter) && !is_ours(letter));
-        io::stderr().write_all(shown.as_bytes())?;
+        let line = self.line(&String::from_utf8_lossy(bytes));
+        io::stderr().write_all(line.as_bytes())?;
         Ok(bytes.len())
     }
 
@@ -183,6 +196,16 @@ mod tests {
         assert_eq!(text("a\u{1b}[2Jé\n"), "a\\u{1b}[2Jé\\u{a}");
         assert_eq!(lines("a\n\tb\r"), "a\n\tb\\u{d}");
         assert!(!text(HOSTILE).contains(is_hostile));
+    }
+
+    #[test]
+    fn nobody_makes_lines_of_ours() {
+        let forged = "x\nready\n";
+        assert_eq!(message(forged), "x\n  ready\n  ");
+        for has_colour in [false, true] {
+            let line = Stderr { has_colour }.line(&format!("{forged}\n"));
+            assert_eq!(line, "x\\u{a}ready\\u{a}\n");
+        }
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use jiff::civil::Date;
+use jiff::SignedDuration;
+use jiff::civil::{Date, Time, date};
+use jiff::fmt::temporal::Pieces;
 
 use crate::model::Labels;
 use crate::options::Log;
@@ -102,14 +103,17 @@ fn acknowledgement_of(text: &str) -> Result<Acknowledgement, String> {
     })
 }
 
+/// Nanoseconds since 1970. Not by way of a timestamp, which ends before the last day that can be written.
 fn end_of(until: &str) -> Option<i128> {
+    let since_1970 = |day: Date| day.duration_since(date(1970, 1, 1)).as_nanos();
     let is_day = until.len() == "2027-01-31".len();
-    if !is_day {
-        return Some(until.parse::<Timestamp>().ok()?.as_nanosecond());
+    if is_day {
+        return Some(since_1970(until.parse().ok()?) + DAY_NS);
     }
-    let day: Date = until.parse().ok()?;
-    let begins: Timestamp = format!("{day}T00:00:00Z").parse().ok()?;
-    Some(begins.as_nanosecond() + DAY_NS)
+    let pieces = Pieces::parse(until).ok()?;
+    let of_day = pieces.time()?.duration_since(Time::midnight()).as_nanos();
+    let offset = SignedDuration::from(pieces.to_numeric_offset()?).as_nanos();
+    Some(since_1970(pieces.date()) + of_day - offset)
 }
 
 #[cfg(test)]
@@ -128,6 +132,22 @@ mod tests {
         assert!(!taken.holds_at(DAY + DAY_NS));
         let noon = acknowledgement_of("x until 2027-01-31T12:00:00Z").unwrap();
         assert!(noon.holds_at(DAY) && !noon.holds_at(DAY + DAY_NS / 2));
+        let east = acknowledgement_of("x until 2027-01-31T12:00:00+12:00").unwrap();
+        assert!(east.holds_at(DAY - 1) && !east.holds_at(DAY));
+    }
+
+    /// 253402300800 s after 1970 the year 10000 begins.
+    #[test]
+    fn last_day_that_can_be_written_is_a_day() {
+        let end = 253_402_300_800_000_000_000;
+        for (until, ends_ns) in [
+            ("9999-12-31", end),
+            ("9999-12-31T23:59:59Z", end - 1_000_000_000),
+            ("9999-12-31T00:00:00-12:00", end - DAY_NS / 2),
+        ] {
+            let taken = acknowledgement_of(&format!("for ever until {until}"));
+            assert_eq!(taken.unwrap().ends_ns, ends_ns, "{until}");
+        }
     }
 
     #[test]
@@ -139,6 +159,8 @@ mod tests {
             "because until tomorrow",
             "because until 2027-02-30",
             "because until 31.01.2027",
+            "because until 2027-01-31T12:00",
+            "because until 2027-01-31T25:00:00Z",
             " until 2027-01-31",
             "until 2027-01-31",
         ] {

@@ -6,7 +6,7 @@ use crate::Moment;
 use crate::aggregate::Span;
 use crate::back_off::BackOff;
 use crate::delays::Pair;
-use crate::record::{Assessment, Connection};
+use crate::record::{Assessment, Cause, Connection};
 use crate::scan::{Fold, TOLD_ALONE};
 use crate::verdict::{Decision, PolicyRef};
 
@@ -36,16 +36,20 @@ pub(crate) struct NotEnforced {
 }
 
 impl Enforcing {
-    /// Takes in attempts. What passed in a pod's first moments, or is acknowledged, says nothing of the node.
+    /// Takes in attempts. What passed in a pod's first moments, or is acknowledged, says nothing of the node, and
+    /// neither does what a pod stopped itself.
     pub(crate) fn note(&mut self, now: Moment, pair: Pair, connection: &Connection, count: u64) {
         match connection.assessment {
-            Assessment::Blocked => *self = Self::default(),
+            Assessment::Blocked if connection.cause != Some(Cause::OwnFirewall) => {
+                *self = Self::default();
+            }
             Assessment::Unenforced
                 if connection.start_window_s.is_none() && connection.acknowledged.is_none() =>
             {
                 self.passed(now, pair, connection, count);
             }
-            Assessment::Unenforced
+            Assessment::Blocked
+            | Assessment::Unenforced
             | Assessment::Allowed
             | Assessment::UnexpectedDrop
             | Assessment::Refused

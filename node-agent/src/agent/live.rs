@@ -180,7 +180,11 @@ impl Live {
             deltas,
             synced,
             confirmed,
+            errors,
         } = news;
+        for (kind, count) in errors {
+            self.metrics.watch_errors(kind, count);
+        }
         let now = capture::now();
         for delta in deltas {
             self.line.consume(now, Input::Delta(Box::new(delta)))?;

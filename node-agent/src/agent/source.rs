@@ -42,6 +42,8 @@ pub(super) struct News {
     pub(super) synced: bool,
     /// What the core is told after it: how much of this was read afresh.
     pub(super) confirmed: Option<Input>,
+    /// How often something could not be read, by its kind.
+    pub(super) errors: Vec<(&'static str, u64)>,
 }
 
 impl Source {
@@ -130,12 +132,7 @@ impl FromFiles {
     }
 
     fn read(&mut self) -> News {
-        let Reading {
-            deltas,
-            notices,
-            complete,
-            again_in,
-        } = match self.first.take() {
+        let reading = match self.first.take() {
             // Files may have changed since, so they are read again at once.
             Some(first) => Reading {
                 again_in: Some(Duration::ZERO),
@@ -143,6 +140,13 @@ impl FromFiles {
             },
             None => self.files.reload(SystemTime::now()),
         };
+        let errors = vec![("file", reading.errors())];
+        let Reading {
+            deltas,
+            notices,
+            complete,
+            again_in,
+        } = reading;
         self.next_reading = Instant::now() + again_in.unwrap_or(READING);
         notices.iter().for_each(|notice: &Notice| {
             if notice.is_problem() {
@@ -156,11 +160,14 @@ impl FromFiles {
             synced: !self.files.is_empty(),
             // A file that stands on an older content confirms nothing.
             confirmed: complete.then_some(Input::Confirmed),
+            errors,
         }
     }
 }
 
 fn of_server(news: api::News) -> News {
+    let errors = news.notices.iter().filter_map(api::Notice::error);
+    let errors = errors.map(|kind| (kind, 1)).collect();
     for notice in &news.notices {
         if notice.is_problem() {
             tracing::warn!("{notice}");
@@ -172,5 +179,6 @@ fn of_server(news: api::News) -> News {
         deltas: news.deltas,
         synced: news.synced,
         confirmed: news.confirmed.map(Input::GroundsConfirmed),
+        errors,
     }
 }

@@ -6,12 +6,13 @@ use std::fs;
 use std::hash::{Hash as _, Hasher as _};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use node_agent_engine::model::Delta;
 use serde_json::Value;
 
 use super::documents::{self, Document};
+use super::reading::Reading;
 use super::root::Root;
 use super::still::Unsettled;
 use super::union::{self, Key, Union};
@@ -25,27 +26,6 @@ pub struct Files {
     files: BTreeMap<(usize, PathBuf), File>,
     union: Union,
     twice: BTreeSet<(Key, PathBuf, PathBuf)>,
-}
-
-/// What one reading of all files gave.
-#[derive(Debug, Default)]
-pub struct Reading {
-    /// What changed since the reading before, in the order of delivery.
-    pub deltas: Vec<Delta>,
-    /// What the operator should be told.
-    pub notices: Vec<Notice>,
-    /// Everything could be read: no file stands on an older content. Objects that were refused do not count.
-    pub complete: bool,
-    /// A file may be in the middle of being written: read again after so long.
-    pub again_in: Option<Duration>,
-}
-
-impl Reading {
-    /// What is there now does not count yet.
-    fn wait(&mut self, left: Duration) {
-        self.complete = false;
-        self.again_in = Some(self.again_in.map_or(left, |other| other.min(left)));
-    }
 }
 
 #[derive(Default)]
@@ -241,6 +221,7 @@ impl Files {
         reading: &mut Reading,
     ) -> bool {
         let before = self.files.len();
+        let given = self.roots.get(index).map(|root| root.path.clone());
         self.files.retain(|(root, path), file| {
             if *root != index || there.contains(path) {
                 return true;
@@ -254,6 +235,7 @@ impl Files {
                 reading.notices.push(Notice::Vanished {
                     file: path.clone(),
                     objects: file.objects.len(),
+                    is_given: given.as_ref() == Some(path),
                 });
             }
             !goes

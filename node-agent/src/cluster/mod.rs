@@ -10,6 +10,7 @@ mod files;
 mod manifests;
 mod notice;
 mod places;
+mod reading;
 mod root;
 mod still;
 mod union;
@@ -25,10 +26,11 @@ use node_agent_engine::k8s;
 use node_agent_engine::model::Delta;
 use serde_json::Value;
 
-pub use files::{Files, Reading};
+pub use files::Files;
 pub use manifests::{Manifest, Manifests};
 pub use notice::Notice;
 pub use places::Place;
+pub use reading::Reading;
 pub use watch::Watch;
 
 use crate::settings::Validation;
@@ -147,7 +149,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A file is neither YAML nor JSON.
-    #[error("{} is no YAML or JSON: {message}", shown::File(file))]
+    #[error("{} is no YAML or JSON: {}", shown::File(file), shown::text(message))]
     Malformed {
         /// The file.
         file: PathBuf,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::Refusal;
-use crate::shown::File;
+use crate::shown::{File, text};
 
 /// One thing to tell the operator; said once for each content of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum Notice {
         file: PathBuf,
         /// How many objects went.
         objects: usize,
+        /// The user named this very file, and no folder that held it.
+        is_given: bool,
     },
     /// An object that the API server would refuse is skipped.
     Refused {
@@ -72,7 +74,18 @@ impl Notice {
             | Self::Twice { .. }
             | Self::Empty { .. }
             | Self::Unlisted { .. } => true,
-            Self::Mended { .. } | Self::Vanished { .. } => false,
+            Self::Vanished { is_given, .. } => *is_given,
+            Self::Mended { .. } => false,
+        }
+    }
+
+    /// Says whether something that is there, or should be, could not be taken in.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        match self {
+            Self::Broken { .. } | Self::Refused { .. } | Self::Unlisted { .. } => true,
+            Self::Vanished { is_given, .. } => *is_given,
+            Self::Twice { .. } | Self::Empty { .. } | Self::Mended { .. } => false,
         }
     }
 }
@@ -86,11 +99,12 @@ impl fmt::Display for Notice {
                 kept,
             } => write!(
                 f,
-                "{}: {message}; keeping its last good state ({kept} objects)",
-                File(file)
+                "{}: {}; keeping its last good state ({kept} objects)",
+                File(file),
+                text(message)
             ),
             Self::Mended { file } => write!(f, "{}: good again", File(file)),
-            Self::Vanished { file, objects } => {
+            Self::Vanished { file, objects, .. } => {
                 write!(f, "{}: gone, with {objects} objects", File(file))
             }
             Self::Refused {
@@ -98,7 +112,8 @@ impl fmt::Display for Notice {
                 document,
                 refusal,
             } => {
-                write!(f, "{} document {document}: {refusal}", File(file))
+                let refusal = refusal.to_string();
+                write!(f, "{} document {document}: {}", File(file), text(&refusal))
             }
             Self::Twice {
                 object,
@@ -106,7 +121,8 @@ impl fmt::Display for Notice {
                 ignored,
             } => write!(
                 f,
-                "{object} is defined twice: using {}, not {}",
+                "{} is defined twice: using {}, not {}",
+                text(object),
                 File(used),
                 File(ignored)
             ),
@@ -116,6 +132,7 @@ impl fmt::Display for Notice {
                 File(path)
             ),
             Self::Unlisted { path, message } => {
+                let message = text(message);
                 write!(f, "{}: {message}; keeping what it held before", File(path))
             }
         }

@@ -134,6 +134,40 @@ fn broken_file_keeps_its_objects_until_it_is_mended() {
 }
 
 #[test]
+fn what_is_not_taken_in_is_an_error_for_as_long_as_it_stands() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("a.yaml");
+    fs::write(&file, pod("a", "1")).unwrap();
+    let (mut files, reading) = open(folder.path());
+    let (mut alone, _) = open(&file);
+    assert_eq!(reading.errors(), 0);
+
+    fs::write(&file, "kind: [Pod\n").unwrap();
+    assert_eq!(files.reload(later(0)).errors(), 1);
+    assert_eq!(files.reload(later(0)).errors(), 1, "it is broken still");
+    let refused = "apiVersion: v1\nkind: NetworkPolicy\n";
+    fs::write(
+        &file,
+        [pod("a", "1").as_str(), refused, refused].join("---\n"),
+    )
+    .unwrap();
+    assert_eq!(files.reload(later(0)).errors(), 2, "two are refused");
+    assert_eq!(files.reload(later(0)).errors(), 0, "it is said once");
+
+    // Somebody deletes a file of a folder; one that was named is missed.
+    alone.reload(later(0));
+    fs::remove_file(&file).unwrap();
+    let gone = |files: &mut Files| {
+        let errors = [0, 5_000].map(|ms| files.reload(later(ms)).errors());
+        errors.iter().sum::<u64>()
+    };
+    assert_eq!((gone(&mut files), gone(&mut alone)), (0, 1));
+    fs::remove_dir(folder.path()).unwrap();
+    let errors = [0, 0].map(|ms| files.reload(later(ms)).errors());
+    assert_eq!(errors, [1, 1], "a folder that cannot be listed");
+}
+
+#[test]
 fn file_broken_and_restored_as_it_was_is_mended() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("a.yaml");

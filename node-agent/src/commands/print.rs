@@ -103,7 +103,7 @@ pub(super) fn row(cells: impl IntoIterator<Item = String>) -> Vec<String> {
 
 /// Says on stderr what does not keep the command from its work.
 pub(super) fn warn(text: &str) {
-    anstream::eprintln!("warning: {}", shown::lines(text));
+    anstream::eprintln!("warning: {}", shown::text(text));
 }
 
 /// The word for a decision.

@@ -75,6 +75,7 @@ pub struct Metrics {
     set_aside: Counters,
     lost: Counters,
     evicted: Counters,
+    watch_errors: Counters,
     objects: Gauges,
     synced: Gauges,
     enforcement_delay: Histogram,
@@ -109,6 +110,7 @@ impl Metrics {
             set_aside: Family::default(),
             lost: Family::default(),
             evicted: Family::default(),
+            watch_errors: Family::default(),
             objects: Family::default(),
             synced: Family::default(),
             enforcement_delay: Histogram::new(DELAYS_S),
@@ -164,6 +166,11 @@ impl Metrics {
                 "series_evicted",
                 "Series that made room and go on under __other__",
                 &self.evicted,
+            ),
+            (
+                "watch_errors",
+                "What of the cluster could not be taken in, again for as long as it cannot",
+                &self.watch_errors,
             ),
         ] {
             registry.register(name, help, family.clone());
@@ -268,6 +275,12 @@ impl Metrics {
                 .get_or_create_owned(&labels)
                 .set(i64::from(is_synced));
         }
+    }
+
+    /// Counts what of the cluster could not be taken in.
+    pub fn watch_errors(&self, kind: &'static str, count: u64) {
+        let labels = [("kind", kind.to_owned())];
+        self.watch_errors.get_or_create_owned(&labels).inc_by(count);
     }
 
     /// Brings the drops of a reason up to the kernel's running total.

@@ -1,5 +1,6 @@
 //! `/metrics`, `/livez` and `/readyz`.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +16,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
 
 use super::{Error, Metrics};
@@ -26,7 +26,8 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 
 /// How long a client may take for its request and for reading the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many clients are answered at a time; more wait until one is done.
+/// How many clients are served at a time; one more, and the one that is there longest is sent away: whoever asks is
+/// answered long before so many others have come, and whoever never asks keeps nobody out.
 const CLIENTS: usize = 32;
 /// How long nobody is accepted after that failed: there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -111,12 +112,20 @@ impl Drop for Server {
 }
 
 async fn accept_all(listener: TcpListener, router: Router, patience: Duration) {
-    let places = Arc::new(Semaphore::new(CLIENTS));
-    // It is never closed.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    let mut clients: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
         match listener.accept().await {
             Ok((client, _)) => {
-                tokio::spawn(answer(client, router.clone(), patience, place));
+                clients.retain(|client| !client.is_finished());
+                if clients.len() >= CLIENTS
+                    && let Some(longest) = clients.pop_front()
+                {
+                    longest.abort();
+                }
+                let answering = tokio::spawn(answer(client, router.clone(), patience));
+                clients.push_back(answering.abort_handle());
+                // Many may have come at once: each gets its turn before others take its place.
+                yield_now().await;
             }
             Err(error) => {
                 tracing::debug!(%error, "cannot accept");
@@ -127,12 +136,7 @@ async fn accept_all(listener: TcpListener, router: Router, patience: Duration) {
 }
 
 /// One request a connection, so that one limit is enough for everything that a client can delay.
-async fn answer(
-    client: TcpStream,
-    router: Router,
-    patience: Duration,
-    place: OwnedSemaphorePermit,
-) {
+async fn answer(client: TcpStream, router: Router, patience: Duration) {
     let serving = http1::Builder::new()
         .keep_alive(false)
         .serve_connection(TokioIo::new(client), TowerToHyperService::new(router));
@@ -141,7 +145,6 @@ async fn answer(
         Ok(Err(error)) => tracing::debug!(%error, "client went away"),
         Err(_) => tracing::debug!("client was too slow"),
     }
-    drop(place);
 }
 
 async fn metrics_text(State(told): State<Told>) -> Response {
@@ -169,26 +172,41 @@ mod tests {
 
     use super::*;
 
-    /// The client that says nothing more is sent away, and others are answered meanwhile.
-    #[tokio::test]
-    async fn slow_client_holds_nobody_up() {
+    /// Until an answer must have come.
+    const LIMIT: Duration = Duration::from_secs(10);
+    const ENOUGH: &str = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    /// Serves with this patience.
+    async fn served(patience: Duration) -> (SocketAddr, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/livez", get(alive));
-        let task = tokio::spawn(accept_all(listener, router, Duration::from_millis(300)));
-        let ask = async |request: &str| {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(request.as_bytes()).await.unwrap();
-            stream
-        };
+        let task = tokio::spawn(accept_all(listener, router, patience));
+        (address, task)
+    }
+
+    async fn ask(address: SocketAddr, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    async fn is_answered(mut stream: TcpStream) {
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        timeout(LIMIT, read).await.expect("no answer").unwrap();
+        assert!(answer.contains("200 OK"), "{answer}");
+    }
+
+    /// The client that says nothing more is sent away, and others are answered meanwhile.
+    #[tokio::test]
+    async fn slow_client_holds_nobody_up() {
+        let (address, task) = served(Duration::from_millis(300)).await;
         let mut slow = Vec::new();
         for _ in 0..CLIENTS {
-            slow.push(ask("GET /livez HT").await);
+            slow.push(ask(address, "GET /livez HT").await);
         }
-        let mut answer = String::new();
-        let mut quick = ask("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
-        quick.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.contains("200 OK"), "{answer}");
+        is_answered(ask(address, ENOUGH).await).await;
         for mut stream in slow {
             let mut rest = Vec::new();
             assert!(matches!(
@@ -196,6 +214,38 @@ mod tests {
                 Ok(0) | Err(_)
             ));
         }
+        task.abort();
+    }
+
+    /// However many never finish their request, and nobody's patience ends.
+    #[tokio::test]
+    async fn flood_of_clients_keeps_nobody_out() {
+        let (address, task) = served(LIMIT * 100).await;
+        let mut flood = Vec::new();
+        for _ in 0..3 {
+            for _ in 0..2 * CLIENTS {
+                flood.push(ask(address, "GET /livez HT").await);
+            }
+            is_answered(ask(address, ENOUGH).await).await;
+        }
+        task.abort();
+    }
+
+    /// All of them come while the agent is busy, and the one that asks comes first.
+    #[tokio::test]
+    async fn burst_of_clients_keeps_nobody_out() {
+        use std::io::Write as _;
+        use std::net::TcpStream as Blocking;
+
+        let (address, task) = served(LIMIT * 100).await;
+        let mut first = Blocking::connect(address).unwrap();
+        first.write_all(ENOUGH.as_bytes()).unwrap();
+        let flood: Vec<_> = (0..3 * CLIENTS)
+            .map(|_| Blocking::connect(address).unwrap())
+            .collect();
+        first.set_nonblocking(true).unwrap();
+        is_answered(TcpStream::from_std(first).unwrap()).await;
+        drop(flood);
         task.abort();
     }
 }

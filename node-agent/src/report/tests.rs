@@ -373,6 +373,8 @@ fn metrics_name_what_is_counted_and_escape_it() {
     metrics.drops("NO_SOCKET", 7);
     metrics.set_aside(1, 2);
     metrics.objects(&[("pod", 3)], true);
+    metrics.watch_errors("file", 0);
+    metrics.watch_errors("file", 2);
     metrics.measured(Span::EnforcementDelay, 400_000_000);
     metrics.latency(2_000_000);
     let text = metrics.text().unwrap();
@@ -388,6 +390,7 @@ fn metrics_name_what_is_counted_and_escape_it() {
         "netverdict_packets_set_aside_total{reason=\"not_unicast\"} 2\n",
         "netverdict_cache_objects{kind=\"pod\"} 3\n",
         "netverdict_cache_synced{kind=\"pod\"} 1\n",
+        "netverdict_watch_errors_total{kind=\"file\"} 2\n",
         "netverdict_enforcement_delay_seconds_bucket{le=\"0.5\"} 1\n",
         "netverdict_start_window_seconds_count 0\n",
         "netverdict_event_latency_seconds_sum 0.002\n",

@@ -2,8 +2,9 @@
 
 use crate::support::{Said, World, run};
 
-/// Clears the screen, colours, turns the order of letters around, and hides: in YAML's own escapes.
-const HOSTILE: &str = r"\e[2J\x9b31m\u202e\u200b\r";
+/// Clears the screen, colours, turns the order of letters around, hides, and says what the agent says when it watches:
+/// in YAML's own escapes.
+const HOSTILE: &str = r"\e[2J\x9b31m\u202e\u200b\r\nready\nerror: x\n";
 /// In a file's name.
 const IN_FILE: &str = "a\u{1b}[31m\u{202e}";
 
@@ -67,6 +68,9 @@ fn harmless(said: &Said, what: &str) {
         });
         assert_eq!(letter, None, "{what}: {stream}:\n{text:?}");
     }
+    let is_forged = |line: &str| line == "ready" || line == "error: x";
+    let stderr = &said.stderr;
+    assert!(!stderr.lines().any(is_forged), "{what}:\n{stderr}");
     assert!(!said.stderr.contains("panicked"), "{what}: {}", said.stderr);
     let is_shown = format!("{}{}", said.stdout, said.stderr).contains("202e");
     assert!(
@@ -102,16 +106,20 @@ fn no_answer_holds_what_a_terminal_obeys() {
 
 #[test]
 fn no_error_holds_what_a_terminal_obeys() {
-    let hostile = "x\u{1b}[2J\u{202e}";
+    let hostile = "x\u{1b}[2J\u{202e}\nready\n";
     let world = World::of(&[("cluster.yaml", &cluster())]);
     let folder = world.cluster().to_string_lossy().into_owned();
     let connections = world.file(
         "c.tsv",
-        &format!("from\tto\tport/protocol\n{hostile}\t{hostile}\t1/TCP\n"),
+        &format!("from\tto\tport/protocol\n{IN_FILE}\t{IN_FILE}\t1/TCP\n"),
     );
     let lines = world.file("c.jsonl", "{\"from\": \"shop/x\\u001b\\u202e\", \"to\": \"10.0.0.2\", \"port\": 1, \"protocol\": \"TCP\"}\n");
     let none = format!("/nowhere/{hostile}");
     let broken = world.file(&format!("{IN_FILE}.yaml"), "kind: [");
+    let twice = world.file(
+        "twice.yaml",
+        "\"\\nready\\n\\u202e\": a\n\"\\nready\\n\\u202e\": b\n",
+    );
     for words in [
         [
             "evaluate",
@@ -127,6 +135,7 @@ fn no_error_holds_what_a_terminal_obeys() {
         ["reach", "--cluster", &broken, "--from", "shop/web"],
         ["lint", "--cluster", &none, "-n", "shop"],
         ["lint", "--cluster", &broken, "-n", "shop"],
+        ["lint", "--cluster", &twice, "-n", "shop"],
         ["agent", "--metrics-listen", "off", "--cluster", &none],
         ["agent", "--metrics-listen", "off", "--config", &none],
         ["agent", "--metrics-listen", "off", "--replay", &none],

@@ -13,3 +13,4 @@ mod input;
 mod reach;
 mod support;
 mod tiers;
+mod variables;

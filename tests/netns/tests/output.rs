@@ -295,11 +295,11 @@ fn late_reader() -> anyhow::Result<()> {
 
 /// Files and objects whose names a terminal would obey.
 fn hostile_text() -> anyhow::Result<()> {
-    let hostile = "\u{1b}[31m\u{202e}\u{9b}2J";
+    let hostile = "\u{1b}[31m\u{202e}\u{9b}2J\nready\n";
     let ground = Ground::new()?;
     let policy = "apiVersion: networking.k8s.io/v1\n\
          kind: NetworkPolicy\n\
-         metadata: {namespace: \"kasm\", name: \"x\\e[31m\\u202e\\x9b2J\", annotations: {netverdict.io/log: \"\\e\\u202e\"}}\n\
+         metadata: {namespace: \"kasm\", name: \"x\\e[31m\\u202e\\x9b2J\\nready\\n\", annotations: {netverdict.io/log: \"\\e\\u202e\\nready\\n\"}}\n\
          spec: {podSelector: {}}\n";
     let file = ground.cluster.path().join(format!("{hostile}.yaml"));
     fs::write(&file, policy).context("write a policy")?;
@@ -315,6 +315,8 @@ fn hostile_text() -> anyhow::Result<()> {
             stderr.contains("202e"),
             "it says nothing of the policy: this tests nothing:\n{stderr}"
         );
+        let readies = stderr.lines().filter(|line| *line == "ready").count();
+        ensure!(readies == 1, "it is ready {readies} times:\n{stderr}");
         for (what, text) in [("stderr", stderr), ("the metrics", metrics)] {
             let is_hostile =
                 |letter: char| letter != '\n' && (letter.is_control() || letter == '\u{202e}');

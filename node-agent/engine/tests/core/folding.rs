@@ -1,7 +1,7 @@
 //! Many findings become one record, and no attempt is lost by it.
 
 use node_agent_engine::input::{DropClass, EventKind, Stage};
-use node_agent_engine::record::{Assessment, Body, NodeNotEnforcing, Scan};
+use node_agent_engine::record::{Assessment, Body, Cause, NodeNotEnforcing, Scan};
 use node_agent_engine::{Input, Log};
 
 use super::bench::{Bench, DB, JOB, MS, S, WEB};
@@ -146,6 +146,27 @@ fn node_that_stops_something_enforces() {
         .iter()
         .filter(|written| written.assessment == Assessment::Unenforced);
     assert_eq!(unenforced.count(), 45);
+}
+
+/// What a pod stops in its own namespace is no sign that the node enforces.
+#[test]
+fn own_firewall_enforces_for_nobody_else() {
+    let mut bench = Bench::settled_with(Log::Problems);
+    for round in 0..3 {
+        pass_denied(&mut bench, round * 10 + 1..round * 10 + 11);
+        let seen = bench
+            .attempt(JOB, DB)
+            .arrived()
+            .dropped(DropClass::Netfilter, true);
+        bench.give(seen.event(bench.now, EventKind::Dropped, 0));
+        bench.give(seen.swept());
+        bench.pass(20 * S);
+    }
+    let mut written = bench.written.iter();
+    assert!(written.any(|written| written.cause == Some(Cause::OwnFirewall)));
+    let found = not_enforcing(&bench);
+    assert_eq!(found.last().map(|found| found.pairs), Some(30));
+    assert_eq!(found.iter().map(|found| found.attempts).sum::<u64>(), 30);
 }
 
 #[test]

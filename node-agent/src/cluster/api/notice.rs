@@ -41,6 +41,17 @@ impl Notice {
             Self::Back | Self::Mended { .. } => false,
         }
     }
+
+    /// Names what could not be read, as the metric of such errors does; `None` when nothing failed.
+    #[must_use]
+    pub fn error(&self) -> Option<&'static str> {
+        match self {
+            Self::Away { .. } => Some("server"),
+            Self::Broken { kind, .. } => Some(kind),
+            Self::Unread(_) => Some("object"),
+            Self::Back | Self::Mended { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for Notice {
