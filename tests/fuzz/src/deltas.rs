@@ -4,8 +4,8 @@
 #![expect(clippy::panic, reason = "a difference ends the run")]
 
 use naive::made::{self, Step};
-use naive::{Dataplane, Name, Objects, Question, Says};
-use node_agent_engine::k8s::{Decode, decode};
+use naive::{Dataplane, Name, Names, Objects, Question, Says};
+use node_agent_engine::k8s::{Decode, Validation, decode};
 use node_agent_engine::model::{Delta, ObjectKey, PolicyKey, Protocol};
 use node_agent_engine::verdict::{Decision, Verdict};
 use node_agent_engine::{Between, Brief, Cluster, Connection, Moment, Profile};
@@ -37,6 +37,10 @@ pub fn run(bytes: &[u8]) {
                 lived.remove(&name);
                 lived.check_briefs(&asked);
             }
+            Step::Names(names) => {
+                lived.set_names(names);
+                lived.check_briefs(&asked);
+            }
             Step::Ask(question) => {
                 lived.check(&question);
                 lived.check_brief(&question);
@@ -65,6 +69,11 @@ impl Lived {
         self.now = self.now.plus(SECOND_NS);
         self.cluster.apply(&gone(name), self.now);
         self.objects.remove(name);
+    }
+
+    fn set_names(&mut self, names: Names) {
+        self.cluster.set_names(names.clone().into_iter().collect());
+        self.objects.set_names(names);
     }
 
     fn check(&self, question: &Question) {
@@ -118,6 +127,9 @@ impl Lived {
         for object in self.objects.iter() {
             apply(&mut fresh, object, self.now);
         }
+        if let Some(names) = self.objects.names() {
+            fresh.set_names(names.clone().into_iter().collect());
+        }
         let later = self.now.plus(LONG_NS);
         for question in questions {
             self.check(question);
@@ -141,8 +153,13 @@ impl Lived {
 }
 
 fn apply(cluster: &mut Cluster, object: &Value, now: Moment) {
-    let deltas = decode(object, &Decode::default())
-        .unwrap_or_else(|wrong| panic!("{object} is refused: {wrong:?}"));
+    // Fields of versions to come are taken as far as the rules go (R53).
+    let options = Decode {
+        validation: Validation::Off,
+        ..Decode::default()
+    };
+    let deltas =
+        decode(object, &options).unwrap_or_else(|wrong| panic!("{object} is refused: {wrong:?}"));
     for delta in deltas {
         cluster.apply(&delta, now);
     }
