@@ -9,9 +9,11 @@ mod classes;
 mod decided;
 mod label_index;
 mod parties;
+mod past;
 mod policies;
 mod services;
 mod strings;
+mod then;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -25,8 +27,11 @@ pub(crate) use classes::Class;
 use classes::{ClassId, Classes, ClassesHere};
 use decided::Decided;
 pub(crate) use decided::{Key, Side};
+pub use past::Kept;
+use past::Past;
 use policies::Policies;
 use strings::Strings;
+pub use then::Throughout;
 
 use crate::identity::Addresses;
 use crate::input::Moment;
@@ -82,6 +87,8 @@ pub struct Cluster {
     /// Pods that share their node's network, by node.
     host_pods: BTreeMap<Arc<str>, BTreeSet<ObjectKey>>,
     gone: Gone,
+    /// Absent while nobody asks for it.
+    past: Option<Past>,
 }
 
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::classes::{Class, Traits};
+use super::past::Key;
 use super::policies::isolation;
 use super::{Change, Cluster, GONE_KEPT, Gone, GonePod, NamespaceState, OwnNode, Owner, PodState};
 use crate::identity::{Claimant, Identity, KEPT_NS};
@@ -15,6 +16,21 @@ impl Cluster {
     /// Takes in a delta and says whether a verdict may be another now. The same object again changes nothing.
     pub fn apply(&mut self, delta: &Delta, now: Moment) -> Change {
         self.gone.forget(now);
+        let was = self.past.as_ref().map(|_| self.object(&Key::of(delta)));
+        let change = self.take(delta, now);
+        // A node's ranges of pod addresses change who may be behind one, though no verdict of before.
+        let may_matter =
+            change != Change::None || matches!(delta, Delta::Node(_) | Delta::NodeGone(_));
+        if let (Some(past), Some(was)) = (&mut self.past, was)
+            && may_matter
+            && was != *delta
+        {
+            past.note(now, was);
+        }
+        change
+    }
+
+    fn take(&mut self, delta: &Delta, now: Moment) -> Change {
         match delta {
             Delta::Namespace(namespace) => self.set_namespace(namespace, now),
             Delta::NamespaceGone(name) => self.remove_namespace(name, now),
@@ -54,6 +70,9 @@ impl Cluster {
             name: Arc::clone(name),
             addresses,
         });
+        if changed && let Some(past) = &mut self.past {
+            past.begin_again(now);
+        }
         self.node_changed(name, changed, now)
     }
 
