@@ -129,7 +129,7 @@ impl Cluster {
         let make = |mut traits: Traits| {
             traits.share(strings);
             let isolation = isolation(policies, &state.namespace, &traits);
-            (traits, state.namespace.labels.clone(), isolation)
+            (traits, &state.namespace, isolation)
         };
         let class = state.classes.join(&mut self.classes, pod, make);
         if let Some(old) = &old {
@@ -255,16 +255,11 @@ impl Cluster {
                 | Identity::Ambiguous
                 | Identity::Unknown => None,
             };
-            match owner {
-                Some(pod) => self.owners.insert(
-                    *ip,
-                    Owner {
-                        class: pod.class,
-                        pod,
-                    },
-                ),
-                None => self.owners.remove(ip),
-            };
+            let owner = owner.map(|pod| Owner {
+                class: pod.class,
+                pod,
+            });
+            self.owners.set(*ip, owner);
         }
         changed
     }

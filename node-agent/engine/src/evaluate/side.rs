@@ -212,7 +212,7 @@ impl Question<'_> {
                 Who::Pod {
                     state: destination, ..
                 },
-            ) => source.pod.key == destination.pod.key,
+            ) => std::ptr::eq(*source, *destination),
             (Who::Pod { .. } | Who::Node { .. } | Who::World | Who::Unknown, _) => false,
         }
     }
