@@ -8,25 +8,31 @@ mod blocks;
 mod classes;
 mod decided;
 mod label_index;
+mod owners;
 mod parties;
+mod past;
 mod policies;
 mod services;
 mod strings;
+mod then;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-
-use foldhash::fast::FixedState;
 
 pub(crate) use blocks::BlockClass;
 use blocks::Blocks;
 pub(crate) use classes::Class;
 use classes::{ClassId, Classes, ClassesHere};
 use decided::Decided;
-pub(crate) use decided::{Key, Side};
+pub(crate) use decided::{How, Key, Side};
+pub(crate) use owners::Owner;
+use owners::Owners;
+pub use past::Kept;
+use past::Past;
 use policies::Policies;
 use strings::Strings;
+pub use then::Throughout;
 
 use crate::identity::Addresses;
 use crate::input::Moment;
@@ -66,8 +72,7 @@ pub struct Cluster {
     classes: Classes,
     strings: Strings,
     blocks: Blocks,
-    /// Pods with a network of their own by their addresses, where nobody else claims them.
-    owners: HashMap<IpAddr, Owner, FixedState>,
+    owners: Owners,
     decided: Decided,
     nodes: BTreeMap<Arc<str>, Node>,
     /// When a node's addresses or labels, or its pods that share its network, last changed.
@@ -82,6 +87,8 @@ pub struct Cluster {
     /// Pods that share their node's network, by node.
     host_pods: BTreeMap<Arc<str>, BTreeSet<ObjectKey>>,
     gone: Gone,
+    /// Absent while nobody asks for it.
+    past: Option<Past>,
 }
 
 #[derive(Clone, Debug)]
@@ -123,19 +130,6 @@ pub(crate) struct PodState {
     since: Moment,
     /// Labels, addresses, ports or node.
     changed: Moment,
-}
-
-/// Who has an address; the class is at hand without a look at the pod.
-#[derive(Clone, Debug)]
-pub(crate) struct Owner {
-    pod: Arc<PodState>,
-    class: ClassId,
-}
-
-impl Owner {
-    pub(crate) fn is_same_pod(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.pod, &other.pod)
-    }
 }
 
 /// A pod as a party, with what it has in common with others.
@@ -334,7 +328,7 @@ impl Cluster {
 
     /// The pod with a network of its own that has an address now, and nobody else.
     pub(crate) fn owner(&self, ip: IpAddr) -> Option<&Owner> {
-        self.owners.get(&ip)
+        self.owners.get(ip)
     }
 
     /// An owner with its class.

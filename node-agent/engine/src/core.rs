@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::Moment;
 use crate::aggregate::Aggregate;
 use crate::bypass::Bypass;
-use crate::cluster::{Change, Cluster};
+use crate::cluster::{Change, Cluster, Kept};
 use crate::counters::Counters;
 use crate::delays::Delays;
 use crate::enforcing::Enforcing;
@@ -163,6 +163,7 @@ impl Core {
     fn sync(&mut self, now: Moment, out: &mut Vec<Output>) {
         self.synced = true;
         self.heard = now;
+        self.cluster.keep_past(now, Kept::default());
         for input in std::mem::take(&mut self.unsynced) {
             self.handle(now, input, out);
         }

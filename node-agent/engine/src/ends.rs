@@ -2,7 +2,7 @@
 
 use crate::Moment;
 use crate::cluster::Cluster;
-use crate::connection::{Connection, Profile};
+use crate::connection::{Between, Connection, Party, Profile};
 use crate::identity::{Identity, Successor};
 use crate::input::Link;
 use crate::links::Links;
@@ -79,6 +79,21 @@ impl Ends {
 
     pub(crate) fn settled_since(&self, cluster: &Cluster) -> Moment {
         cluster.settled_since(&self.connection)
+    }
+
+    /// The connection by its addresses, when those have not changed hands since a moment. Absent for one to a
+    /// Service: which of its backends took it is not known.
+    pub(crate) fn between(&self, cluster: &Cluster, since: Moment) -> Option<Between> {
+        let kept = |party: &Party| party.ip.filter(|ip| cluster.owned_since(*ip) <= since);
+        if let Identity::Service(_) = self.destination {
+            return None;
+        }
+        Some(Between {
+            source: kept(&self.connection.source)?,
+            destination: kept(&self.connection.destination)?,
+            protocol: self.connection.protocol,
+            port: self.connection.port,
+        })
     }
 
     /// When the younger of its pods was first heard of.

@@ -3,7 +3,7 @@
 //! Addresses are used again, so every claim on one has a beginning and an end. What has ended is kept for
 //! a while, for events that come late, and no longer: see [`KEPT_NS`] and [`KEPT_PER_ADDRESS`].
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -200,6 +200,25 @@ impl Addresses {
         }
         Self::soon_after(claims, at)
             .map_or(Successor::Unknown, |claim| Successor::Since(claim.from))
+    }
+
+    /// Who claims the address now.
+    pub(crate) fn claimed_by(&self, ip: IpAddr) -> impl Iterator<Item = &Claimant> {
+        let claims = self.claims(ip.to_canonical()).iter();
+        let open = claims.filter(|claim| claim.until.is_none());
+        open.map(|claim| &claim.claimant)
+    }
+
+    /// The nodes that give such addresses to their pods.
+    pub(crate) fn ranged<'a>(
+        &'a self,
+        addresses: &'a BTreeSet<IpAddr>,
+    ) -> impl Iterator<Item = &'a Arc<str>> {
+        let nodes = self.pod_ranges.iter().filter(|(_, ranges)| {
+            let is_in = |ip| ranges.iter().any(|range| range.contains(ip));
+            addresses.iter().any(is_in)
+        });
+        nodes.map(|(name, _)| name)
     }
 
     /// When ownership of the address last changed.

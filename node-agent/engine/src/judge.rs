@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::Moment;
 use crate::assessment::{Assessed, Local, assess, direction, keep};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Throughout};
 use crate::ends::Ends;
 use crate::links::Links;
 use crate::model::Protocol;
@@ -206,17 +206,32 @@ impl Judge<'_> {
                 let age_ns = first.since(started.interface);
                 case.start_window_s = Some((age_ns / 1_000_000) as f64 / 1000.0);
             }
-            Some(_) | None if is_settled => {}
+            Some(_) | None if is_settled || self.is_unmoved(case, begin) => {}
             Some(_) | None => case.assessed = (Assessment::Unknown, Some(UnknownBecause::InFlux)),
         }
+    }
+
+    /// Whether whatever changed since left both ends who they are, and policy said the same in every state.
+    fn is_unmoved(&self, case: &Case, since: Moment) -> bool {
+        let said = |between| {
+            let profile = self.options.profile;
+            self.cluster
+                .throughout(&between, profile, since, Moment(u64::MAX))
+        };
+        let same = case.ends.between(self.cluster, since).map(said);
+        matches!(same, Some(Throughout::Same(brief)) if brief.decides_as(&case.verdict))
     }
 
     /// What stopped an attempt before policy wanted it did not do so because of policy. A pod that was heard of after
     /// its first packet changes nothing: its policies were there.
     fn drop_younger_denial(&self, case: &mut Case, ending: &Ending) {
-        let is_younger = case.settled > ending.attempt.first
-            && case.ends.heard_of(self.cluster) != Some(case.settled);
-        if case.assessed.0 == Assessment::Blocked && is_younger {
+        let first = ending.attempt.first;
+        let is_younger = || {
+            case.settled > first
+                && case.ends.heard_of(self.cluster) != Some(case.settled)
+                && !self.is_unmoved(case, first)
+        };
+        if case.assessed.0 == Assessment::Blocked && is_younger() {
             case.assessed = (Assessment::Unknown, Some(UnknownBecause::InFlux));
         }
     }

@@ -37,7 +37,7 @@ impl Requirement {
     /// Whether it holds for these labels. Keys and values are compared byte by byte, `""` is a value (R6).
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
-        let value = labels.get(&self.key);
+        let value = labels.of(&self.key);
         match &self.operator {
             Operator::In(values) => value.is_some_and(|value| values.contains(value)),
             Operator::NotIn(values) => value.is_none_or(|value| !values.contains(value)),

@@ -44,7 +44,7 @@ mod waiting;
 mod walk;
 mod words;
 
-pub use cluster::{Change, Cluster};
+pub use cluster::{Change, Cluster, Kept, Throughout};
 pub use connection::{Between, Connection, Party, PartyKind, Profile};
 pub use core::Core;
 pub use identity::Identity;

@@ -88,6 +88,14 @@ impl Brief {
     }
 }
 
+impl Brief {
+    /// Whether a verdict says the same, for whatever reasons.
+    pub(crate) fn decides_as(&self, verdict: &Verdict) -> bool {
+        let other = Self::from(verdict);
+        (self.verdict, self.egress, self.ingress) == (other.verdict, other.egress, other.ingress)
+    }
+}
+
 impl From<&Verdict> for Brief {
     fn from(verdict: &Verdict) -> Self {
         Self {

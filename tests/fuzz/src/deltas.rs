@@ -3,12 +3,14 @@
 
 #![expect(clippy::panic, reason = "a difference ends the run")]
 
+mod past;
+
 use naive::made::{self, Step};
-use naive::{Dataplane, Name, Objects, Question, Says};
-use node_agent_engine::k8s::{Decode, decode};
+use naive::{Dataplane, Name, Names, Objects, Question, Says};
+use node_agent_engine::k8s::{Decode, Validation, decode};
 use node_agent_engine::model::{Delta, ObjectKey, PolicyKey, Protocol};
 use node_agent_engine::verdict::{Decision, Verdict};
-use node_agent_engine::{Between, Brief, Cluster, Connection, Moment, Profile};
+use node_agent_engine::{Between, Brief, Cluster, Connection, Kept, Moment, Profile};
 use serde_json::Value;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -19,6 +21,9 @@ const LONG_NS: u64 = 3_600 * SECOND_NS;
 /// How many of the latest questions are asked again after each change.
 const MOST_AGAIN: usize = 8;
 
+/// The past is asked with one question in so many: it costs most.
+const PAST_EVERY: usize = 4;
+
 /// Runs the sequence that these bytes stand for.
 ///
 /// # Panics
@@ -26,6 +31,7 @@ const MOST_AGAIN: usize = 8;
 /// When an answer differs.
 pub fn run(bytes: &[u8]) {
     let mut lived = Lived::default();
+    lived.remember();
     let mut asked = Vec::new();
     for step in made::steps(bytes) {
         match step {
@@ -37,9 +43,16 @@ pub fn run(bytes: &[u8]) {
                 lived.remove(&name);
                 lived.check_briefs(&asked);
             }
+            Step::Names(names) => {
+                lived.set_names(names);
+                lived.check_briefs(&asked);
+            }
             Step::Ask(question) => {
                 lived.check(&question);
                 lived.check_brief(&question);
+                if asked.len().is_multiple_of(PAST_EVERY) {
+                    past::check(&lived, &question);
+                }
                 asked.push(question);
             }
         }
@@ -52,19 +65,43 @@ struct Lived {
     cluster: Cluster,
     objects: Objects,
     now: Moment,
+    /// Every state since the past is kept, and when it began.
+    states: Vec<(Moment, Objects)>,
 }
 
 impl Lived {
     fn set(&mut self, object: Value) {
-        self.now = self.now.plus(SECOND_NS);
+        self.advance();
         apply(&mut self.cluster, &object, self.now);
         self.objects.set(object);
+        self.states.push((self.now, self.objects.clone()));
     }
 
     fn remove(&mut self, name: &Name) {
-        self.now = self.now.plus(SECOND_NS);
+        self.advance();
         self.cluster.apply(&gone(name), self.now);
         self.objects.remove(name);
+        self.states.push((self.now, self.objects.clone()));
+    }
+
+    /// Some changes come at the same moment.
+    fn advance(&mut self) {
+        if !self.states.len().is_multiple_of(3) {
+            self.now = self.now.plus(SECOND_NS);
+        }
+    }
+
+    /// Begins to keep the past.
+    fn remember(&mut self) {
+        self.cluster.keep_past(self.now, Kept::default());
+        self.states = vec![(self.now, self.objects.clone())];
+    }
+
+    fn set_names(&mut self, names: Names) {
+        self.cluster.set_names(names.clone().into_iter().collect());
+        self.objects.set_names(names);
+        // What DNS answered before is not kept.
+        self.remember();
     }
 
     fn check(&self, question: &Question) {
@@ -92,12 +129,7 @@ impl Lived {
     /// Without reasons the verdict is the same, whether it was decided before or not.
     fn check_brief(&mut self, question: &Question) {
         let (connection, profile) = connection(&self.cluster, question, self.now);
-        let between = Between {
-            source: question.from,
-            destination: question.to,
-            protocol: connection.protocol,
-            port: connection.port,
-        };
+        let between = between(question, &connection);
         let expected = Brief::from(&self.cluster.evaluate(&connection, profile));
         let anew = self.cluster.decide_anew(&between, profile);
         for (how, brief) in [
@@ -117,6 +149,9 @@ impl Lived {
         let mut fresh = Cluster::new();
         for object in self.objects.iter() {
             apply(&mut fresh, object, self.now);
+        }
+        if let Some(names) = self.objects.names() {
+            fresh.set_names(names.clone().into_iter().collect());
         }
         let later = self.now.plus(LONG_NS);
         for question in questions {
@@ -141,8 +176,13 @@ impl Lived {
 }
 
 fn apply(cluster: &mut Cluster, object: &Value, now: Moment) {
-    let deltas = decode(object, &Decode::default())
-        .unwrap_or_else(|wrong| panic!("{object} is refused: {wrong:?}"));
+    // Fields of versions to come are taken as far as the rules go (R53).
+    let options = Decode {
+        validation: Validation::Off,
+        ..Decode::default()
+    };
+    let deltas =
+        decode(object, &options).unwrap_or_else(|wrong| panic!("{object} is refused: {wrong:?}"));
     for delta in deltas {
         cluster.apply(&delta, now);
     }
@@ -193,6 +233,15 @@ fn connection(cluster: &Cluster, question: &Question, now: Moment) -> (Connectio
         Dataplane::Cilium => Profile::Cilium,
     };
     (connection, profile)
+}
+
+fn between(question: &Question, connection: &Connection) -> Between {
+    Between {
+        source: question.from,
+        destination: question.to,
+        protocol: connection.protocol,
+        port: connection.port,
+    }
 }
 
 fn says(decision: Decision) -> Says {

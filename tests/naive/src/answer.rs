@@ -1,5 +1,6 @@
 //! What the rules say of a connection.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde_json::Value;
@@ -40,15 +41,24 @@ impl Answer {
     }
 }
 
+/// How a tier of policies may end, as far as what is known goes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum End {
+    Allowed,
+    Denied,
+    /// The next tier decides.
+    Undecided,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
+pub(crate) enum Direction {
     Ingress,
     Egress,
 }
 
 /// A connection between its real ends, seen from one side.
 pub(crate) struct Connection<'a> {
-    direction: Direction,
+    pub(crate) direction: Direction,
     subject: Owner<'a>,
     pub(crate) peer: Owner<'a>,
     pub(crate) peer_ip: IpAddr,
@@ -59,6 +69,12 @@ pub(crate) struct Connection<'a> {
     pub(crate) port: Option<u16>,
     pub(crate) dataplane: Dataplane,
     through_a_service: bool,
+}
+
+impl Connection<'_> {
+    fn is_to_itself(&self) -> bool {
+        self.peer == self.subject
+    }
 }
 
 impl Objects {
@@ -127,37 +143,61 @@ impl Objects {
             Owner::Node(_) | Owner::World => return Says::Allowed,
             Owner::Service(_) | Owner::Unknown => return Says::Unknown,
         };
-        let same_pod = connection.peer == connection.subject;
-        // R32, R42.
+        // R32, R42, R44.
         if connection.from.is_loopback()
             || connection.to.is_loopback()
-            || (same_pod && !connection.through_a_service)
-            || own_node_is_allowed(pod, connection)
+            || (connection.is_to_itself() && !connection.through_a_service)
         {
             return Says::Allowed;
         }
+        // R57: the first that decides; where all leave it open, it is allowed.
+        let mut ends = self.tier("Admin", pod, connection);
+        if ends.remove(&End::Undecided) {
+            ends.extend(self.network_policies(pod, connection));
+        }
+        if ends.remove(&End::Undecided) {
+            ends.extend(self.tier("Baseline", pod, connection));
+        }
+        let is_decided = ends.iter().any(|end| *end != End::Undecided);
+        // R42: groups are undefined, whatever the rules say.
+        if is_group(connection.to) && is_decided {
+            return Says::Unknown;
+        }
+        match (ends.contains(&End::Denied), ends.len()) {
+            (true, 1) => Says::Denied,
+            (true, _) => Says::Unknown,
+            (false, _) => Says::Allowed,
+        }
+    }
+
+    /// What `networking.k8s.io/v1` says.
+    fn network_policies(&self, pod: &Value, connection: &Connection<'_>) -> BTreeSet<End> {
         let policies: Vec<&Value> = self
             .of_kind("NetworkPolicy")
             .filter(|policy| isolates(policy, pod, connection.direction))
             .collect();
         // R1.
         if policies.is_empty() {
-            return Says::Allowed;
+            return [End::Undecided].into();
+        }
+        if own_node_is_allowed(pod, connection) {
+            return [End::Allowed].into();
         }
         // R37: what a rule for all protocols (R19) does not cover is defined by some dataplanes only.
         let undefined = match connection.dataplane {
             Dataplane::Generic | Dataplane::KubeRouter => connection.protocol.starts_with("ICMP"),
             Dataplane::Calico | Dataplane::Cilium => false,
         };
-        // R42: groups are undefined, whatever the rules say.
-        match (self.allows(&policies, connection), is_group(connection.to)) {
-            (Match::Yes, false) => Says::Allowed,
-            (_, true) | (Match::Open, _) => Says::Unknown,
-            (Match::No, false) if undefined || same_pod || connection.peer == Owner::Unknown => {
-                Says::Unknown
+        let is_known = match connection.peer {
+            Owner::Pod(_) | Owner::Node(_) | Owner::World => true,
+            Owner::Service(_) | Owner::Unknown => false,
+        };
+        match self.allows(&policies, connection) {
+            Match::Yes => [End::Allowed].into(),
+            Match::No if !undefined && !connection.is_to_itself() && is_known => {
+                [End::Denied].into()
             }
-            (Match::No, false) if matches!(connection.peer, Owner::Service(_)) => Says::Unknown,
-            (Match::No, false) => Says::Denied,
+            Match::No | Match::Open => [End::Allowed, End::Denied].into(),
         }
     }
 

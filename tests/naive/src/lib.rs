@@ -1,6 +1,6 @@
-//! A second evaluator of `networking.k8s.io/v1`, which judges the first.
+//! A second evaluator of `networking.k8s.io/v1` and of the policies of the whole cluster, which judges the first.
 //!
-//! It is written from the rules (R1 to R43) alone: it reads Kubernetes objects as they are written, goes over
+//! It is written from the rules (R1 to R57) alone: it reads Kubernetes objects as they are written, goes over
 //! all of them for every question, keeps nothing, and knows nothing of the engine. It is slow and must stay
 //! simple enough to be held against the rules by eye. [`made`] makes clusters and questions out of bytes, for
 //! property tests and for fuzzing.
@@ -14,6 +14,7 @@ mod answer;
 pub mod made;
 mod matching;
 mod owner;
+mod tiers;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -57,7 +58,11 @@ pub type Name = (String, String, String);
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
     objects: BTreeMap<Name, Value>,
+    names: Option<Names>,
 }
+
+/// What DNS has answered.
+pub type Names = BTreeMap<String, Vec<IpAddr>>;
 
 impl Objects {
     /// Adds an object, or replaces the one of its name.
@@ -68,6 +73,17 @@ impl Objects {
     /// Takes an object away.
     pub fn remove(&mut self, name: &Name) {
         self.objects.remove(name);
+    }
+
+    /// Takes what DNS has answered, in place of what was there.
+    pub fn set_names(&mut self, names: Names) {
+        self.names = Some(names);
+    }
+
+    /// What DNS has answered; absent when nobody has said.
+    #[must_use]
+    pub fn names(&self) -> Option<&Names> {
+        self.names.as_ref()
     }
 
     /// All of them, by name.

@@ -3,11 +3,12 @@
 //! Any bytes make a valid sequence, and less of them, or smaller ones, make a simpler one, so that what finds
 //! a difference can also shrink it.
 
+mod cluster_policy;
 mod policy;
 
 use serde_json::{Value, json};
 
-use crate::{Dataplane, Name, Question};
+use crate::{Dataplane, Name, Names, Question};
 
 /// How many bytes make one step.
 pub const STEP_BYTES: usize = 32;
@@ -19,6 +20,8 @@ pub enum Step {
     Set(Value),
     /// An object is gone.
     Gone(Name),
+    /// DNS has answered this, and nothing else.
+    Names(Names),
     /// Somebody asks.
     Ask(Question),
 }
@@ -88,12 +91,14 @@ impl Choices<'_> {
 
     fn step(&mut self) -> Step {
         let object = match self.below(20) {
-            0..=5 => self.policy(),
+            0..=4 => self.policy(),
+            5 | 19 => self.cluster_policy(),
             6..=10 => self.pod(),
             11 => self.namespace(),
             12 => self.node(),
             13 => self.service(),
             14 => self.slice(),
+            18 => return Step::Names(self.names()),
             _ => return Step::Ask(self.question()),
         };
         if self.once_in(8) {
@@ -129,12 +134,25 @@ impl Choices<'_> {
 
     fn end(&mut self) -> std::net::IpAddr {
         let text = match self.below(16) {
-            0..=12 => self.word(&POD_ADDRESSES),
-            13 => self.word(&NODE_ADDRESSES),
+            0..=10 => self.word(&POD_ADDRESSES),
+            11..=13 => self.word(&NODE_ADDRESSES),
             14 => self.word(&SERVICE_ADDRESSES),
             _ => self.word(&OTHERS),
         };
         text.parse().unwrap_or(std::net::Ipv4Addr::LOCALHOST.into())
+    }
+
+    fn names(&mut self) -> Names {
+        let answers = (0..self.below(4)).map(|_| {
+            let name = self.word(&[
+                "example.org",
+                "a.example.org",
+                "b.a.example.org",
+                "EXAMPLE.com",
+            ]);
+            (name.to_owned(), vec![self.end(), self.end()])
+        });
+        answers.collect()
     }
 
     fn labels(&mut self) -> Value {
@@ -159,9 +177,9 @@ impl Choices<'_> {
             1 => &["10.0.0.0/28"],
             _ => &["10.0.1.0/24", "fd00::/64"],
         };
-        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.word(&NODES)},
-            "spec": {"podCIDRs": ranges},
-            "status": {"addresses": [{"type": "InternalIP", "address": self.word(&NODE_ADDRESSES)}]}})
+        json!({"apiVersion": "v1", "kind": "Node", "spec": {"podCIDRs": ranges},
+            "status": {"addresses": [{"type": "InternalIP", "address": self.word(&NODE_ADDRESSES)}]},
+            "metadata": {"name": self.word(&NODES), "labels": self.labels()}})
     }
 
     /// Few names and addresses, so that pods replace each other, and take over each other's addresses.

@@ -19,7 +19,7 @@ pub(crate) enum Match {
 }
 
 impl Match {
-    fn when(holds: bool) -> Self {
+    pub(crate) fn when(holds: bool) -> Self {
         if holds { Self::Yes } else { Self::No }
     }
 
@@ -158,7 +158,7 @@ fn is_in(block: &Value, ip: IpAddr) -> bool {
 }
 
 /// R26: those of containers and of native sidecars.
-fn container_ports(pod: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn container_ports(pod: &Value) -> impl Iterator<Item = &Value> {
     let sidecars = list(&pod["spec"]["initContainers"])
         .iter()
         .filter(|container| container["restartPolicy"] == "Always");

@@ -49,16 +49,19 @@ impl Objects {
                     Owner::Pod(pod)
                 }
             });
-        let nodes = self.of_kind("Node").filter(move |node| {
-            list(&node["status"]["addresses"])
-                .iter()
-                .any(|entry| address(&entry["address"]) == Some(ip))
-        });
+        let nodes = self
+            .of_kind("Node")
+            .filter(move |node| node_addresses(node).any(|own| own == ip));
         let services = self
             .of_kind("Service")
             .filter(move |service| service_addresses(service).any(|own| own == ip));
         pods.chain(nodes.map(|node| Owner::Node(text(&node["metadata"]["name"]))))
             .chain(services.map(Owner::Service))
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Option<&Value> {
+        let key = ("Node".to_owned(), String::new(), name.to_owned());
+        self.objects.get(&key)
     }
 
     /// Pods that are not finished: those own nothing (R33).
@@ -156,6 +159,12 @@ fn pod_addresses(pod: &Value) -> impl Iterator<Item = IpAddr> {
     list(&pod["status"]["podIPs"])
         .iter()
         .filter_map(|entry| address(&entry["ip"]))
+}
+
+pub(crate) fn node_addresses(node: &Value) -> impl Iterator<Item = IpAddr> {
+    list(&node["status"]["addresses"])
+        .iter()
+        .filter_map(|entry| address(&entry["address"]))
 }
 
 fn service_addresses(service: &Value) -> impl Iterator<Item = IpAddr> {

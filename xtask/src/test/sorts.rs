@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 
 use super::tally::{self, Tally};
-use super::{Extent, Sort, fuzz, vm};
+use super::{Extent, Sort, fuzz, mutants, vm};
 use crate::build::{self, Profile};
 use crate::servers;
 use crate::setup::Purpose;
@@ -18,7 +18,7 @@ pub(super) fn purposes(sorts: &[Sort]) -> Vec<Purpose> {
     let mut purposes = Vec::new();
     for sort in sorts {
         match sort {
-            Sort::Tidy | Sort::Conformance => {}
+            Sort::Tidy | Sort::Conformance | Sort::Mutants => {}
             Sort::Unit => purposes.push(Purpose::Build),
             Sort::Netns if shell::is_root() => {
                 purposes.extend([Purpose::Build, Purpose::Namespaces]);
@@ -50,6 +50,7 @@ pub(super) fn run(house: &House, sort: Sort, extent: Extent) -> anyhow::Result<T
             None => vm::run(house, extent),
         },
         Sort::Fuzz => fuzz::run(house, extent),
+        Sort::Mutants => mutants::run(house),
     }
 }
 

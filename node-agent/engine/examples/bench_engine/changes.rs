@@ -2,7 +2,7 @@
 
 use node_agent_engine::model::Delta;
 use node_agent_engine::{Cluster, Moment};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::chance::Chance;
 use crate::made::{self, Made};
@@ -100,8 +100,13 @@ fn policies(made: &Made) -> Vec<Delta> {
         .collect()
 }
 
-/// The largest namespace gets other labels, and its old ones back.
+/// The largest namespace gets other labels, and its old ones back; a policy of the whole cluster goes by them.
 fn namespace_moves(cluster: &mut Cluster, made: &Made) -> Value {
+    let policy = json!({"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy",
+        "metadata": {"name": "moved"},
+        "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {"matchLabels": {"stage": "moved"}}},
+            "ingress": [{"action": "Deny", "from": [{"namespaces": {"matchLabels": {"stage": "test"}}}]}]}});
+    cluster.apply(&made::delta(&policy), Moment(2));
     let name = made::namespace_name(made.largest());
     let Some(old) = cluster.namespace(&name).cloned() else {
         panic!("no namespace {name}");

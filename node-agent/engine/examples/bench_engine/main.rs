@@ -14,7 +14,7 @@ mod verdicts;
 
 use made::Made;
 use node_agent_engine::model::Delta;
-use node_agent_engine::{Cluster, Moment};
+use node_agent_engine::{Cluster, Kept, Moment};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
@@ -56,11 +56,11 @@ fn main() {
     let before = memory::live_bytes();
     let mut cluster = Cluster::new();
     let mut figures = vec![build(&mut cluster, &made)];
-    let built = memory::live_bytes() - before;
+    cluster.keep_past(Moment(1), Kept::default());
     figures.extend(verdicts::figures(&mut cluster, &made));
-    // The table of what was decided is full by now.
-    figures.extend(kept(built.max(memory::live_bytes() - before)));
     figures.extend(changes::figures(&mut cluster, &made));
+    // What was decided and the past have filled what they may by now.
+    figures.extend(kept(memory::live_bytes() - before));
     figures.extend(verdicts::curve());
     println!("{}", json!({ "figures": figures }));
 }

@@ -37,7 +37,12 @@ fn again(cluster: &mut Cluster, questions: &[Between]) -> Value {
             black_box(cluster.decide(between, Profile::Generic));
         }
     });
-    figure("verdicts, cached", "M/s", Bound::AtLeast(5.0), samples)
+    figure(
+        "verdicts, cached: 10,000 conversations again and again",
+        "M/s",
+        Bound::AtLeast(5.0),
+        samples,
+    )
 }
 
 /// Nothing is looked up that was decided before.
@@ -58,7 +63,7 @@ fn first(cluster: &mut Cluster, questions: &[Between]) -> Value {
         }
     });
     figure(
-        "verdicts, 200,000 conversations in turn",
+        "verdicts, 200,000 conversations in turn, the cache as it is",
         "M/s",
         Bound::None,
         samples,

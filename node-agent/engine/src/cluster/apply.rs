@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::classes::{Class, Traits};
+use super::past::Key;
 use super::policies::isolation;
 use super::{Change, Cluster, GONE_KEPT, Gone, GonePod, NamespaceState, OwnNode, Owner, PodState};
 use crate::identity::{Claimant, Identity, KEPT_NS};
@@ -15,6 +16,21 @@ impl Cluster {
     /// Takes in a delta and says whether a verdict may be another now. The same object again changes nothing.
     pub fn apply(&mut self, delta: &Delta, now: Moment) -> Change {
         self.gone.forget(now);
+        let was = self.past.as_ref().map(|_| self.object(&Key::of(delta)));
+        let change = self.take(delta, now);
+        // A node's ranges of pod addresses change who may be behind one, though no verdict of before.
+        let may_matter =
+            change != Change::None || matches!(delta, Delta::Node(_) | Delta::NodeGone(_));
+        if let (Some(past), Some(was)) = (&mut self.past, was)
+            && may_matter
+            && was != *delta
+        {
+            past.note(now, was);
+        }
+        change
+    }
+
+    fn take(&mut self, delta: &Delta, now: Moment) -> Change {
         match delta {
             Delta::Namespace(namespace) => self.set_namespace(namespace, now),
             Delta::NamespaceGone(name) => self.remove_namespace(name, now),
@@ -54,6 +70,9 @@ impl Cluster {
             name: Arc::clone(name),
             addresses,
         });
+        if changed && let Some(past) = &mut self.past {
+            past.begin_again(now);
+        }
         self.node_changed(name, changed, now)
     }
 
@@ -110,7 +129,7 @@ impl Cluster {
         let make = |mut traits: Traits| {
             traits.share(strings);
             let isolation = isolation(policies, &state.namespace, &traits);
-            (traits, state.namespace.labels.clone(), isolation)
+            (traits, &state.namespace, isolation)
         };
         let class = state.classes.join(&mut self.classes, pod, make);
         if let Some(old) = &old {
@@ -236,16 +255,11 @@ impl Cluster {
                 | Identity::Ambiguous
                 | Identity::Unknown => None,
             };
-            match owner {
-                Some(pod) => self.owners.insert(
-                    *ip,
-                    Owner {
-                        class: pod.class,
-                        pod,
-                    },
-                ),
-                None => self.owners.remove(ip),
-            };
+            let owner = owner.map(|pod| Owner {
+                class: pod.class,
+                pod,
+            });
+            self.owners.set(*ip, owner);
         }
         changed
     }

@@ -17,6 +17,10 @@ pub(crate) struct BlockClass(u32);
 impl BlockClass {
     /// In none.
     pub(crate) const NONE: Self = Self(0);
+
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
 }
 
 /// Every block that a policy names, exceptions too.

@@ -7,7 +7,7 @@ use super::label_index::LabelIndex;
 use super::strings::Strings;
 use crate::input::Moment;
 use crate::isolation::{Asks, Isolation};
-use crate::model::{Labels, NamedPort, Pod, Selector, Workload};
+use crate::model::{Labels, NamedPort, Namespace, Pod, Selector, Workload};
 use crate::record::Direction;
 
 /// The number of a class. It is used again once no pod is left in it.
@@ -17,6 +17,10 @@ pub(crate) struct ClassId(u32);
 impl ClassId {
     /// No class has this number.
     pub(crate) const NONE: Self = Self(u32::MAX);
+
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
 }
 
 /// What tells the pods of a namespace apart for policies.
@@ -63,6 +67,7 @@ impl Traits {
 /// Pods of one namespace that no policy can tell apart.
 #[derive(Clone, Debug)]
 pub(crate) struct Class {
+    pub(crate) namespace: Arc<str>,
     /// Those of their namespace.
     pub(crate) namespace_labels: Labels,
     pub(crate) traits: Traits,
@@ -173,11 +178,11 @@ impl ClassesHere {
     }
 
     /// Puts a pod into its class; `make` is asked for what the class needs when it is the first of it.
-    pub(crate) fn join(
+    pub(crate) fn join<'a>(
         &mut self,
         classes: &mut Classes,
         pod: &Pod,
-        make: impl FnOnce(Traits) -> (Traits, Labels, Isolation),
+        make: impl FnOnce(Traits) -> (Traits, &'a Namespace, Isolation),
     ) -> ClassId {
         let traits = Traits::of(pod);
         if let Some(id) = self.by_traits.get(&traits).copied() {
@@ -186,9 +191,10 @@ impl ClassesHere {
             }
             return id;
         }
-        let (traits, namespace_labels, isolation) = make(traits);
+        let (traits, namespace, isolation) = make(traits);
         let id = classes.add(Class {
-            namespace_labels,
+            namespace: Arc::clone(&namespace.name),
+            namespace_labels: namespace.labels.clone(),
             isolation,
             traits: traits.clone(),
             isolation_changed: Moment::default(),

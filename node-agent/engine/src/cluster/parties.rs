@@ -79,10 +79,7 @@ impl Cluster {
     }
 
     pub(super) fn party_settled(&self, party: &Party) -> Moment {
-        let address = party
-            .ip
-            .and_then(|ip| self.addresses.changed(ip))
-            .unwrap_or_default();
+        let address = party.ip.map(|ip| self.owned_since(ip)).unwrap_or_default();
         let identity = match &party.identity {
             PartyKind::Pod(key) => self.pod_settled(key),
             PartyKind::Node(name) => self.nodes_changed.get(name).copied().unwrap_or_default(),
@@ -90,6 +87,11 @@ impl Cluster {
             PartyKind::World | PartyKind::Unknown => Moment::default(),
         };
         address.max(identity)
+    }
+
+    /// When an address last changed hands.
+    pub(crate) fn owned_since(&self, ip: IpAddr) -> Moment {
+        self.addresses.changed(ip).unwrap_or_default()
     }
 
     fn pod_settled(&self, key: &ObjectKey) -> Moment {

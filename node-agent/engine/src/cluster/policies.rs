@@ -73,7 +73,9 @@ impl Cluster {
         if self.policy(&policy.key) == Some(policy) {
             return Change::None;
         }
-        let policy = Arc::new(policy.clone());
+        let mut policy = policy.clone();
+        self.strings.share_policy(&mut policy);
+        let policy = Arc::new(policy);
         let key = policy.key.clone();
         let old = match is_cluster_wide(&key) {
             true => self.cluster_wide.insert(&policy),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use crate::model::Labels;
+use crate::model::{
+    Labels, NamespaceMatch, Operator, Peer, Peers, Policy, PortSpec, Ports, Selector,
+};
 
 /// Below this many strings nothing is swept out.
 const LEAST_SWEPT: usize = 1024;
@@ -37,5 +39,62 @@ impl Strings {
             .iter()
             .map(|(key, value)| (self.share(key), self.share(value)))
             .collect()
+    }
+
+    /// Gives a policy shared strings where it is compared with pods: equal ones are then told by their place.
+    pub(crate) fn share_policy(&mut self, policy: &mut Policy) {
+        policy.key.namespace = self.share(&policy.key.namespace);
+        policy.key.kind = self.share(&policy.key.kind);
+        self.share_namespaces(&mut policy.subject.namespaces);
+        self.share_selector(&mut policy.subject.pods);
+        let rules = policy.ingress.iter_mut().chain(&mut policy.egress);
+        for rule in rules.flatten() {
+            if let Peers::Of(peers) = &mut rule.peers {
+                peers.iter_mut().for_each(|peer| self.share_peer(peer));
+            }
+            if let Ports::Of(ports) = &mut rule.ports {
+                for port in ports {
+                    if let PortSpec::Named(name) = &mut port.port {
+                        *name = self.share(name);
+                    }
+                }
+            }
+        }
+    }
+
+    fn share_peer(&mut self, peer: &mut Peer) {
+        match peer {
+            Peer::Pods { namespaces, pods } => {
+                self.share_namespaces(namespaces);
+                self.share_selector(pods);
+            }
+            Peer::OwnNetworkPods { namespaces, pods } => {
+                self.share_selector(namespaces);
+                self.share_selector(pods);
+            }
+            Peer::Nodes(selector) => self.share_selector(selector),
+            Peer::Block { .. } | Peer::Networks(_) | Peer::Domains(_) => {}
+        }
+    }
+
+    fn share_namespaces(&mut self, namespaces: &mut NamespaceMatch) {
+        match namespaces {
+            NamespaceMatch::Own => {}
+            NamespaceMatch::Matching(selector) => self.share_selector(selector),
+        }
+    }
+
+    fn share_selector(&mut self, selector: &mut Selector) {
+        for requirement in &mut selector.requirements {
+            requirement.key = self.share(&requirement.key);
+            match &mut requirement.operator {
+                Operator::In(values) | Operator::NotIn(values) => {
+                    for value in values {
+                        *value = self.share(value);
+                    }
+                }
+                Operator::Exists | Operator::DoesNotExist => {}
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::Sides;
-use crate::cluster::{BlockClass, Cluster, Endpoint, Key, Owner, Side};
+use crate::cluster::{BlockClass, Cluster, Endpoint, How, Key, Owner, Side};
 use crate::connection::{Between, Connection, Party, PartyKind, Profile};
 use crate::identity::Identity;
 use crate::input::Moment;
@@ -120,9 +120,7 @@ impl Cluster {
                 block: block(egress, between.destination),
                 ..destination
             },
-            protocol: between.protocol,
-            port: between.port,
-            profile,
+            how: How::new(between.protocol, between.port, profile),
         })
     }
 

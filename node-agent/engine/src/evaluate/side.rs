@@ -108,13 +108,9 @@ impl Question<'_> {
     /// The walk, and what no policy can say of its end.
     fn judged<'p>(&self, subject: &'p Class) -> Walked<'p> {
         let walked = self.walk(subject.isolation.policies(self.direction));
-        let by_policy = match walked.end {
-            End::Accepted(_) | End::Denied(_) | End::Unmatched => true,
-            End::OwnNode | End::Undecided => false,
-        };
         // A group address has no policy of its own: undefined (R42).
-        let open =
-            (by_policy && self.is_to_a_group()).then_some(UnknownBecause::OpenInSpecification);
+        let open = (walked.is_by_policy() && self.is_to_a_group())
+            .then_some(UnknownBecause::OpenInSpecification);
         Walked {
             unknown: walked.unknown.or(open),
             ..walked
@@ -216,7 +212,7 @@ impl Question<'_> {
                 Who::Pod {
                     state: destination, ..
                 },
-            ) => source.pod.key == destination.pod.key,
+            ) => std::ptr::eq(*source, *destination),
             (Who::Pod { .. } | Who::Node { .. } | Who::World | Who::Unknown, _) => false,
         }
     }

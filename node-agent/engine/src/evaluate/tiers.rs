@@ -47,6 +47,8 @@ pub(super) struct Walked<'a> {
     /// Why it may end with the other decision.
     pub(super) unknown: Option<UnknownBecause>,
     pub(super) left_open: Option<LeftOpen>,
+    /// A rule before the end may have decided, be it in the same way.
+    pub(super) may_be_decided: bool,
 }
 
 impl<'a> Walked<'a> {
@@ -55,7 +57,17 @@ impl<'a> Walked<'a> {
             end,
             unknown: None,
             left_open: None,
+            may_be_decided: false,
         }
+    }
+
+    /// Whether a policy decides, or may.
+    pub(super) fn is_by_policy(&self) -> bool {
+        self.may_be_decided
+            || match self.end {
+                End::Accepted(_) | End::Denied(_) | End::Unmatched => true,
+                End::OwnNode | End::Undecided => false,
+            }
     }
 
     pub(super) fn decision(&self) -> Decision {
@@ -190,14 +202,18 @@ impl Question<'_> {
         later: &[Arc<Policy>],
     ) -> Walked<'p> {
         let decision = walked.end.decision();
-        let passed = |_: &UnknownBecause| self.walk(later).decision() != decision;
+        let passed = doubts.pass.map(|because| (because, self.walk(later)));
         let accept = doubts.accept.filter(|_| decision != Decision::Allowed);
         let deny = doubts.deny.filter(|_| decision != Decision::Denied);
-        let unknown = walked
-            .unknown
-            .or(accept)
-            .or(deny)
-            .or_else(|| doubts.pass.filter(passed));
-        Walked { unknown, ..walked }
+        let unknown = walked.unknown.or(accept).or(deny).or(passed
+            .filter(|(_, passed)| passed.decision() != decision)
+            .map(|(because, _)| because));
+        Walked {
+            unknown,
+            may_be_decided: walked.may_be_decided
+                || doubts.accept.or(doubts.deny).is_some()
+                || passed.is_some_and(|(_, passed)| passed.is_by_policy()),
+            ..walked
+        }
     }
 }

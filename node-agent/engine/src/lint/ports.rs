@@ -1,5 +1,6 @@
 //! Ports that are not the destination's: N08, N14, N26.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use super::overlap::covers;
@@ -22,15 +23,15 @@ pub(super) fn check(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
             let place = PortPlace {
                 world: &facts.world,
                 policy,
-                destinations: destinations(&facts.world, policy, &placed),
                 placed,
+                destinations: OnceCell::new(),
             };
             findings.extend(place.check());
         }
     }
 }
 
-/// The pods that the port is one of; none when they are not known, or not pods alone.
+/// The pods that the port is one of, one of each kind; none when they are not known, or not pods alone.
 fn destinations<'a>(
     world: &'a World,
     policy: &NetPol<'_>,
@@ -67,7 +68,8 @@ struct PortPlace<'a> {
     world: &'a World,
     policy: &'a NetPol<'a>,
     placed: PlacedPort<'a>,
-    destinations: Option<Vec<&'a KnownPod>>,
+    /// Looked for when a check asks.
+    destinations: OnceCell<Option<Vec<&'a KnownPod>>>,
 }
 
 impl PortPlace<'_> {
@@ -81,13 +83,20 @@ impl PortPlace<'_> {
         }
     }
 
+    fn destinations(&self) -> Option<&[&KnownPod]> {
+        let found = self
+            .destinations
+            .get_or_init(|| destinations(self.world, self.policy, &self.placed));
+        found.as_deref()
+    }
+
     fn protocol(&self) -> Protocol {
         self.placed.port.protocol
     }
 
     /// N08.
     fn service_port(&self, number: u16) -> Option<Finding> {
-        let services = match &self.destinations {
+        let services = match self.destinations() {
             Some(pods) => self.services_by_pods(pods, number)?,
             None => self.services_by_labels(number)?,
         };
@@ -174,7 +183,7 @@ impl PortPlace<'_> {
     /// N14.
     fn unknown_name(&self, name: &str) -> Option<Finding> {
         let protocol = self.protocol();
-        let wrong = match &self.destinations {
+        let wrong = match self.destinations() {
             Some(pods) => {
                 if pods
                     .iter()
@@ -251,8 +260,7 @@ impl PortPlace<'_> {
         }
         let has_udp = self.placed.rule.ports_have(number, Protocol::Udp);
         let declared = |protocol| {
-            self.destinations
-                .as_ref()
+            self.destinations()
                 .is_some_and(|pods| pods.iter().any(|pod| pod.declares(number, protocol)))
         };
         let is_udp = declared(Protocol::Udp) || UDP_PORTS.contains(&number);

@@ -16,6 +16,7 @@ use crate::model::{
     Action, Delta, EndpointSlice, Labels, Namespace, NamespaceMatch, Node, Operator, Selector,
 };
 
+use pods::Pods;
 pub(super) use pods::{KnownPod, Origin, Resolver, is_generated};
 pub(super) use services::{KnownService, Target};
 
@@ -29,7 +30,7 @@ pub(super) struct World {
     namespaces: BTreeMap<Arc<str>, Labels>,
     /// Those with an object of their own: of the others the labels are not known.
     listed: BTreeSet<Arc<str>>,
-    pods: BTreeMap<Arc<str>, Vec<KnownPod>>,
+    pods: BTreeMap<Arc<str>, Pods>,
     /// Where an object of an unknown kind may make pods that nobody wrote down.
     makers: BTreeSet<Arc<str>>,
     services: BTreeMap<Arc<str>, Vec<KnownService>>,
@@ -66,6 +67,11 @@ impl World {
             world.imply(&policy.key.namespace);
         }
         world.is_whole = world.looks_whole();
+        let by_address = tiered.iter().any(Tiered::has_networks);
+        for (namespace, pods) in &mut world.pods {
+            let services = world.services.get(namespace).map_or(&[][..], Vec::as_slice);
+            pods.settle(services, by_address);
+        }
         let has = |action| tiered.iter().any(|policy| policy.has(action));
         world.has_cluster_allowance = has(Action::Accept);
         world.has_cluster_denial = has(Action::Deny);
@@ -164,27 +170,28 @@ impl World {
 
     /// `kubectl get -A` lists the system's own pods too, with those of the users.
     fn looks_whole(&self) -> bool {
-        let live = |pods: &Vec<KnownPod>| pods.iter().any(|pod| pod.origin == Origin::Live);
+        let live = |pods: &Pods| pods.all().iter().any(|pod| pod.origin == Origin::Live);
         self.listed.contains(SYSTEM)
             && self.pods.get(SYSTEM).is_some_and(live)
             && self.pods.values().filter(|pods| live(pods)).count() > 1
     }
 
-    /// The pods of a namespace; none when they are not known.
+    /// One pod of each kind of a namespace; none when its pods are not known.
     pub(super) fn pods_in(&self, namespace: &str) -> Option<&[KnownPod]> {
         let Some(pods) = self.pods.get(namespace) else {
             return (self.is_whole && self.listed.contains(namespace)).then_some(&[][..]);
         };
+        let pods = pods.kinds();
         let only_templates = pods.iter().all(|pod| pod.origin == Origin::Template);
-        (!only_templates || !self.makers.contains(namespace)).then_some(pods.as_slice())
+        (!only_templates || !self.makers.contains(namespace)).then_some(pods)
     }
 
     /// Every known pod, by namespace.
     pub(super) fn pods(&self) -> impl Iterator<Item = &KnownPod> {
-        self.pods.values().flatten()
+        self.pods.values().flat_map(Pods::all)
     }
 
-    /// The pods that a policy selects; none when its namespace's pods are not known.
+    /// One of each kind of the pods that a policy selects; none when its namespace's pods are not known.
     pub(super) fn subjects(&self, policy: &NetPol<'_>) -> Option<Vec<&KnownPod>> {
         let pods = self.pods_in(&policy.key.namespace)?;
         Some(
@@ -194,7 +201,7 @@ impl World {
         )
     }
 
-    /// The pods of a peer; none when they are not known.
+    /// One of each kind of the pods of a peer; none when they are not known.
     pub(super) fn peer_pods(
         &self,
         own: &Arc<str>,
@@ -283,9 +290,8 @@ impl World {
         &'a self,
         pod: &'p KnownPod,
     ) -> impl Iterator<Item = &'a KnownService> + use<'a, 'p> {
-        self.services_in(&pod.pod.key.namespace)
-            .iter()
-            .filter(|service| service.selects(pod))
+        let own = self.services_in(&pod.pod.key.namespace);
+        pod.services.iter().filter_map(|index| own.get(*index))
     }
 }
 

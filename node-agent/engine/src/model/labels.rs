@@ -24,6 +24,14 @@ impl Labels {
         Self::default()
     }
 
+    /// The value of a label. There are few, and of most the place or the length of the key tells them apart: that is
+    /// faster than to look the key up by its order.
+    pub(crate) fn of(&self, key: &Arc<str>) -> Option<&Arc<str>> {
+        let labels = self.map.as_deref().into_iter().flatten();
+        let mut values = labels.filter(|(own, _)| *own == key);
+        values.next().map(|(_, value)| value)
+    }
+
     /// Sets a label, of this copy only.
     pub fn insert(&mut self, key: Arc<str>, value: Arc<str>) {
         Arc::make_mut(self.map.get_or_insert_default()).insert(key, value);

@@ -16,13 +16,13 @@ impl Question<'_> {
         notes: &mut impl Notes,
     ) -> Fit {
         let found = match &self.peer().who {
-            Who::Pod { state, class } => {
+            Who::Pod { class, .. } => {
                 let labels = &class.namespace_labels;
                 let in_namespace =
                     labels_fit(namespaces, labels, MissedWhat::NamespaceLabels, notes);
                 return in_namespace.min(labels_fit(
                     pods,
-                    &state.pod.labels,
+                    &class.traits.labels,
                     MissedWhat::PodLabels,
                     notes,
                 ));

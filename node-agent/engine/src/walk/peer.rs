@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{Fit, Notes, Question, Who};
-use crate::cluster::PodState;
+use crate::cluster::{Class, PodState};
 use crate::connection::Profile;
 use crate::model::{Labels, NamespaceMatch, Policy, Selector};
 use crate::verdict::{Missed, MissedWhat, UnknownBecause};
@@ -19,11 +19,10 @@ impl Question<'_> {
         notes: &mut impl Notes,
     ) -> Fit {
         match &self.peer().who {
-            Who::Pod { state, class } => {
-                let labels = &class.namespace_labels;
-                let in_namespace = namespace_fit(policy, namespaces, state, labels, notes);
-                let labelled = labels_fit(pods, &state.pod.labels, MissedWhat::PodLabels, notes);
-                in_namespace.min(labelled)
+            Who::Pod { class, .. } => {
+                let in_namespace = namespace_fit(policy, namespaces, class, notes);
+                let own = &class.traits.labels;
+                in_namespace.min(labels_fit(pods, own, MissedWhat::PodLabels, notes))
             }
             Who::Node { name, pod } => {
                 let fit = self.host_pods_fit(policy, namespaces, pods, name, *pod);
@@ -117,11 +116,10 @@ impl Question<'_> {
 fn namespace_fit(
     policy: &Policy,
     namespaces: &NamespaceMatch,
-    state: &PodState,
-    labels: &Labels,
+    class: &Class,
     notes: &mut impl Notes,
 ) -> Fit {
-    let (own, found) = (&policy.key.namespace, &state.pod.key.namespace);
+    let (own, found) = (&policy.key.namespace, &class.namespace);
     match namespaces {
         NamespaceMatch::Own => {
             if own != found {
@@ -134,6 +132,7 @@ fn namespace_fit(
             Fit::when(own == found)
         }
         NamespaceMatch::Matching(selector) => {
+            let labels = &class.namespace_labels;
             labels_fit(selector, labels, MissedWhat::NamespaceLabels, notes)
         }
     }

@@ -1,5 +1,7 @@
 //! Whether a port of a rule is the connection's.
 
+use std::sync::Arc;
+
 use super::{Fit, Notes, Question, Who};
 use crate::connection::Profile;
 use crate::model::{NamedPort, PortMatch, PortSpec, Protocol};
@@ -49,18 +51,17 @@ impl Question<'_> {
     }
 
     /// The name counts on the destination of this connection only, with its protocol (R23, R24, R25).
-    fn named_fit(&self, name: &str, protocol: Protocol, notes: &mut impl Notes) -> Fit {
+    fn named_fit(&self, name: &Arc<str>, protocol: Protocol, notes: &mut impl Notes) -> Fit {
         let Some(port) = self.port else {
             return self.without_port(notes, || {
                 (MissedWhat::NamedPort, format!("{name}/{protocol}"))
             });
         };
-        let is_it = |candidate: &NamedPort| {
-            candidate.name.as_ref() == name && candidate.protocol == protocol
-        };
+        let is_it =
+            |candidate: &NamedPort| candidate.name == *name && candidate.protocol == protocol;
         let fit = match &self.destination.who {
-            Who::Pod { state, .. } => {
-                let mut ports = state.pod.ports.iter();
+            Who::Pod { class, .. } => {
+                let mut ports = class.traits.ports.iter();
                 Fit::when(ports.any(|candidate| is_it(candidate) && candidate.port == port))
             }
             Who::Node { name: node, pod } => {

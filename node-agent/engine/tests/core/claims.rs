@@ -112,6 +112,39 @@ fn unenforced_is_in_flux_when_the_policy_is_young() {
     );
 }
 
+/// What changed has no say in the verdict, before and after.
+#[test]
+fn a_change_that_leaves_the_verdict_as_it_was_leaves_the_claim() {
+    let mut other = policy();
+    other["metadata"]["name"] = "other".into();
+    for before in [true, false] {
+        let mut bench = Bench::settled();
+        if before {
+            bench.apply(&other);
+            bench.pass(S);
+        }
+        answered(&mut bench);
+        if !before {
+            bench.pass(S);
+            bench.apply(&other);
+        }
+        bench.pass(10 * S);
+        assert_eq!(bench.only().assessment, Unenforced, "{before}");
+    }
+}
+
+/// Nor when nobody heard of it in between.
+#[test]
+fn unenforced_is_in_flux_when_the_policy_went_and_came_again_at_once() {
+    let mut bench = Bench::settled();
+    answered(&mut bench);
+    bench.pass(S);
+    bench.give(policy_gone());
+    bench.apply(&policy());
+    bench.pass(10 * S);
+    assert_eq!(bench.only().unknown_because, Some(UnknownBecause::InFlux));
+}
+
 #[test]
 fn unenforced_is_in_flux_when_the_policy_went_and_came_again() {
     let mut bench = Bench::settled();

@@ -107,7 +107,7 @@ impl Choices<'_> {
     }
 
     /// Absent one time in ten.
-    fn selector(&mut self) -> Option<Value> {
+    pub(super) fn selector(&mut self) -> Option<Value> {
         let expression = |choices: &mut Self| {
             let key = choices.word(&["app", "tier", "team"]);
             match choices.below(4) {

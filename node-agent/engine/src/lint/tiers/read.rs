@@ -48,6 +48,16 @@ pub(super) enum TierPeer {
 }
 
 impl Tiered {
+    /// Whether a rule looks at addresses.
+    pub(in crate::lint) fn has_networks(&self) -> bool {
+        let mut peers = self
+            .ingress
+            .iter()
+            .chain(&self.egress)
+            .flat_map(|rule| &rule.peers);
+        peers.any(|peer| matches!(peer, TierPeer::Networks(_)))
+    }
+
     /// Reads a policy; none when the API server would refuse it.
     pub(in crate::lint) fn read(source: usize, object: &Value, options: &Options) -> Option<Self> {
         let Policy {

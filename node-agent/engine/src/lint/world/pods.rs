@@ -1,11 +1,13 @@
 //! Pods, those that a workload will make included.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{kind, text_at, value_at};
-use crate::model::{NamedPort, Pod, Protocol, Requirement, Selector};
+use super::{KnownService, kind, text_at, value_at};
+use crate::model::{Labels, NamedPort, Pod, Protocol, Requirement, Selector};
 
 /// A pod, or what a workload makes its pods from.
 pub(in crate::lint) struct KnownPod {
@@ -18,10 +20,76 @@ pub(in crate::lint) struct KnownPod {
     pub(in crate::lint) has_own_account: bool,
     /// What a person knows it by: kind and name.
     pub(in crate::lint) workload: (String, String),
+    /// The Services that send to it, by their places in its namespace.
+    pub(super) services: Arc<[usize]>,
+}
+
+/// The pods of a namespace. Those of one kind differ in nothing that a check looks at: a check that asks whether
+/// there is such a pod, or whether all are such, looks at one of each kind.
+#[derive(Default)]
+pub(super) struct Pods {
+    /// First one of each kind.
+    all: Vec<KnownPod>,
+    kinds: usize,
+}
+
+impl Pods {
+    pub(super) fn push(&mut self, pod: KnownPod) {
+        self.all.push(pod);
+    }
+
+    /// Every pod.
+    pub(super) fn all(&self) -> &[KnownPod] {
+        &self.all
+    }
+
+    /// One of each kind.
+    pub(super) fn kinds(&self) -> &[KnownPod] {
+        self.all.get(..self.kinds).unwrap_or_default()
+    }
+
+    /// Finds the kinds, and the Services of each pod.
+    pub(super) fn settle(&mut self, services: &[KnownService], by_address: bool) {
+        let mut seen = BTreeSet::new();
+        let pods = std::mem::take(&mut self.all).into_iter();
+        let (first, others): (Vec<_>, Vec<_>) =
+            pods.partition(|pod| seen.insert(pod.kind(by_address)));
+        self.kinds = first.len();
+        self.all = first;
+        self.all.extend(others);
+        let mut known: BTreeMap<(Labels, Origin), Arc<[usize]>> = BTreeMap::new();
+        for pod in &mut self.all {
+            let key = (pod.pod.labels.clone(), pod.origin);
+            let own = known.entry(key).or_insert_with(|| {
+                let services = services.iter().enumerate();
+                let own = services.filter(|(_, service)| service.selects(pod));
+                own.map(|(index, _)| index).collect()
+            });
+            pod.services = Arc::clone(own);
+        }
+    }
+}
+
+/// What checks look at in a pod.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    labels: Labels,
+    ports: Arc<[NamedPort]>,
+    host_network: bool,
+    finished: bool,
+    service_account: Arc<str>,
+    origin: Origin,
+    resolver: Resolver,
+    has_own_account: bool,
+    workload: (String, String),
+    /// Of which families its addresses are.
+    families: [bool; 2],
+    /// Only where a policy denies or allows addresses of pods one by one.
+    addresses: Vec<IpAddr>,
 }
 
 /// Where a pod is known from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::lint) enum Origin {
     /// An object of its own.
     Live,
@@ -30,7 +98,7 @@ pub(in crate::lint) enum Origin {
 }
 
 /// Whom a pod asks for names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::lint) enum Resolver {
     /// The cluster's DNS.
     Cluster,
@@ -65,6 +133,32 @@ impl KnownPod {
             origin,
             resolver,
             workload,
+            services: Arc::default(),
+        }
+    }
+
+    fn kind(&self, by_address: bool) -> Kind {
+        let Pod {
+            labels,
+            ports,
+            host_network,
+            finished,
+            service_account,
+            ips,
+            ..
+        } = &self.pod;
+        Kind {
+            labels: labels.clone(),
+            ports: Arc::clone(ports),
+            host_network: *host_network,
+            finished: *finished,
+            service_account: Arc::clone(service_account),
+            origin: self.origin,
+            resolver: self.resolver,
+            has_own_account: self.has_own_account,
+            workload: self.workload.clone(),
+            families: [true, false].map(|v4| ips.iter().any(|ip| ip.is_ipv4() == v4)),
+            addresses: if by_address { ips.clone() } else { Vec::new() },
         }
     }
 

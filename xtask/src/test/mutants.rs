@@ -1,0 +1,111 @@
+//! Whether the tests notice when the engine decides wrongly: cargo-mutants plants mistakes one by one in the files
+//! that decide, and the suites that judge verdicts must fail.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use anyhow::Context;
+
+use super::tally::Tally;
+use crate::recipe;
+use crate::shell::{self, House};
+
+const VERSION: &str = "27.1.0";
+
+/// Where verdicts are made: all of the engine would take days.
+const FILES: [&str; 5] = [
+    "node-agent/engine/src/evaluate/*.rs",
+    "node-agent/engine/src/walk/*.rs",
+    "node-agent/engine/src/walk.rs",
+    "node-agent/engine/src/isolation.rs",
+    "node-agent/engine/src/labels.rs",
+];
+
+/// The tests that judge verdicts, each of a package.
+const JUDGES: [(&str, &[&str]); 3] = [
+    ("node-agent-engine", &["rules", "order"]),
+    ("conformance", &["evaluation", "scenarios"]),
+    ("fuzz", &["corpus"]),
+];
+
+/// Most names of survivors in the closing table; all are in the folder that it names.
+const MOST_NAMED: usize = 10;
+
+/// Plants the mistakes; one that no test notices is a failure.
+pub(super) fn run(house: &House) -> anyhow::Result<Tally> {
+    let output = house.target.join("mutants");
+    fs::create_dir_all(&output).with_context(|| format!("make folder `{}`", output.display()))?;
+    // It ends with an error when some survive, and what it says is in its files.
+    let ended = shell::succeeds(&mut call(house, &tool()?, &output))?;
+    let said = output.join("mutants.out");
+    let caught = lines(&said.join("caught.txt"))?.len() + lines(&said.join("timeout.txt"))?.len();
+    let survivors = lines(&said.join("missed.txt"))?;
+    if !ended && survivors.is_empty() && caught == 0 {
+        let why = format!("cargo-mutants failed, see above and `{}`", said.display());
+        return Ok(Tally::failed_because(why));
+    }
+    let mut tally = Tally {
+        passed: caught,
+        failed: survivors.len(),
+        ..Tally::default()
+    };
+    tally.why.extend(survivors.iter().take(MOST_NAMED).cloned());
+    if survivors.len() > MOST_NAMED {
+        tally.why.push(format!("and more in {}", said.display()));
+    }
+    Ok(tally)
+}
+
+fn call(house: &House, tool: &Path, output: &Path) -> Command {
+    let mut command = Command::new(tool);
+    command
+        .current_dir(&house.root)
+        .args(["mutants", "--no-shuffle", "--colors", "never"])
+        .args(["--package", "node-agent-engine", "--timeout", "120"])
+        .arg("--output")
+        .arg(output);
+    for file in FILES {
+        command.args(["--file", file]);
+    }
+    for (package, _) in JUDGES {
+        command.args(["--test-package", package]);
+    }
+    command.arg("--");
+    for test in JUDGES.iter().flat_map(|(_, tests)| *tests) {
+        command.args(["--test", test]);
+    }
+    // The mistakes are planted in a copy of the project, which has nothing beside it.
+    if env::var_os("NETVERDICT_SHARED").is_none() {
+        command.env("NETVERDICT_SHARED", house.root.join("../shared"));
+    }
+    command.env_remove("CARGO_TARGET_DIR");
+    command
+}
+
+/// Finds cargo-mutants, or builds it into the tools' cache.
+fn tool() -> anyhow::Result<PathBuf> {
+    let folder = recipe::tools_folder().context("neither NETVERDICT_TOOLS nor HOME is set")?;
+    let root = folder.join(format!("cargo-mutants-{VERSION}"));
+    let tool = root.join("bin/cargo-mutants");
+    if !tool.is_file() {
+        anstream::eprintln!("mutants: build cargo-mutants {VERSION} into the tools' cache");
+        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command
+            .args(["install", "cargo-mutants", "--locked", "--version", VERSION])
+            .arg("--root")
+            .arg(&root)
+            .env_remove("CARGO_TARGET_DIR");
+        shell::run(&mut command)?;
+    }
+    Ok(tool)
+}
+
+/// The lines of a file; none when there is no such file.
+fn lines(file: &Path) -> anyhow::Result<Vec<String>> {
+    if !file.is_file() {
+        return Ok(Vec::new());
+    }
+    let text = fs::read_to_string(file).with_context(|| format!("read `{}`", file.display()))?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
