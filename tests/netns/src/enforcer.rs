@@ -3,7 +3,10 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use anyhow::Context;
+
 use crate::node::Node;
+use crate::ns::Namespace;
 use crate::scenario::{Family, Row, Scenario, Verdict};
 use crate::traffic::Protocol;
 
@@ -108,4 +111,32 @@ fn rule(
         "\t\t{family} saddr {from} {family} daddr {to} {protocol} dport {port} {stop}"
     )?;
     Ok(line)
+}
+
+/// Drops what a node would forward from an address, whomever it is for and whatever it belongs to, and counts it.
+///
+/// # Errors
+/// When nftables refuses it.
+pub fn drop_from(namespace: &Namespace, from: IpAddr) -> anyhow::Result<()> {
+    let family = if from.is_ipv4() { "ip" } else { "ip6" };
+    namespace.nft(&format!(
+        "table inet dropped {{\n\
+         \tchain forward {{\n\
+         \t\ttype filter hook forward priority filter; policy accept;\n\
+         \t\t{family} saddr {from} counter drop\n\
+         \t}}\n\
+         }}\n"
+    ))
+}
+
+/// How many packets [`drop_from`] has dropped.
+///
+/// # Errors
+/// When it has not been called, or its counter cannot be read.
+pub fn dropped(namespace: &Namespace) -> anyhow::Result<u64> {
+    let chain = namespace.run(&["nft", "list", "chain", "inet", "dropped", "forward"])?;
+    let counter = chain.split("counter packets ").nth(1);
+    let count = counter.and_then(|rest| rest.split_whitespace().next());
+    let count = count.with_context(|| format!("no counter:\n{chain}"))?;
+    count.parse().context("read a counter")
 }

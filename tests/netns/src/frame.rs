@@ -1,6 +1,8 @@
 //! Frames, byte by byte: well-formed ones, and every shape that a hostile sender may think of.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::bail;
 
 /// EtherTypes.
 pub(crate) const V4: [u8; 2] = [8, 0];
@@ -14,6 +16,18 @@ const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 1);
 
 /// TCP's flags.
 pub const SYN: u8 = 2;
+/// The same.
+pub const ACK: u8 = 0x10;
+/// What every segment of [`tcp`] acknowledges.
+pub const ACKNOWLEDGED: u32 = 9;
+/// Protocol numbers.
+pub const TCP: u8 = 6;
+/// The same.
+pub const UDP: u8 = 17;
+const ICMP: u8 = 1;
+const ICMP_V6: u8 = 58;
+/// How many routers a packet may pass if nobody says otherwise.
+pub const HOPS: u8 = 64;
 
 /// The two hardware addresses of a frame.
 #[derive(Clone, Copy, Debug)]
@@ -45,15 +59,114 @@ impl Ends {
     }
 }
 
-pub(crate) fn tcp([source, destination]: [u16; 2], sequence: u32, flags: u8) -> Vec<u8> {
+/// What lies behind the Ethernet header.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// Whose address it bears.
+    pub from: IpAddr,
+    /// Whom it is for.
+    pub to: IpAddr,
+    /// How many routers it may pass.
+    pub hops: u8,
+    /// The transport's number.
+    pub protocol: u8,
+    /// The transport's bytes, with zeros for their checksum.
+    pub transport: &'a [u8],
+}
+
+impl Packet<'_> {
+    /// Its bytes, all checksums right, and the type of a frame that carries it.
+    ///
+    /// # Errors
+    /// When its addresses are of two families.
+    pub fn bytes(&self) -> anyhow::Result<([u8; 2], Vec<u8>)> {
+        let transport = self.checked();
+        let (ethertype, mut bytes) = match (self.from, self.to) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => (V4, ipv4(self.protocol, from, to, &transport)),
+            (IpAddr::V6(from), IpAddr::V6(to)) => (V6, ipv6(self.protocol, from, to, &transport)),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {
+                bail!("{} and {} are of two families", self.from, self.to)
+            }
+        };
+        if ethertype == V6 {
+            bytes.splice(7..8, [self.hops]);
+        } else {
+            bytes.splice(8..9, [self.hops]);
+            bytes.splice(10..12, [0, 0]);
+            let sum = checksum(bytes.get(..20).unwrap_or_default());
+            bytes.splice(10..12, sum);
+        }
+        Ok((ethertype, bytes))
+    }
+
+    /// The transport's bytes with their checksum.
+    fn checked(&self) -> Vec<u8> {
+        let mut bytes = self.transport.to_vec();
+        let at = match self.protocol {
+            TCP => 16,
+            UDP => 6,
+            ICMP | ICMP_V6 => 2,
+            _ => return bytes,
+        };
+        let mut summed = Vec::new();
+        if self.protocol != ICMP {
+            for address in [self.from, self.to] {
+                match address {
+                    IpAddr::V4(v4) => summed.extend(v4.octets()),
+                    IpAddr::V6(v6) => summed.extend(v6.octets()),
+                }
+            }
+            let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+            summed.extend(length.to_be_bytes());
+            summed.extend([0, self.protocol]);
+        }
+        summed.extend(&bytes);
+        bytes.splice(at..at + 2, checksum(&summed));
+        bytes
+    }
+}
+
+impl Ends {
+    /// A frame that carries a packet.
+    ///
+    /// # Errors
+    /// As [`Packet::bytes`].
+    pub fn packet(self, packet: &Packet<'_>) -> anyhow::Result<Vec<u8>> {
+        let (ethertype, bytes) = packet.bytes()?;
+        Ok(self.frame(&ethertype, &bytes))
+    }
+}
+
+/// An ICMP error "port unreachable" about a packet, of which it quotes so many bytes of the transport: its number and
+/// its bytes.
+///
+/// # Errors
+/// As [`Packet::bytes`].
+pub fn port_unreachable(about: &Packet<'_>, quoted: usize) -> anyhow::Result<(u8, Vec<u8>)> {
+    let (ethertype, bytes) = about.bytes()?;
+    let (protocol, kind, code, header) = if ethertype == V6 {
+        (ICMP_V6, 1, 4, 40)
+    } else {
+        (ICMP, 3, 3, 20)
+    };
+    let quote = bytes.get(..header + quoted).unwrap_or(&bytes);
+    Ok((protocol, icmp(kind, code, quote)))
+}
+
+/// A TCP segment without data.
+#[must_use]
+pub fn tcp([source, destination]: [u16; 2], sequence: u32, flags: u8) -> Vec<u8> {
     let mut bytes = source.to_be_bytes().to_vec();
     bytes.extend(destination.to_be_bytes());
     bytes.extend(sequence.to_be_bytes());
-    bytes.extend([0, 0, 0, 9, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    bytes.extend(ACKNOWLEDGED.to_be_bytes());
+    bytes.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
     bytes
 }
 
-pub(crate) fn udp(source: u16, destination: u16) -> Vec<u8> {
+/// A datagram of four bytes.
+#[must_use]
+pub fn udp(source: u16, destination: u16) -> Vec<u8> {
     let mut bytes = source.to_be_bytes().to_vec();
     bytes.extend(destination.to_be_bytes());
     bytes.extend([0, 12, 0, 0, 1, 2, 3, 4]);
@@ -78,16 +191,22 @@ pub(crate) fn ipv4(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -
     header.extend([0, 1, 0x40, 0, 64, protocol, 0, 0]);
     header.extend(from.octets());
     header.extend(to.octets());
-    let sum: u32 = header
-        .chunks_exact(2)
-        .filter_map(|pair| <[u8; 2]>::try_from(pair).ok())
-        .map(|pair| u32::from(u16::from_be_bytes(pair)))
-        .sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    let checksum = !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap_or(0);
-    header.splice(10..12, checksum.to_be_bytes());
+    let sum = checksum(&header);
+    header.splice(10..12, sum);
     header.extend(payload);
     header
+}
+
+/// The checksum of RFC 1071.
+fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let mut sum = 0;
+    for pair in bytes.chunks(2) {
+        let [high, low] = [0, 1].map(|at| pair.get(at).copied().unwrap_or_default());
+        sum += u32::from(u16::from_be_bytes([high, low]));
+    }
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    (!u16::try_from(folded).unwrap_or_default()).to_be_bytes()
 }
 
 pub(crate) fn ipv6(next: u8, from: Ipv6Addr, to: Ipv6Addr, payload: &[u8]) -> Vec<u8> {

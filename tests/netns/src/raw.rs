@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
+use crate::frame::Ends;
+use crate::node::{Node, Pod};
 use crate::ns::Namespace;
 
 /// SCTP's protocol number.
@@ -152,6 +154,17 @@ pub fn hardware_address(namespace: &Namespace, interface: &str) -> anyhow::Resul
         .collect::<Result<_, _>>()
         .context("read a hardware address")?;
     <[u8; 6]>::try_from(bytes.as_slice()).context("a hardware address has six bytes")
+}
+
+/// The hardware addresses of what a pod hands to its node.
+///
+/// # Errors
+/// When an interface is gone.
+pub fn ends(node: &Node, pod: &Pod) -> anyhow::Result<Ends> {
+    Ok(Ends {
+        to: hardware_address(&node.namespace, &pod.link)?,
+        from: hardware_address(&pod.namespace, "eth0")?,
+    })
 }
 
 /// `struct sockaddr_ll` for every protocol on one interface.

@@ -12,7 +12,7 @@ use netns::enforcer::{Mode, Stop};
 use netns::frame::{Ends, SYN, shapes};
 use netns::ground::{Ground, LIMIT, is};
 use netns::node::Wiring;
-use netns::raw::{Wire, hardware_address};
+use netns::raw::{Wire, ends, hardware_address};
 use netns::record::Record;
 use netns::scenario::{Family, Row};
 use netns::traffic::Saw;
@@ -155,10 +155,7 @@ fn flood(to: Ipv4Addr, mode: Mode) -> anyhow::Result<()> {
     }
     let pod = ground.node.pod(FROM)?;
     let wire = Wire::open(&pod.namespace, "eth0")?;
-    let ends = Ends {
-        to: hardware_address(&ground.node.namespace, &pod.link)?,
-        from: hardware_address(&pod.namespace, "eth0")?,
-    };
+    let ends = ends(&ground.node, pod)?;
     let row = ground.row("kasm/kasm-api-0", "kasm/kasm-db-0")?;
     ground.until(&mut agent, &row, "allowed")?;
     let before = allowed(agent.records(), &row);
@@ -213,10 +210,7 @@ fn deleted() -> anyhow::Result<()> {
     let pod = ground.node.pod(FROM)?;
     let counter = Counter::attach(node, &pod.link)?;
     let wire = Wire::open(&pod.namespace, "eth0")?;
-    let ends = Ends {
-        to: hardware_address(node, &pod.link)?,
-        from: hardware_address(&pod.namespace, "eth0")?,
-    };
+    let ends = ends(&ground.node, pod)?;
     let sent = AtomicU32::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| {

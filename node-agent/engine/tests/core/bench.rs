@@ -295,6 +295,12 @@ impl Seen {
         self
     }
 
+    /// Another pod answered, or somebody else was answered.
+    pub(crate) fn forged(mut self) -> Self {
+        self.attempt.forged = true;
+        self
+    }
+
     pub(crate) fn event(&self, at: Moment, kind: EventKind, total: u64) -> Input {
         Input::Event(Box::new(Event {
             at,

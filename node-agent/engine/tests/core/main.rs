@@ -13,5 +13,6 @@ mod folding;
 mod measures;
 mod notes;
 mod outcomes;
+mod senders;
 mod sides;
 mod young;

@@ -1,0 +1,154 @@
+//! Who sent it: what an address, a port and an answer prove of that, and what they do not.
+
+use node_agent_engine::input::{DropClass, EventKind, Input, Link};
+use node_agent_engine::model::Protocol;
+use node_agent_engine::record::Assessment::{
+    self, Allowed, Blocked, Unanswered, Unenforced, Unknown,
+};
+use node_agent_engine::record::OutcomeKind;
+use node_agent_engine::verdict::UnknownBecause::{
+    self, NotSeenStopped, Orientation, SourceMismatch,
+};
+
+use super::bench::{Bench, DB, JOB, S, Seen, WEB};
+use super::outcomes::drop;
+
+type Claim = (Assessment, Option<UnknownBecause>);
+
+/// What is claimed of an attempt that passed its deadline so.
+fn swept(from: &str, change: impl FnOnce(Seen) -> Seen) -> Claim {
+    let mut bench = Bench::settled();
+    let seen = change(bench.attempt(from, DB));
+    bench.pass(3 * S);
+    bench.give(seen.swept());
+    bench.pass(10 * S);
+    let found = bench.only();
+    (found.assessment, found.unknown_because)
+}
+
+/// An enforcer may remember a conversation for longer than it is remembered here: then its server, that speaks again,
+/// opens none.
+#[test]
+fn a_datagram_that_looks_like_a_reply_accuses_nobody() {
+    let doubt = (Unknown, Some(Orientation));
+    for (from, protocol, ports, tracked, expected) in [
+        (JOB, Protocol::Udp, [53, 40_000], false, doubt),
+        (JOB, Protocol::Udp, [32_767, 32_768], false, doubt),
+        (JOB, Protocol::Udp, [40_000, 53], false, (Unenforced, None)),
+        (JOB, Protocol::Udp, [53, 32_767], false, (Unenforced, None)),
+        (
+            JOB,
+            Protocol::Udp,
+            [32_768, 40_000],
+            false,
+            (Unenforced, None),
+        ),
+        (JOB, Protocol::Udp, [53, 40_000], true, (Unenforced, None)),
+        (JOB, Protocol::Tcp, [53, 40_000], false, (Unenforced, None)),
+        (WEB, Protocol::Udp, [53, 40_000], false, (Allowed, None)),
+    ] {
+        let found = swept(from, |seen| {
+            let mut seen = seen.arrived();
+            seen.flow.protocol = protocol;
+            [seen.flow.source_port, seen.flow.destination_port] = ports;
+            seen.attempt.tracked = tracked;
+            seen
+        });
+        assert_eq!(
+            found, expected,
+            "{protocol:?} {ports:?} of {from}, tracked: {tracked}"
+        );
+    }
+}
+
+/// Whoever forges an answer takes no proof of a drop away, and gives none of an answer.
+#[test]
+fn an_answer_that_another_may_have_forged_ends_in_doubt() {
+    let doubt = (Unknown, Some(SourceMismatch));
+    type Change = fn(Seen) -> Seen;
+    let rows: [(&str, Change, Claim, Claim); 4] = [
+        (
+            "silent",
+            |seen| seen,
+            doubt,
+            (Unknown, Some(NotSeenStopped)),
+        ),
+        ("delivered", Seen::arrived, doubt, (Unenforced, None)),
+        (
+            "answered",
+            |seen| seen.arrived().replied(),
+            doubt,
+            (Unenforced, None),
+        ),
+        (
+            "dropped",
+            |seen| seen.dropped(DropClass::Netfilter, false),
+            (Blocked, None),
+            (Blocked, None),
+        ),
+    ];
+    for (name, change, forged, honest) in rows {
+        assert_eq!(swept(JOB, change), honest, "{name}");
+        assert_eq!(
+            swept(JOB, |seen| change(seen).forged()),
+            forged,
+            "{name}, forged"
+        );
+    }
+}
+
+/// The port of a bridge of which no address is known yet denies none.
+#[test]
+fn an_address_that_is_known_behind_another_interface_is_borrowed() {
+    for (behind_other, expected) in [
+        ("10.42.0.77", (Unenforced, None)),
+        (JOB, (Unknown, Some(SourceMismatch))),
+    ] {
+        let mut bench = Bench::settled();
+        for (index, address) in [(2, None), (4, Some(behind_other))] {
+            bench.give(Input::Link(Link {
+                index,
+                name: format!("veth{index}").into(),
+                watched_since: bench.now,
+                from_birth: true,
+                addresses: address.map(|it| it.parse().unwrap()).into_iter().collect(),
+                foreign_program: Some(false),
+                netns: Some(4_026_532_000 + index),
+            }));
+        }
+        bench.pass(10 * S);
+        let seen = bench.attempt(JOB, DB);
+        bench.give(seen.event(bench.now, EventKind::Answered, 1));
+        bench.pass(10 * S);
+        let found = bench.only();
+        assert_eq!(
+            (found.assessment, found.unknown_because),
+            expected,
+            "{behind_other}"
+        );
+    }
+}
+
+/// Any node drops it, policy or not: what is told is the reason.
+#[test]
+fn a_packet_that_is_at_fault_itself_stopped_nobody() {
+    for (from, expected) in [
+        (WEB, (Unanswered, None)),
+        (JOB, (Unknown, Some(NotSeenStopped))),
+    ] {
+        let mut bench = Bench::settled();
+        let seen = bench.attempt(from, DB);
+        for input in drop(&mut bench, seen, DropClass::Malformed, false) {
+            bench.give(input);
+        }
+        bench.pass(10 * S);
+        let found = bench.only();
+        assert_eq!(
+            (found.assessment, found.unknown_because),
+            expected,
+            "{from}"
+        );
+        assert_eq!(found.outcome.outcome, OutcomeKind::Unanswered, "{from}");
+        assert!(found.outcome.drop_reason.is_some(), "{from}");
+    }
+}

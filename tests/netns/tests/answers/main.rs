@@ -1,0 +1,216 @@
+//! Who really answered: what bears a peer's address need not come from it.
+
+mod lab;
+
+use anyhow::Context;
+use netns::frame::{ACK, ACKNOWLEDGED, Ends, Packet, SYN, TCP, UDP, port_unreachable, tcp, udp};
+use netns::node::Wiring;
+use netns::raw::hardware_address;
+use netns::scenario::Family;
+use netns::traffic::Protocol::{Tcp, Udp};
+use netns::trials;
+
+use self::lab::{API, DB, DENIED, Lab, packet, received};
+
+const DB_PORT: u16 = 5432;
+/// Ports that peers use on both sides.
+const GOSSIP: u16 = 7946;
+/// The port that a victim sends from.
+const PORT: u16 = 5555;
+
+fn main() {
+    type Test = fn(Family) -> anyhow::Result<()>;
+    let tests: [(&str, Test); 8] = [
+        (
+            "a datagram against one that was stopped is an attempt",
+            crossing,
+        ),
+        (
+            "a pod's forged datagram is no reply of the world",
+            forged_datagrams,
+        ),
+        (
+            "a pod's forged SYN-ACK is no answer of the world",
+            forged_segment,
+        ),
+        ("a pod's forged ICMP errors refuse nothing", forged_errors),
+        (
+            "a SYN under a silent pod's address is nobody's",
+            borrowed_address,
+        ),
+        ("a fault of the packet itself is no unexpected drop", faulty),
+        ("what the peer itself answers counts", answered),
+        ("what a bridge lets through counts", bridged),
+    ];
+    let mut trials = Vec::new();
+    for (name, test) in tests {
+        for family in [Family::V4, Family::V6] {
+            let name = format!("{name}, over {}", family.name());
+            trials.push(trials::test(&name, move || test(family)));
+        }
+    }
+    trials::conclude(Ok(trials))
+}
+
+/// Gossip protocols have one port on both sides.
+fn crossing(family: Family) -> anyhow::Result<()> {
+    let lab = Lab::new(Wiring::Routed, family)?;
+    let (from, to) = (lab.end(DENIED, GOSSIP)?, lab.end(DB, GOSSIP)?);
+    lab.stop(from.ip())?;
+    let (denied, allowed) = (lab.socket(DENIED, GOSSIP)?, lab.socket(DB, GOSSIP)?);
+    denied.send_to(b"one", to)?;
+    lab.until_stopped(1)?;
+    allowed.send_to(b"other", from)?;
+    received(&denied)?;
+    lab.tells(&[
+        (Udp, from.ip(), to, "blocked, dropped", 1),
+        (Udp, to.ip(), from, "allowed, delivered", 1),
+    ])
+}
+
+fn forged_datagrams(family: Family) -> anyhow::Result<()> {
+    let lab = Lab::new(Wiring::Routed, family)?;
+    let (victim, hostile) = (lab.end(DENIED, PORT)?, lab.wire(API)?);
+    lab.stop(victim.ip())?;
+    let socket = lab.socket(DENIED, PORT)?;
+    let mut expected = Vec::new();
+    for port in [53, 54, 55] {
+        let world = lab.world(port);
+        socket.send_to(b"question", world)?;
+        expected.push((Udp, victim.ip(), world, "blocked, dropped", 1));
+        lab.until_stopped(expected.iter().map(|told| told.4).sum())?;
+        let reply = udp(port, PORT);
+        hostile.send(&lab.packet(API, world.ip(), victim.ip(), UDP, &reply)?)?;
+        received(&socket)?;
+    }
+    let own = "unknown: source_mismatch, delivered";
+    expected.push((Udp, lab.world(0).ip(), victim, own, 3));
+    lab.tells(&expected)
+}
+
+/// The two work together: the forger knows the number that has to be acknowledged.
+fn forged_segment(family: Family) -> anyhow::Result<()> {
+    let lab = Lab::new(Wiring::Routed, family)?;
+    let (victim, world) = (lab.address(DENIED)?, lab.world(443));
+    let hostile = lab.wire(API)?;
+    lab.stop(victim)?;
+    let syn = tcp([PORT, world.port()], ACKNOWLEDGED - 1, SYN);
+    let syn = lab.packet(DENIED, victim, world.ip(), TCP, &syn)?;
+    lab.wire(DENIED)?.send(&syn)?;
+    lab.until_stopped(1)?;
+    let answer = tcp([world.port(), PORT], 1, SYN | ACK);
+    hostile.send(&lab.packet(API, world.ip(), victim, TCP, &answer)?)?;
+    lab.tells(&[(Tcp, victim, world, "blocked, dropped", 1)])
+}
+
+/// Of the transport they quote only the ports, or as much as RFC 792 wants.
+fn forged_errors(family: Family) -> anyhow::Result<()> {
+    let lab = Lab::new(Wiring::Routed, family)?;
+    let (victim, world) = (lab.address(DENIED)?, lab.world(443));
+    let (sender, hostile) = (lab.wire(DENIED)?, lab.wire(API)?);
+    lab.stop(victim)?;
+    let transports = [
+        (TCP, tcp([PORT, world.port()], 7, SYN)),
+        (UDP, udp(PORT, world.port())),
+    ];
+    for (stopped, (protocol, transport)) in (1..).zip(&transports) {
+        sender.send(&lab.packet(DENIED, victim, world.ip(), *protocol, transport)?)?;
+        lab.until_stopped(stopped)?;
+        for quoted in [4, 8] {
+            let about = packet(victim, world.ip(), *protocol, transport);
+            let (icmp, error) = port_unreachable(&about, quoted)?;
+            hostile.send(&lab.packet(API, world.ip(), victim, icmp, &error)?)?;
+        }
+    }
+    lab.tells(&[
+        (Tcp, victim, world, "blocked, dropped", 1),
+        (Udp, victim, world, "blocked, dropped", 1),
+    ])
+}
+
+/// A bridge passes on whatever address a pod writes, and the node itself has heard of none of them.
+fn borrowed_address(family: Family) -> anyhow::Result<()> {
+    let lab = Lab::new(Wiring::Bridged, family)?;
+    let (victim, db) = (lab.address(DENIED)?, lab.end(DB, DB_PORT)?);
+    let _servers = lab.servers(&[(DB, db, Tcp)])?;
+    let syn = tcp([PORT, DB_PORT], 7, SYN);
+    let ends = Ends {
+        to: hardware_address(lab.ground.node.namespace_of(DB)?, "eth0")?,
+        ..lab.ends(API)?
+    };
+    lab.wire(API)?
+        .send(&ends.packet(&packet(victim, db.ip(), TCP, &syn))?)?;
+    lab.has_no_neighbours()?;
+    lab.tells(&[(Tcp, victim, db, "unknown: source_mismatch, answered", 1)])
+}
+
+/// Any node drops what may pass no further router, and what arrives damaged.
+fn faulty(family: Family) -> anyhow::Result<()> {
+    let lab = Lab::new(Wiring::Routed, family)?;
+    let (api, db) = (lab.address(API)?, lab.end(DB, DB_PORT)?);
+    let _servers = lab.servers(&[(DB, db, Tcp)])?;
+    let (wire, ends) = (lab.wire(API)?, lab.ends(API)?);
+    let syn = tcp([PORT, DB_PORT], 7, SYN);
+    let whole = packet(api, db.ip(), TCP, &syn);
+    wire.send(&ends.packet(&Packet { hops: 1, ..whole })?)?;
+    let mut count = 1;
+    if family == Family::V4 {
+        let syn = tcp([PORT + 1, DB_PORT], 7, SYN);
+        let mut damaged = ends.packet(&packet(api, db.ip(), TCP, &syn))?;
+        // In the middle of the header's checksum.
+        let at = 14 + 11;
+        let byte = damaged.get_mut(at).context("a header has a checksum")?;
+        *byte ^= 0x11;
+        wire.send(&damaged)?;
+        count += 1;
+    }
+    lab.tells(&[(
+        Tcp,
+        api,
+        db,
+        "unanswered, unanswered, a drop's reason",
+        count,
+    )])
+}
+
+/// What forgers imitate, from those whom they imitate.
+fn answered(family: Family) -> anyhow::Result<()> {
+    let lab = Lab::new(Wiring::Routed, family)?;
+    let (denied, api) = (lab.address(DENIED)?, lab.address(API)?);
+    let (db, name_server, web) = (lab.end(DB, DB_PORT)?, lab.world(53), lab.world(443));
+    let world = name_server.ip().to_string();
+    let _servers = lab.servers(&[
+        (DB, db, Tcp),
+        (&world, name_server, Udp),
+        (&world, web, Tcp),
+    ])?;
+    for from in [API, DENIED] {
+        lab.answers(from, name_server, Udp)?;
+        lab.answers(from, web, Tcp)?;
+    }
+    lab.answers(API, db, Tcp)?;
+    lab.tells(&[
+        (Tcp, api, db, "allowed, answered", 1),
+        (Udp, api, name_server, "allowed, answered", 1),
+        (Tcp, api, web, "allowed, answered", 1),
+        (Udp, denied, name_server, "unenforced, answered", 1),
+        (Tcp, denied, web, "unenforced, answered", 1),
+    ])
+}
+
+/// The node has heard of none of the addresses here either: only who answers where tells them apart.
+fn bridged(family: Family) -> anyhow::Result<()> {
+    let lab = Lab::new(Wiring::Bridged, family)?;
+    let (denied, api) = (lab.address(DENIED)?, lab.address(API)?);
+    let (db, question) = (lab.end(DB, DB_PORT)?, lab.end(DB, 53)?);
+    let _servers = lab.servers(&[(DB, db, Tcp), (DB, question, Udp)])?;
+    lab.answers(API, db, Tcp)?;
+    lab.answers(DENIED, db, Tcp)?;
+    lab.answers(DENIED, question, Udp)?;
+    lab.has_no_neighbours()?;
+    lab.tells(&[
+        (Tcp, api, db, "allowed, answered", 1),
+        (Tcp, denied, db, "unenforced, answered", 1),
+        (Udp, denied, question, "unenforced, answered", 1),
+    ])
+}
