@@ -1,14 +1,14 @@
 //! A claim must hold, and nothing is claimed when in doubt.
 
 use node_agent_engine::Input;
-use node_agent_engine::input::{DropClass, EventKind, Ground, Stage};
+use node_agent_engine::input::{DropClass, EventKind, Stage};
 use node_agent_engine::model::{Delta, ObjectKey, PolicyKey};
 use node_agent_engine::record::Assessment::{Allowed, Unenforced, Unknown};
 use node_agent_engine::verdict::UnknownBecause;
 
-use super::bench::{API, AWAY, Bench, DB, JOB, MS, S, WEB, WORLD, pod, policy, service, slice};
+use super::bench::{API, Bench, DB, JOB, MS, S, WEB, WORLD, pod, policy, service, slice};
 
-fn policy_gone() -> Input {
+pub(super) fn policy_gone() -> Input {
     Input::Delta(Box::new(Delta::PolicyGone(PolicyKey {
         kind: "NetworkPolicy".into(),
         namespace: "shop".into(),
@@ -16,7 +16,7 @@ fn policy_gone() -> Input {
     })))
 }
 
-fn answered(bench: &mut Bench) {
+pub(super) fn answered(bench: &mut Bench) {
     let seen = bench.attempt(JOB, DB);
     bench.give(seen.event(bench.now, EventKind::Answered, 1));
 }
@@ -155,144 +155,6 @@ fn unenforced_is_in_flux_when_the_policy_went_and_came_again() {
     bench.apply(&policy());
     bench.pass(10 * S);
     assert_eq!(bench.only().unknown_because, Some(UnknownBecause::InFlux));
-}
-
-#[test]
-fn without_a_fresh_reading_it_is_stale() {
-    let mut bench = Bench::settled();
-    answered(&mut bench);
-    for _ in 0..140 {
-        bench.now = bench.now.plus(500 * MS);
-        bench.give(Input::Tick);
-    }
-    assert_eq!(bench.only().unknown_because, Some(UnknownBecause::Stale));
-}
-
-/// One file stays broken, another changes now and then: the cluster is heard of, and nothing is confirmed.
-#[test]
-fn news_of_the_cluster_confirms_nothing_and_it_is_asked_for_again() {
-    let mut bench = Bench::settled();
-    answered(&mut bench);
-    let unanswered_ticks = |bench: &mut Bench, seconds: u64| {
-        for tick in 0..seconds * 10 {
-            if tick % 100 == 0 {
-                let address = format!("10.42.1.{}", 100 + tick / 100);
-                bench.apply(&pod("other", "other", &address, "node-2"));
-            }
-            bench.now = bench.now.plus(100 * MS);
-            let asked = bench.confirms;
-            bench.give(Input::Tick);
-            if bench.confirms > asked {
-                bench.give(Input::GroundsConfirmed(Vec::new()));
-            }
-        }
-    };
-    unanswered_ticks(&mut bench, 60);
-    assert!(bench.written.is_empty(), "{:#?}", bench.written);
-    unanswered_ticks(&mut bench, 10);
-    assert_eq!(bench.only().unknown_because, Some(UnknownBecause::Stale));
-    let asked = bench.confirms;
-    assert!((50..=61).contains(&asked), "asked {asked} times in 60 s");
-
-    bench.written.clear();
-    answered(&mut bench);
-    unanswered_ticks(&mut bench, 20);
-    bench.pass(2 * S);
-    assert_eq!(bench.only().assessment, Unenforced, "answered late");
-}
-
-fn pods(names: &[&str]) -> Vec<Ground> {
-    let key = |name: &&str| ObjectKey {
-        namespace: "shop".into(),
-        name: (*name).into(),
-    };
-    names.iter().map(key).map(Ground::Pod).collect()
-}
-
-#[test]
-fn a_question_names_the_pods_and_covers_only_what_was_due() {
-    let mut bench = Bench::settled();
-    answered(&mut bench);
-    bench.wait(S);
-    let later = bench.attempt(JOB, AWAY);
-    bench.give(later.event(bench.now, EventKind::Answered, 1));
-    bench.wait(4 * S);
-    let first = pods(&["db", "job"]);
-    assert_eq!((bench.confirms, &bench.asked), (1, &first));
-    // The second falls due while the first is read, and rests on what happens to be read too.
-    bench.wait(2 * S);
-    assert_eq!(bench.confirms, 1);
-    bench.give(Input::GroundsConfirmed(pods(&["away", "db", "job"])));
-    assert_eq!(bench.only().assessment, Unenforced);
-    bench.wait(50 * MS);
-    let second = pods(&["away", "job"]);
-    assert_eq!((bench.confirms, &bench.asked), (2, &second));
-    bench.give(Input::GroundsConfirmed(second));
-    assert_eq!(bench.written.len(), 2);
-}
-
-/// Whoever changes a pod all the time must not keep others from being told of.
-#[test]
-fn what_cannot_be_confirmed_holds_up_nothing_else() {
-    let mut bench = Bench::settled();
-    answered(&mut bench);
-    let other = bench.attempt(JOB, AWAY);
-    bench.give(other.event(bench.now, EventKind::Answered, 1));
-    bench.wait(5 * S);
-    assert_eq!(bench.asked, pods(&["away", "db", "job"]));
-    bench.give(Input::GroundsConfirmed(pods(&["db", "job"])));
-    assert_eq!(bench.only().assessment, Unenforced);
-    bench.wait(2 * S);
-    assert_eq!((bench.confirms, &bench.asked), (2, &pods(&["away", "job"])));
-}
-
-/// An attempt may end long after it is due: what was read before that says nothing of it.
-#[test]
-fn an_answer_confirms_no_claim_that_came_after_its_question() {
-    let mut bench = Bench::settled();
-    answered(&mut bench);
-    let late = bench.attempt(JOB, AWAY);
-    bench.wait(5 * S);
-    assert_eq!(bench.asked, pods(&["db", "job"]));
-    bench.wait(S);
-    bench.give(late.event(bench.now, EventKind::Answered, 1));
-    bench.give(Input::GroundsConfirmed(pods(&["away", "db", "job"])));
-    assert_eq!(bench.written.len(), 1);
-    bench.wait(S);
-    assert_eq!(bench.asked, pods(&["away", "job"]));
-}
-
-#[test]
-fn a_claim_through_a_service_rests_on_its_backends() {
-    let mut bench = Bench::settled();
-    bench.apply(&service());
-    bench.apply(&slice(&[DB]));
-    bench.pass(30 * S);
-    let seen = bench.attempt(JOB, API);
-    bench.give(seen.event(bench.now, EventKind::Answered, 1));
-    bench.wait(5 * S);
-    let mut grounds = pods(&["db", "job"]);
-    grounds.push(Ground::Service(ObjectKey {
-        namespace: "shop".into(),
-        name: "api".into(),
-    }));
-    assert_eq!(bench.asked, grounds);
-    bench.give(Input::GroundsConfirmed(pods(&["db", "job"])));
-    assert!(bench.written.is_empty());
-}
-
-#[test]
-fn hearing_of_the_cluster_confirms_nothing() {
-    let mut bench = Bench::settled();
-    answered(&mut bench);
-    for _ in 0..60 {
-        bench.wait(S);
-        bench.give(Input::Heard);
-    }
-    assert!(bench.written.is_empty());
-    assert!(bench.confirms > 1, "asked {} times", bench.confirms);
-    bench.wait(10 * S);
-    assert_eq!(bench.only().unknown_because, Some(UnknownBecause::Stale));
 }
 
 #[test]

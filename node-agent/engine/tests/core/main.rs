@@ -8,6 +8,7 @@
 mod bench;
 mod bypassed;
 mod claims;
+mod confirmation;
 mod counts;
 mod folding;
 mod measures;
