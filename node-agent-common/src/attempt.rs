@@ -78,6 +78,13 @@ impl Attempt {
         (key, turned as u8)
     }
 
+    /// Tells whether every packet of it was dropped.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.drops > self.retransmissions
+    }
+
     /// Returns the tuple of its packets.
     #[inline(always)]
     #[must_use]
@@ -196,8 +203,10 @@ pub struct UdpFlow {
     pub cached: u8,
     /// 1 when its first packet went against the direction of its key.
     pub turned: u8,
+    /// 1 when every packet of it was dropped: what goes the other way answers none.
+    pub stopped: u8,
     /// Always zero.
-    pub padding: [u8; 3],
+    pub padding: [u8; 2],
     /// Whose share of the tables it is held in, see [`crate::maps::share`].
     pub slot: u16,
 }
@@ -239,7 +248,8 @@ mod tests {
             answered,
             cached,
             turned: 0,
-            padding: [0; 3],
+            stopped: 0,
+            padding: [0; 2],
             slot: 0,
         };
         for (name, flow, silent_s, is_silent) in [

@@ -255,7 +255,8 @@ pub(crate) fn settle_udp(tuple: &Tuple, attempt: &Attempt, now: u64, answered: u
         answered,
         cached: 0,
         turned: u8::from(turned),
-        padding: [0; 3],
+        stopped: 0,
+        padding: [0; 2],
         slot: attempt.slot,
     };
     if !shares::UDP_FLOWS.has_room(flow.slot) {

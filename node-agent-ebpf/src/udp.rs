@@ -27,7 +27,8 @@ pub(crate) fn seen(tuple: &Tuple, ifindex: u32, way: Way) -> Part {
     // SAFETY: no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
     let (key, turned) = tuple.paired();
-    if flows_on(&key, turned, tuple, now) {
+    let is_own = way == Way::FromPod && leads_to(&tuple.source, ifindex);
+    if flows_on(&key, turned, tuple, now, is_own) {
         return Part::Further;
     }
     let concerns_us = way == Way::FromPod || leads_to(&tuple.destination, ifindex);
@@ -41,10 +42,8 @@ pub(crate) fn seen(tuple: &Tuple, ifindex: u32, way: Way) -> Part {
     // SAFETY: a value of the map.
     unsafe {
         if (*known).turned != u8::from(turned) {
-            // Every datagram of it was stopped: it cannot be replied to.
-            let is_stopped = (*known).drops > (*known).retransmissions;
-            let is_own = way == Way::FromPod && leads_to(&tuple.source, ifindex);
-            return if is_stopped && is_own {
+            // What was stopped cannot be replied to.
+            return if is_own && (*known).is_stopped() {
                 Part::Crosses
             } else {
                 Part::Reply
@@ -93,12 +92,15 @@ pub(crate) fn crossed(tuple: &Tuple, ifindex: u32) {
 
 /// Tells whether the packet belongs to a flow that has had its outcome, and keeps that awake.
 #[inline(always)]
-fn flows_on(key: &Tuple, turned: bool, packet: &Tuple, now: u64) -> bool {
+fn flows_on(key: &Tuple, turned: bool, packet: &Tuple, now: u64, is_own: bool) -> bool {
     let Some(known) = UDP_FLOWS.get_ptr_mut(key) else {
         return false;
     };
-    if is_silent(known, now) {
-        // What comes now is an attempt again, also where the other side speaks first.
+    // SAFETY: a value of the map.
+    let (against, stopped) =
+        unsafe { ((*known).turned != u8::from(turned), (*known).stopped != 0) };
+    if is_silent(known, now) || is_own && against && stopped {
+        // What comes now is an attempt, also where the other side speaks first.
         // SAFETY: a value of the map.
         forget_udp(key, unsafe { (*known).slot });
         return false;
@@ -106,7 +108,7 @@ fn flows_on(key: &Tuple, turned: bool, packet: &Tuple, now: u64) -> bool {
     // SAFETY: a value of the map.
     unsafe {
         (*known).last_ns = now;
-        if (*known).turned != u8::from(turned) {
+        if against {
             (*known).answered = 1;
         }
         // Only answered tuples may be short-cut: a flow without an answer is the one that is asked about.

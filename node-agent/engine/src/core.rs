@@ -68,6 +68,8 @@ pub struct Core {
     lost_at: Option<Moment>,
     udp_lost_at: Option<Moment>,
     lost_total: u64,
+    /// Of the ring's losses those that the kernel side does not count.
+    untold: u64,
     /// Nothing is said later any more.
     has_ended: bool,
     early: Early,
@@ -106,6 +108,7 @@ impl Core {
             lost_at: None,
             udp_lost_at: None,
             lost_total: 0,
+            untold: 0,
             has_ended: false,
             early: Early::default(),
             epoch: 1,
@@ -128,7 +131,10 @@ impl Core {
             Input::Event(event) => self.event(now, &event, out),
             Input::Swept(swept) => self.swept(now, &swept, out),
             Input::Counted(counted) => self.counted(&counted, out),
-            Input::Lost { stage, total } => self.lose(now, stage, total, out),
+            Input::Lost { stage, total } => {
+                let untold = if stage == Stage::Ring { self.untold } else { 0 };
+                self.lose(now, stage, total + untold, out);
+            }
             Input::Link(link) => {
                 self.epoch_wanted |= self.links.insert(now, link);
                 self.tell_addresses(out);
@@ -289,6 +295,12 @@ impl Core {
             self.aggregate.take_lost() + self.counters.take_lost() + self.waiting.take_lost();
         if lost > 0 {
             self.lose_here(now, lost, out);
+        }
+        // Where the kernel side keeps a total of what its event was lost, only this knows of the loss.
+        let untold = self.counters.take_untold();
+        if untold > 0 {
+            self.untold += untold;
+            self.lose_more(now, Stage::Ring, untold, out);
         }
         let gone = self.presence.take_gone(now);
         out.extend(gone.into_iter().map(Output::Gone));

@@ -81,6 +81,7 @@ struct Counter {
 pub(crate) struct Counters {
     counters: BTreeMap<CounterKey, Counter>,
     lost: u64,
+    untold: u64,
 }
 
 impl Counters {
@@ -93,9 +94,14 @@ impl Counters {
         self.counters.insert(key, Counter { counted, to, last });
     }
 
-    /// Attempts that nothing is known of.
+    /// Attempts whose event was lost.
     pub(crate) fn lose(&mut self, count: u64) {
-        self.lost += count;
+        self.untold += count;
+    }
+
+    /// Attempts since the last call whose event was lost.
+    pub(crate) fn take_untold(&mut self) -> u64 {
+        std::mem::take(&mut self.untold)
     }
 
     /// Takes the attempts that a running total adds to what was counted; `exemplar` is 1 when the latest of

@@ -112,7 +112,18 @@ impl Surroundings<'_> {
         {
             ending.doubt = Some(UnknownBecause::SourceMismatch);
         }
+        // A refusal ends the attempt where it is spoken: nobody sees whether it goes to the sender.
+        if event.kind == EventKind::Refused && self.may_be_borrowed(&ending) {
+            ending.doubt_if_denied = Some(UnknownBecause::SourceMismatch);
+        }
         ending
+    }
+
+    /// Whether the source address is not known to lie behind the interface that let the attempt in.
+    fn may_be_borrowed(&self, ending: &Ending) -> bool {
+        let link = ending.attempt.source_link;
+        link.and_then(|index| self.links.get(index))
+            .is_some_and(|link| !link.addresses.contains(&ending.flow.source))
     }
 
     /// How an attempt that was neither answered nor refused has ended.

@@ -247,7 +247,8 @@ impl Tables {
             answered: attempt.answered,
             cached: 0,
             turned: u8::from(turned),
-            padding: [0; 3],
+            stopped: u8::from(attempt.is_stopped()),
+            padding: [0; 2],
             slot: attempt.slot,
         };
         // Without room its next packet is an attempt again: nothing is lost.

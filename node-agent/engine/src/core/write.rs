@@ -23,8 +23,18 @@ pub(super) struct Losses {
 
 impl Core {
     pub(super) fn lose_here(&mut self, now: Moment, count: u64, out: &mut Vec<Output>) {
-        let before = self.lost.get(&Stage::Core).map(|losses| losses.total);
-        self.lose(now, Stage::Core, before.unwrap_or_default() + count, out);
+        self.lose_more(now, Stage::Core, count, out);
+    }
+
+    pub(super) fn lose_more(
+        &mut self,
+        now: Moment,
+        stage: Stage,
+        count: u64,
+        out: &mut Vec<Output>,
+    ) {
+        let before = self.lost.get(&stage).map(|losses| losses.total);
+        self.lose(now, stage, before.unwrap_or_default() + count, out);
     }
 
     pub(super) fn lose(&mut self, now: Moment, stage: Stage, total: u64, out: &mut Vec<Output>) {
