@@ -135,6 +135,9 @@ impl Live {
         self.next_figures = now + FIGURES;
         let objects = self.line.core.objects();
         self.metrics.objects(&objects, self.is_synced);
+        for (kind, watched) in self.source.watches() {
+            self.metrics.watch(kind, watched.is_known, watched.errors);
+        }
         self.tell_unsupported();
         for (reason, total) in self.capture.drops() {
             self.metrics.drops(&reason, total);
