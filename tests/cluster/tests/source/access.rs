@@ -24,8 +24,9 @@ const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
 
 /// The role that is deployed.
 fn role() -> anyhow::Result<Value> {
-    let text = std::fs::read_to_string(paths::project().join("deploy/rbac.yaml"))
-        .context("read deploy/rbac.yaml")?;
+    let text =
+        std::fs::read_to_string(paths::project().join("deploy/kustomize/base/clusterrole.yaml"))
+            .context("read deploy/kustomize/base/clusterrole.yaml")?;
     Ok(serde_saphyr::from_str(&text)?)
 }
 
