@@ -8,6 +8,7 @@ pub mod capture;
 pub mod cluster;
 pub mod commands;
 pub mod config;
+pub mod profile;
 pub mod recording;
 pub mod report;
 pub mod settings;

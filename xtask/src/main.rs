@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod demo;
+mod image;
 mod kernels;
 mod lint;
 mod man;
@@ -40,6 +41,8 @@ enum Task {
     Setup(setup::Arguments),
     /// Builds the agent, with the kernel programs inside it
     Build(build::Arguments),
+    /// Writes the agent as an OCI archive, without a container engine
+    Image(image::Arguments),
     /// Shows netverdict at work on real packets in network namespaces of its own (root)
     Demo(demo::Arguments),
     /// Runs the tests: all of them, or the sorts that are named
@@ -78,6 +81,7 @@ fn run(task: Task) -> anyhow::Result<Found> {
     match task {
         Task::Setup(arguments) => setup::run(&arguments),
         Task::Build(arguments) => build::run(&house, &arguments),
+        Task::Image(arguments) => image::run(&house, &arguments),
         Task::Demo(arguments) => demo::run(&house, &arguments),
         Task::Test(arguments) => test::run(&house, &arguments),
         Task::Lint => lint::run(&house),

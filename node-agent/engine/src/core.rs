@@ -149,6 +149,7 @@ impl Core {
                     .set_own_node(&self.options.node, &addresses, now);
             }
             Input::Delta(delta) => self.delta(now, &delta, out),
+            Input::Profile(profile) => self.options.profile = profile,
             Input::Synced => self.sync(now, out),
             Input::Heard => self.heard = now,
             Input::Confirmed => self.confirmed(now, out),

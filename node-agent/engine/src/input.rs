@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::connection::Profile;
 pub use crate::model::Stage;
 use crate::model::{Delta, ObjectKey, PolicyKey, Protocol};
 use crate::record::{Connection, Record};
@@ -61,6 +62,8 @@ pub enum Input {
     NodeAddresses(Vec<IpAddr>),
     /// The cluster changed.
     Delta(Box<Delta>),
+    /// Who enforces was found out; said before [`Input::Synced`], so that nothing was judged otherwise.
+    Profile(Profile),
     /// The first complete picture of the cluster was delivered.
     Synced,
     /// The source of the cluster is there, and what it said has been delivered.

@@ -18,9 +18,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::source::{News, Source};
 use super::{Line, Wanted, core_options, lines};
 use crate::capture::{self, Capture, Sizes};
+use crate::profile::{Found, Signs};
 use crate::recording::{Header, Recorder};
 use crate::report::{Health, Metrics, Patience, Report, Server};
-use crate::settings::{Attach, Cluster, Listen, Settings};
+use crate::settings::{self, Attach, Cluster, Listen, Settings};
 
 /// How often the kernel's buffers are emptied at the latest.
 const TURN: Duration = Duration::from_millis(50);
@@ -37,6 +38,7 @@ struct Live {
     source: Source,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    profile: settings::Profile,
     is_synced: bool,
     /// How many policies of kinds that are not evaluated yet were told of last.
     unsupported: usize,
@@ -73,6 +75,7 @@ pub(super) async fn run(
         source,
         health,
         metrics,
+        profile: settings.profile,
         is_synced: false,
         unsupported: 0,
         next_hearing: Instant::now(),
@@ -135,6 +138,9 @@ impl Live {
         self.next_figures = now + FIGURES;
         let objects = self.line.core.objects();
         self.metrics.objects(&objects, self.is_synced);
+        for (kind, watched) in self.source.watches() {
+            self.metrics.watch(kind, watched.is_known, watched.errors);
+        }
         self.tell_unsupported();
         for (reason, total) in self.capture.drops() {
             self.metrics.drops(&reason, total);
@@ -191,6 +197,7 @@ impl Live {
         }
         if synced && !self.is_synced {
             self.is_synced = true;
+            self.find_profile(now)?;
             self.line.consume(now, Input::Synced)?;
             // The kernel side knows the addresses before anybody is told that this is ready.
             self.act()?;
@@ -201,6 +208,18 @@ impl Live {
         if let Some(confirmed) = confirmed.filter(|_| self.is_synced) {
             self.line.consume(now, confirmed)?;
         }
+        Ok(())
+    }
+
+    /// Who enforces, when nobody said.
+    fn find_profile(&mut self, now: Moment) -> Result<()> {
+        if self.profile != settings::Profile::Auto {
+            return Ok(());
+        }
+        let interfaces = self.capture.interfaces();
+        let Found { profile, why } = Signs::read(interfaces, self.line.core.daemon_sets()).found();
+        tracing::info!(?profile, "who enforces: {why}");
+        self.line.consume(now, Input::Profile(profile))?;
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Who tells of the cluster, files or an API server, as one.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +10,7 @@ use node_agent_engine::model::Delta;
 use node_agent_engine::{Input, k8s};
 use tokio::time::{Instant, sleep_until};
 
-use crate::cluster::api::{self, Access, ApiServer};
+use crate::cluster::api::{self, Access, ApiServer, Watched};
 use crate::cluster::{Empty, Files, Notice, Options, Reading, Watch};
 use crate::settings::{Cluster, Validation};
 
@@ -98,6 +99,14 @@ impl Source {
         match self {
             Self::Files(_) => false,
             Self::Api(server) => server.is_current(),
+        }
+    }
+
+    /// How the watch of each kind is doing; files are not watched kind by kind.
+    pub(super) fn watches(&self) -> BTreeMap<&'static str, Watched> {
+        match self {
+            Self::Files(_) => BTreeMap::new(),
+            Self::Api(server) => server.watches(),
         }
     }
 

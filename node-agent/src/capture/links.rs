@@ -218,6 +218,11 @@ impl Links {
         leads_out(index) || master.is_some_and(leads_out)
     }
 
+    /// The names of all interfaces.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.known.values().map(|known| &known.name)
+    }
+
     /// What is known of an interface.
     pub(super) fn get(&self, index: u32) -> Option<&Known> {
         self.known.get(&index)

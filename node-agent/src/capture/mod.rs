@@ -217,6 +217,12 @@ impl Capture {
         self.watch.count()
     }
 
+    /// The names of all interfaces of the node, watched or not.
+    #[must_use]
+    pub fn interfaces(&self) -> BTreeSet<Arc<str>> {
+        self.watch.interfaces()
+    }
+
     /// The kernel's names of its drop reasons, by number.
     #[must_use]
     pub fn reason_names(&self) -> &BTreeMap<u32, Arc<str>> {

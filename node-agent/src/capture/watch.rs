@@ -77,6 +77,11 @@ impl Watch {
         self.netlink.as_raw_fd()
     }
 
+    /// The names of all interfaces.
+    pub(super) fn interfaces(&self) -> BTreeSet<Arc<str>> {
+        self.links.names().cloned().collect()
+    }
+
     /// How many interfaces are watched.
     pub(super) fn count(&self) -> usize {
         self.watched.len()

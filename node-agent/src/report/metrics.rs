@@ -283,6 +283,13 @@ impl Metrics {
         self.watch_errors.get_or_create_owned(&labels).inc_by(count);
     }
 
+    /// Says how the watch of a kind is doing: whether its objects are known, and how often it broke so far.
+    pub fn watch(&self, kind: &'static str, is_known: bool, errors: u64) {
+        let synced = self.synced.get_or_create_owned(&[("kind", kind)]);
+        synced.set(i64::from(is_known));
+        Self::raise(&self.watch_errors, [("kind", kind.to_owned())], errors);
+    }
+
     /// Brings the drops of a reason up to the kernel's running total.
     pub fn drops(&self, reason: &str, total: u64) {
         Self::raise(&self.drops, [("reason", label(reason))], total);

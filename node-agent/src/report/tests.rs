@@ -375,6 +375,7 @@ fn metrics_name_what_is_counted_and_escape_it() {
     metrics.objects(&[("pod", 3)], true);
     metrics.watch_errors("file", 0);
     metrics.watch_errors("file", 2);
+    metrics.watch("node", false, 2);
     metrics.measured(Span::EnforcementDelay, 400_000_000);
     metrics.latency(2_000_000);
     let text = metrics.text().unwrap();
@@ -391,6 +392,8 @@ fn metrics_name_what_is_counted_and_escape_it() {
         "netverdict_cache_objects{kind=\"pod\"} 3\n",
         "netverdict_cache_synced{kind=\"pod\"} 1\n",
         "netverdict_watch_errors_total{kind=\"file\"} 2\n",
+        "netverdict_cache_synced{kind=\"node\"} 0\n",
+        "netverdict_watch_errors_total{kind=\"node\"} 2\n",
         "netverdict_enforcement_delay_seconds_bucket{le=\"0.5\"} 1\n",
         "netverdict_start_window_seconds_count 0\n",
         "netverdict_event_latency_seconds_sum 0.002\n",

@@ -1,11 +1,12 @@
 //! What leaves the core for metrics alone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Core;
 use crate::delays::{pair, pair_of};
 use crate::input::{Output, Port, Span};
-use crate::model::ObjectKey;
+use crate::model::{ObjectKey, Pod};
 use crate::outcome::Ending;
 use crate::record::{Assessment, Connection, Endpoint, EndpointKind, OutcomeKind};
 use crate::waiting::{For, Held};
@@ -15,6 +16,17 @@ impl Core {
     #[must_use]
     pub fn objects(&self) -> [(&'static str, usize); 7] {
         self.cluster.objects()
+    }
+
+    /// The DaemonSets that have a pod on this node.
+    #[must_use]
+    pub fn daemon_sets(&self) -> BTreeSet<Arc<str>> {
+        let here = |pod: &&Pod| pod.node == self.options.node && !pod.finished;
+        let workloads = self.cluster.pods().filter(here).map(|pod| &pod.workload);
+        workloads
+            .filter(|workload| &*workload.kind == "DaemonSet")
+            .map(|workload| Arc::clone(&workload.name))
+            .collect()
     }
 
     /// How many policies are of kinds that are not evaluated yet.

@@ -209,6 +209,19 @@ pub(super) static KINDS: &[Kind] = &[
 ];
 
 impl Kind {
+    /// What metrics call its objects.
+    pub(super) fn label(&self) -> &'static str {
+        match (self.role, self.kind) {
+            (Role::Pod, _) => "pod",
+            (Role::Namespace, _) => "namespace",
+            (Role::Service, "EndpointSlice") => "endpoint_slice",
+            (Role::Service, _) => "service",
+            (Role::None, _) => "node",
+            (Role::Policy, _) if self.group.ends_with("networking.k8s.io") => "policy",
+            (Role::Policy, _) => "unsupported_policy",
+        }
+    }
+
     /// `v1`, or `networking.k8s.io/v1`.
     pub(super) fn api_version(&self) -> String {
         if self.group.is_empty() {

@@ -18,6 +18,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +64,15 @@ pub struct ApiServer {
     /// The watches, ended with it; and the reading on its way.
     _watches: JoinSet<()>,
     reading: JoinSet<(Questions, Fresh)>,
+}
+
+/// How a watch is doing, or several whose objects have one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// All of it was listed once, or the server does not have it.
+    pub is_known: bool,
+    /// How often it broke.
+    pub errors: u64,
 }
 
 /// What became known since the last time.
@@ -149,6 +159,12 @@ impl ApiServer {
         self.reading = JoinSet::new();
         let groups = self.groups.borrow().clone();
         self.asked = Some(Questions::about(grounds, &self.store, &groups));
+    }
+
+    /// How the watches are doing, by what they watch.
+    #[must_use]
+    pub fn watches(&self) -> BTreeMap<&'static str, Watched> {
+        self.store.watches()
     }
 
     /// Whether all changes are told as they come.

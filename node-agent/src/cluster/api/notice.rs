@@ -42,14 +42,13 @@ impl Notice {
         }
     }
 
-    /// Names what could not be read, as the metric of such errors does; `None` when nothing failed.
+    /// Names what could not be read, as the metric of such errors does; `None` when nothing failed, or a watch did,
+    /// which counts itself.
     #[must_use]
     pub fn error(&self) -> Option<&'static str> {
         match self {
-            Self::Away { .. } => Some("server"),
-            Self::Broken { kind, .. } => Some(kind),
             Self::Unread(_) => Some("object"),
-            Self::Back | Self::Mended { .. } => None,
+            Self::Away { .. } | Self::Broken { .. } | Self::Back | Self::Mended { .. } => None,
         }
     }
 }

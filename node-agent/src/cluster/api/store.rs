@@ -6,12 +6,12 @@ use std::sync::Arc;
 use node_agent_engine::k8s::Sent;
 use node_agent_engine::model::{Delta, ObjectKey};
 
-use super::News;
 use super::kinds::{KINDS, Kind};
 use super::notice::Notice;
 use super::problem::Problem;
 use super::strings::Strings;
 use super::watch::{Said, What};
+use super::{News, Watched};
 
 /// Everything that was delivered.
 pub(super) struct Store {
@@ -30,6 +30,8 @@ struct State {
     list: u32,
     objects: BTreeMap<ObjectKey, Known>,
     problem: Option<Problem>,
+    /// How often the watch broke.
+    errors: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,7 @@ impl Store {
             list: 0,
             objects: BTreeMap::new(),
             problem: None,
+            errors: 0,
         });
         Self {
             kinds: kinds.collect(),
@@ -117,6 +120,7 @@ impl Store {
             return;
         };
         state.phase = Phase::Unheard;
+        state.errors += 1;
         let was_told = state.problem.as_ref() == Some(&problem);
         if problem.is_of_one_kind() && !was_told {
             news.notices.push(Notice::Broken {
@@ -137,6 +141,20 @@ impl Store {
         self.kinds
             .iter()
             .any(|state| state.problem.as_ref().is_some_and(alike))
+    }
+
+    /// How the watches are doing.
+    pub(super) fn watches(&self) -> BTreeMap<&'static str, Watched> {
+        let mut watches = BTreeMap::new();
+        for state in &self.kinds {
+            let watched = watches.entry(state.kind.label()).or_insert(Watched {
+                is_known: true,
+                errors: 0,
+            });
+            watched.is_known &= state.is_known;
+            watched.errors += state.errors;
+        }
+        watches
     }
 
     /// Whether all changes are told now.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use cluster::admin::Admin;
+use cluster::ground::LIMIT;
 use cluster::mirror::Mirror;
 use cluster::plane::Plane;
 use cluster::wait;
@@ -24,8 +25,9 @@ const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
 
 /// The role that is deployed.
 fn role() -> anyhow::Result<Value> {
-    let text = std::fs::read_to_string(paths::project().join("deploy/rbac.yaml"))
-        .context("read deploy/rbac.yaml")?;
+    let text =
+        std::fs::read_to_string(paths::project().join("deploy/kustomize/base/clusterrole.yaml"))
+            .context("read deploy/kustomize/base/clusterrole.yaml")?;
     Ok(serde_saphyr::from_str(&text)?)
 }
 
@@ -294,7 +296,7 @@ pub(crate) async fn agent_lacks_server() -> anyhow::Result<()> {
         (&absent, &["--context", "other"], 2, "no context `other`"),
         (Path::new("/nowhere"), &[], 2, "/nowhere"),
     ] {
-        let ended = child::run(agent(kubeconfig)?.args(flags), Duration::from_secs(30))?;
+        let ended = child::run(agent(kubeconfig)?.args(flags), LIMIT)?;
         ensure!(
             ended.code == Some(code) && ended.stderr.contains(words),
             "{}: ended with {:?}: {}",

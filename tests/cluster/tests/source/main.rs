@@ -3,6 +3,7 @@
 mod access;
 mod chaos;
 mod confirm;
+mod deploy;
 mod listing;
 
 use cluster::admin::Admin;
@@ -47,6 +48,7 @@ fn main() {
             "what a watch has not told is not confirmed",
             confirm::behind,
         ),
+        test("the deployment is taken as it is", deploy::is_taken),
         test("the role is exactly what is asked for", access::audited),
         test("a missing rule is named for each kind", access::forbidden),
         test("who is unknown is told so", access::unauthorized),
