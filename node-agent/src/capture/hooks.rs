@@ -2,7 +2,8 @@
 //!
 //! Either way they stand in front of every other program there, so that a foreign verdict hides nothing. A tcx link
 //! goes with its process. A filter stays when its process is killed: ours are told by their name and handle, and
-//! removed by the next start. A qdisc is never deleted, because filters of others may hang on it.
+//! removed by the next start. A qdisc is never deleted, because filters of others may hang on it; where somebody has made
+//! an ingress qdisc, which takes clsact's place and has no egress, only what comes from the pod is seen.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -68,6 +69,20 @@ pub(super) struct Hooks {
 /// The places where an interface is watched.
 pub(super) struct Attached([Option<SchedClassifierLinkId>; 2]);
 
+impl Attached {
+    /// Whether what goes to the pod is seen as well.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.0[1].is_some()
+    }
+}
+
+/// An interface, by its number and its name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interface<'a> {
+    pub(super) index: u32,
+    pub(super) name: &'a str,
+}
+
 /// What else hangs on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
@@ -104,22 +119,28 @@ impl Hooks {
     pub(super) fn attach(
         &self,
         programs: &mut Programs,
-        interface: &str,
+        netlink: &mut Netlink,
+        interface: Interface<'_>,
     ) -> Result<Attached, Error> {
+        let mut places = PLACES.len();
         if self.hook == Hook::Clsact {
             // It may be there already; if it cannot be added for another reason, no filter can be either.
-            let _ = qdisc_add_clsact(interface);
+            let _ = qdisc_add_clsact(interface.name);
+            if lacks_egress(netlink, interface.index) {
+                places = 1;
+            }
         }
         let mut attached = Attached([None, None]);
-        for ((program, direction), link) in PLACES.into_iter().zip(&mut attached.0) {
+        let wanted = PLACES.into_iter().zip(&mut attached.0).take(places);
+        for ((program, direction), link) in wanted {
             let options = self.options();
             let classifier = programs.classifier(program)?;
-            match classifier.attach_with_options(interface, direction, options) {
+            match classifier.attach_with_options(interface.name, direction, options) {
                 Ok(id) => *link = Some(id),
                 Err(source) => {
                     detach(programs, attached);
                     return Err(Error::Attach {
-                        interface: interface.to_owned(),
+                        interface: interface.name.to_owned(),
                         hook: self.hook.name(),
                         source,
                     });
@@ -148,7 +169,8 @@ impl Hooks {
     pub(super) fn renew(
         &self,
         programs: &mut Programs,
-        interface: &str,
+        netlink: &mut Netlink,
+        interface: Interface<'_>,
         attached: &mut Attached,
     ) -> Result<(), Error> {
         let none = Attached([None, None]);
@@ -156,11 +178,11 @@ impl Hooks {
             // A program can stand there only once.
             Hook::Tcx => {
                 detach(programs, std::mem::replace(attached, none));
-                *attached = self.attach(programs, interface)?;
+                *attached = self.attach(programs, netlink, interface)?;
             }
             // The new one first: between the two nothing is missed.
             Hook::Clsact => {
-                let new = self.attach(programs, interface)?;
+                let new = self.attach(programs, netlink, interface)?;
                 detach(programs, std::mem::replace(attached, new));
             }
         }
@@ -173,14 +195,17 @@ impl Hooks {
         programs: &mut Programs,
         netlink: &mut Netlink,
         with_qdisc: &BTreeSet<u32>,
-        index: u32,
-        name: &str,
+        interface: Interface<'_>,
+        attached: &Attached,
     ) -> Option<Standing> {
+        let Interface { index, name } = interface;
         let mut standing = Standing {
-            foreign: false,
+            // Whoever made the qdisc that lets us see one side only sends what it gets somewhere.
+            foreign: !attached.is_whole(),
             in_front: true,
         };
-        for (program, direction) in PLACES {
+        let places = PLACES.into_iter().zip(&attached.0);
+        for ((program, direction), _) in places.filter(|(_, link)| link.is_some()) {
             let filters = if with_qdisc.contains(&index) {
                 filters(netlink, index, direction).ok()?
             } else {
@@ -250,6 +275,21 @@ fn try_clsact(programs: &mut Programs) -> Result<Hook, ProgramError> {
     });
     // Where no namespace can be made the first interface will tell.
     tried.unwrap_or(Ok(())).map(|()| Hook::Clsact)
+}
+
+/// Whether an ingress qdisc holds the place of clsact. What is attached to its egress would land on its ingress.
+fn lacks_egress(netlink: &mut Netlink, index: u32) -> bool {
+    let request = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
+    // Without an answer attaching will say what is wrong.
+    let answers = netlink.dump(request).unwrap_or_default();
+    answers.into_iter().any(|answer| {
+        let RouteNetlinkMessage::NewQueueDiscipline(qdisc) = answer else {
+            return false;
+        };
+        let mut attributes = qdisc.attributes.into_iter();
+        qdisc.header.index.cast_unsigned() == index
+            && attributes.any(|it| matches!(it, TcAttribute::Kind(kind) if kind == "ingress"))
+    })
 }
 
 /// A filter of a clsact qdisc.

@@ -14,7 +14,7 @@ use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::tc::{TcAttribute, TcMessage};
 use node_agent_engine::input::{Input, Link, Moment};
 
-use super::hooks::{self, Attached, Hooks, Standing};
+use super::hooks::{self, Attached, Hooks, Interface, Standing};
 use super::links::Links;
 use super::namespaces;
 use super::netlink::{Heard, Netlink};
@@ -186,8 +186,10 @@ impl Watch {
             if index_of(&name) != Some(index) {
                 continue;
             }
-            match self.hooks.attach(programs, &name) {
+            let interface = Interface { index, name: &name };
+            match self.hooks.attach(programs, &mut self.netlink, interface) {
                 Ok(attached) => {
+                    warn_of_half(&name, &attached);
                     let found = Found {
                         index,
                         serial,
@@ -218,8 +220,8 @@ impl Watch {
             programs,
             &mut self.netlink,
             &BTreeSet::from([index]),
-            index,
-            &name,
+            Interface { index, name: &name },
+            &attached,
         );
         let said = Link {
             index,
@@ -284,16 +286,27 @@ impl Watch {
         let with_qdisc = self.with_qdisc();
         for (index, watched) in &mut self.watched {
             let name = Arc::clone(&watched.said.name);
+            let interface = Interface {
+                index: *index,
+                name: &name,
+            };
+            let (netlink, attached) = (&mut self.netlink, &mut watched.attached);
             let standing = with_qdisc.as_ref().and_then(|with_qdisc| {
-                self.hooks
-                    .standing(programs, &mut self.netlink, with_qdisc, *index, &name)
+                let hooks = &self.hooks;
+                hooks.standing(programs, netlink, with_qdisc, interface, attached)
             });
             let foreign_program = standing.map(|standing| standing.foreign);
             watched.is_said &= watched.said.foreign_program == foreign_program;
             watched.said.foreign_program = foreign_program;
             if standing.is_some_and(|Standing { in_front, .. }| !in_front) {
-                match self.hooks.renew(programs, &name, &mut watched.attached) {
-                    Ok(()) => tracing::info!(%name, "another program stood in front of ours"),
+                let was_whole = attached.is_whole();
+                match self.hooks.renew(programs, netlink, interface, attached) {
+                    Ok(()) => {
+                        tracing::info!(%name, "another program stood in front of ours");
+                        if was_whole {
+                            warn_of_half(&name, attached);
+                        }
+                    }
                     Err(error) => {
                         tracing::warn!(%name, %error, "another program stands in front of ours");
                     }
@@ -339,6 +352,17 @@ impl Watch {
             _ => None,
         });
         Some(with_qdisc.collect())
+    }
+}
+
+/// Says it where somebody's qdisc leaves half of an interface to be seen.
+fn warn_of_half(name: &str, attached: &Attached) {
+    if !attached.is_whole() {
+        tracing::warn!(
+            %name,
+            "an ingress qdisc of somebody else takes the place of clsact: what goes to this pod is not seen there, and \
+             nothing is claimed from that"
+        );
     }
 }
 

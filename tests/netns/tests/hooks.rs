@@ -1,12 +1,15 @@
 //! How netverdict hangs on interfaces: by clsact, beside others, and after it was killed.
 
-use std::time::Instant;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use netns::agent::{Agent, Setup};
 use netns::enforcer::{Mode, Stop};
 use netns::ground::{Ground, LIMIT, none_says};
 use netns::node::Wiring;
+use netns::record::Record;
+use netns::traffic::{Client, Protocol};
 use netns::trials;
 
 /// A filter that lets everything pass and ends the chain, as a CNI's does.
@@ -20,6 +23,21 @@ const FOREIGN: [&str; 8] = [
     "bytecode",
     "1,6 0 0 0",
 ];
+
+const SERVER: &str = "kasm/kasm-db-0";
+/// Somewhere outside where nobody answers.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9)), 80);
+const PATIENCE: Duration = Duration::from_secs(1);
+const POLICIES: &str = "\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: kasm}
+spec:
+  podSelector: {matchLabels: {app: kasm-db}}
+  policyTypes: [Ingress]
+  ingress:
+  - from: [{podSelector: {matchLabels: {app: kasm-api}}}]
+";
 
 fn main() {
     trials::conclude(Ok(vec![
@@ -38,7 +56,20 @@ fn main() {
         }),
         trials::test("a filter that comes later is overtaken", overtakes),
         trials::test("what a killed agent left is removed", removes_leftovers),
+        trials::test("somebody's ingress qdisc stays, and is said once", || {
+            beside_ingress(Came::Before)
+        }),
+        trials::test("an ingress qdisc takes clsact's place", || {
+            beside_ingress(Came::Later)
+        }),
     ]))
+}
+
+/// When somebody made an ingress qdisc, as plugins that shape a pod's bandwidth do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Came {
+    Before,
+    Later,
 }
 
 fn setup(ground: &Ground, attach: &str) -> anyhow::Result<Setup> {
@@ -148,4 +179,60 @@ fn removes_leftovers() -> anyhow::Result<()> {
         agent.kill().context("kill it again")?;
     }
     Ok(())
+}
+
+/// The server's interface has a qdisc without egress: what comes from the server is seen, what goes to it is not.
+fn beside_ingress(came: Came) -> anyhow::Result<()> {
+    let mut ground = Ground::new()?;
+    ground.write_policies(POLICIES)?;
+    ground.node.add_pods(&ground.scenario.pod_specs())?;
+    let link = ground.node.pod(SERVER)?.link.clone();
+    let tc = |words: &str| {
+        let words = words.replace("DEV", &format!("dev {link}"));
+        let words: Vec<&str> = words.split_whitespace().collect();
+        ground.node.namespace.run(&words)
+    };
+    if came == Came::Before {
+        tc("tc qdisc add DEV ingress")?;
+    }
+    let mut agent = Agent::start(&setup(&ground, "clsact")?, &ground.node.namespace)?;
+    let warning = "takes the place of clsact";
+    if came == Came::Later {
+        tc("tc qdisc del DEV clsact")?;
+        tc("tc qdisc add DEV ingress")?;
+        let end = Instant::now() + LIMIT;
+        while !agent.stderr().contains(warning) {
+            ensure!(Instant::now() < end, "it is not said:\n{}", agent.stderr());
+        }
+    }
+    let _servers = ground.servers()?;
+    let denied = ground.row("default/debug", SERVER)?;
+    let allowed = ground.row("kasm/kasm-api-0", SERVER)?;
+    ground.until(&mut agent, &allowed, "allowed")?;
+    ground.until(&mut agent, &denied, "unenforced")?;
+    ground.enforce(std::slice::from_ref(&denied), Mode::Enforced(Stop::Drop))?;
+    ground.until(&mut agent, &denied, "blocked")?;
+    // Nobody answers the server, which could not be seen.
+    Client::open(ground.node.namespace_of(SERVER)?, NOWHERE, Protocol::Tcp)?.try_it(PATIENCE)?;
+    let is_it = |record: &Record| record.text("/destination/kind") == Some("world");
+    agent.wait_until(LIMIT, |records| records.iter().any(is_it))?;
+    let shown = tc("tc qdisc show DEV")?;
+    ensure!(shown.contains("ingress"), "it was deleted:\n{shown}");
+    let hanging = ground
+        .node
+        .namespace
+        .run(&["tc", "filter", "show", "dev", &link, "ingress"])?;
+    let ours = hanging.lines().filter(|line| line.contains("netverdict"));
+    ensure!(ours.count() == 1, "what should not be there:\n{hanging}");
+    let finished = agent.stop()?;
+    let times = |words: &str| finished.stderr.matches(words).count();
+    ensure!(
+        times(warning) == 1 && times("stood in front") <= usize::from(came == Came::Later),
+        "it is said again and again:\n{}",
+        finished.stderr
+    );
+    let of_server = finished.records.iter().find(|record| is_it(record));
+    let because = of_server.and_then(|record| record.text("/unknown_because"));
+    ensure!(because == Some("hook_bypassed"), "{of_server:?}");
+    none_says(&finished, &["unexpected_drop", "unanswered", "refused"])
 }
