@@ -60,6 +60,8 @@ offsets! {
     HAS_CONNTRACK,
     /// 1 when the kernel has IPv6.
     HAS_IPV6,
+    /// Inode of the node's own network namespace, 0 when it is not known.
+    OWN_NETNS,
     /// Half of the ring buffer, bytes.
     HALF_RING,
     /// How many attempts one slot may hold.

@@ -10,6 +10,7 @@ use node_agent_common::{
 };
 
 use crate::counters::add_one;
+use crate::kernel::OWN_NETNS;
 use crate::shares;
 
 #[btf_map]
@@ -60,19 +61,17 @@ pub(crate) fn epoch() -> u32 {
     EPOCH.get(0).copied().unwrap_or(0)
 }
 
-/// Tells whether a network namespace is the node's own or one of its pods'.
+/// Tells whether a network namespace is the node's own or one of its pods'. Most drops are in the node's: no look into
+/// a table for those.
 #[inline(always)]
 pub(crate) fn namespace_is_watched(netns: u32) -> bool {
-    NAMESPACES.get_ptr(netns).is_some()
+    namespace_is_own(netns) || NAMESPACES.get_ptr(netns).is_some()
 }
 
 /// Tells whether a network namespace is the node's own.
 #[inline(always)]
 pub(crate) fn namespace_is_own(netns: u32) -> bool {
-    // SAFETY: a value of the map.
-    NAMESPACES
-        .get_ptr(netns)
-        .is_some_and(|known| unsafe { *known } == 2)
+    netns != 0 && netns == OWN_NETNS.load()
 }
 
 /// Tells whether an address is one of this node's pods'.

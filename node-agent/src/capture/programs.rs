@@ -12,6 +12,7 @@ use node_agent_common::{LocationRange, maps};
 use super::btf::{self, Types};
 use super::diagnostics::Diagnostics;
 use super::hooks::Hook;
+use super::namespaces;
 use super::reasons::{LOCATIONS, LOCATIONS_WITHOUT_REASONS, Reasons};
 use super::symbols::Symbols;
 
@@ -151,6 +152,7 @@ impl Kernel {
         let (symbols, locations) = Symbols::read(LOCATIONS.iter().chain(more));
         let mut globals = offsets(&types)?;
         globals.push(("HAS_REASON", u32::from(has_reason)));
+        globals.push(("OWN_NETNS", namespaces::own()));
         globals.push(("OVS_SUBSYSTEM", reasons.ovs_subsystem));
         Ok(Self {
             globals,
