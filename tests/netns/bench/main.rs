@@ -4,7 +4,7 @@
 //! machine spoils both alike; what is kept is the ratio of neighbours.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -69,9 +69,10 @@ fn main() -> anyhow::Result<()> {
         addresses: vec![address],
     };
     node.add_pods(&[spec("client", CLIENT), spec("server", SERVER)])?;
-    node.namespace.nft(RULES)?;
     serve(node.namespace_of("bench/server")?)?;
     let mut figures = ratios(&node, cluster.path())?;
+    // Conntrack, which orients datagrams, keeps each closed connection for a while: only from here on.
+    node.namespace.nft(RULES)?;
     figures.push(delay(&node, cluster.path())?);
     println!("{}", json!({ "figures": figures }));
     Ok(())
@@ -129,10 +130,14 @@ fn rate(
     })
 }
 
+/// Until the server has taken and ended it: a client that is faster than its server measures the server's queue.
 fn connect() -> anyhow::Result<()> {
-    let stream = TcpStream::connect(SocketAddr::new(SERVER, CONNECTS)).context("connect")?;
-    // Closed with a RST: no port stays in TIME_WAIT.
-    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+    // It ends with a RST, so that no port stays in TIME_WAIT.
+    match TcpStream::connect(SocketAddr::new(SERVER, CONNECTS)) {
+        Ok(mut stream) => drop(stream.read(&mut [0])),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        Err(error) => return Err(error).context("connect"),
+    }
     Ok(())
 }
 
@@ -214,7 +219,11 @@ fn serve(namespace: &Namespace) -> anyhow::Result<()> {
         })
     };
     let (connects, echoes) = (listen(CONNECTS)?, listen(ECHOES)?);
-    std::thread::spawn(move || connects.incoming().for_each(drop));
+    std::thread::spawn(move || {
+        for stream in connects.incoming().flatten() {
+            let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+    });
     std::thread::spawn(move || {
         for stream in echoes.incoming().flatten() {
             send_back(stream);
