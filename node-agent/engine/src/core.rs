@@ -292,17 +292,7 @@ impl Core {
         self.write_folded(now, false, out);
         self.write_due(now, false, out);
         self.write_lost(now, false, out);
-        let lost =
-            self.aggregate.take_lost() + self.counters.take_lost() + self.waiting.take_lost();
-        if lost > 0 {
-            self.lose_here(now, lost, out);
-        }
-        // Where the kernel side keeps a total of what its event was lost, only this knows of the loss.
-        let untold = self.counters.take_untold();
-        if untold > 0 {
-            self.untold += untold;
-            self.lose_more(now, Stage::Ring, untold, out);
-        }
+        self.tell_own_losses(now, out);
         let gone = self.presence.take_gone(now);
         out.extend(gone.into_iter().map(Output::Gone));
         if now.since(self.forgot) > FORGET_EVERY_NS {

@@ -87,11 +87,13 @@ pub(crate) struct Counters {
 impl Counters {
     /// Takes a running total that comes after all events: a conversation that none has told of is lost, until one does.
     pub(crate) fn note_untold(&mut self, key: CounterKey, last: Moment) {
-        if self.counters.contains_key(&key) || self.counters.len() >= MOST_COUNTERS {
-            return;
+        if self.counters.len() < MOST_COUNTERS {
+            self.counters.entry(key).or_insert(Counter {
+                counted: 0,
+                to: Target::Lost,
+                last,
+            });
         }
-        let (counted, to) = (0, Target::Lost);
-        self.counters.insert(key, Counter { counted, to, last });
     }
 
     /// Attempts whose event was lost.

@@ -26,13 +26,22 @@ impl Core {
         self.lose_more(now, Stage::Core, count, out);
     }
 
-    pub(super) fn lose_more(
-        &mut self,
-        now: Moment,
-        stage: Stage,
-        count: u64,
-        out: &mut Vec<Output>,
-    ) {
+    /// What found no room here, and what only this knows to be lost.
+    pub(super) fn tell_own_losses(&mut self, now: Moment, out: &mut Vec<Output>) {
+        let lost =
+            self.aggregate.take_lost() + self.counters.take_lost() + self.waiting.take_lost();
+        if lost > 0 {
+            self.lose_here(now, lost, out);
+        }
+        // The kernel side does not count a lost event whose attempt is in a total.
+        let untold = self.counters.take_untold();
+        if untold > 0 {
+            self.untold += untold;
+            self.lose_more(now, Stage::Ring, untold, out);
+        }
+    }
+
+    fn lose_more(&mut self, now: Moment, stage: Stage, count: u64, out: &mut Vec<Output>) {
         let before = self.lost.get(&stage).map(|losses| losses.total);
         self.lose(now, stage, before.unwrap_or_default() + count, out);
     }
@@ -178,6 +187,7 @@ impl Core {
         }
         self.write_due(now, true, out);
         self.write_folded(now, true, out);
+        self.tell_own_losses(now, out);
         self.write_lost(now, true, out);
         self.has_ended = true;
     }

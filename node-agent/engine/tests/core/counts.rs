@@ -249,3 +249,28 @@ fn what_counts_with_a_forgotten_kind_is_lost() {
     bench.give(Input::Tick);
     assert_eq!(bench.lost, 4);
 }
+
+/// A total comes after all events: one that no event told of had its event lost, and is lost until one tells.
+#[test]
+fn a_total_that_no_event_told_of_is_lost() {
+    for ended in [Input::Tick, Input::Ended] {
+        let mut bench = Bench::settled();
+        let seen = bench.attempt(WEB, DB);
+        bench.give(seen.total(EventKind::Answered, 5, bench.now));
+        bench.give(ended);
+        assert_eq!((sum(&bench), bench.lost), (0, 5));
+    }
+}
+
+#[test]
+fn what_a_later_event_tells_of_counts_again() {
+    let mut bench = Bench::settled();
+    let seen = bench.attempt(WEB, DB);
+    bench.give(seen.total(EventKind::Answered, 5, bench.now));
+    bench.pass(12 * S);
+    let seen = bench.attempt(WEB, DB);
+    bench.give(seen.event(bench.now, EventKind::Answered, 6));
+    bench.give(seen.total(EventKind::Answered, 9, bench.now));
+    bench.give(Input::Ended);
+    assert_eq!((sum(&bench), bench.lost), (4, 5));
+}
