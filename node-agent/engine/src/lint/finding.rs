@@ -46,6 +46,27 @@ impl Finding {
         format!("{}: {}", self.wrong, self.effect)
     }
 
+    /// A finding in an object, which is named with its place among those given.
+    pub(super) fn new(
+        check: Check,
+        severity: Severity,
+        (object, source): (ObjectName, usize),
+        field: impl Into<String>,
+        wrong: impl Into<String>,
+        effect: impl Into<String>,
+    ) -> Self {
+        Self {
+            check,
+            severity,
+            object,
+            source,
+            field: field.into(),
+            wrong: wrong.into(),
+            effect: effect.into(),
+            fix: None,
+        }
+    }
+
     pub(super) fn with_fix(mut self, fix: impl Into<String>) -> Self {
         self.fix = Some(fix.into());
         self

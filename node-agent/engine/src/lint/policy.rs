@@ -135,20 +135,12 @@ impl<'a> NetPol<'a> {
         wrong: impl Into<String>,
         effect: impl Into<String>,
     ) -> Finding {
-        Finding {
-            check,
-            severity,
-            object: ObjectName {
-                kind: "NetworkPolicy".to_owned(),
-                namespace: self.key.namespace.to_string(),
-                name: self.key.name.to_string(),
-            },
-            source: self.source,
-            field: field.into(),
-            wrong: wrong.into(),
-            effect: effect.into(),
-            fix: None,
-        }
+        let object = ObjectName {
+            kind: "NetworkPolicy".to_owned(),
+            namespace: self.key.namespace.to_string(),
+            name: self.key.name.to_string(),
+        };
+        Finding::new(check, severity, (object, self.source), field, wrong, effect)
     }
 }
 

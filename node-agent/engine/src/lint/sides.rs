@@ -64,16 +64,9 @@ fn not_isolated(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
             name,
         };
         if told.insert(object.clone()) {
-            findings.push(Finding {
-                check: Check::N25,
-                severity: Severity::Info,
-                object,
-                source: pod.source,
-                field: String::new(),
-                wrong: wrong.to_owned(),
-                effect: effect.to_owned(),
-                fix: None,
-            });
+            let object = (object, pod.source);
+            let finding = Finding::new(Check::N25, Severity::Info, object, "", wrong, effect);
+            findings.push(finding);
         }
     }
 }

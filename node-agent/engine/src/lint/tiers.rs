@@ -184,19 +184,11 @@ impl Tiered {
         wrong: impl Into<String>,
         effect: impl Into<String>,
     ) -> Finding {
-        Finding {
-            check,
-            severity,
-            object: ObjectName {
-                kind: self.kind.clone(),
-                namespace: String::new(),
-                name: self.name.clone(),
-            },
-            source: self.source,
-            field: field.into(),
-            wrong: wrong.into(),
-            effect: effect.into(),
-            fix: None,
-        }
+        let object = ObjectName {
+            kind: self.kind.clone(),
+            namespace: String::new(),
+            name: self.name.clone(),
+        };
+        Finding::new(check, severity, (object, self.source), field, wrong, effect)
     }
 }

@@ -258,16 +258,8 @@ impl Written<'_> {
         wrong: impl Into<String>,
         effect: impl Into<String>,
     ) -> Finding {
-        Finding {
-            check,
-            severity: Severity::Error,
-            object: self.name.clone(),
-            source: self.source,
-            field: field.to_owned(),
-            wrong: wrong.into(),
-            effect: effect.into(),
-            fix: None,
-        }
+        let object = (self.name.clone(), self.source);
+        Finding::new(check, Severity::Error, object, field, wrong, effect)
     }
 }
 
