@@ -1,6 +1,7 @@
 //! Who tells of the cluster, files or an API server, as one.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +12,7 @@ use node_agent_engine::{Input, k8s};
 use tokio::time::{Instant, sleep_until};
 
 use crate::cluster::api::{self, Access, ApiServer, Watched};
-use crate::cluster::{Empty, Files, Notice, Options, Reading, Watch};
+use crate::cluster::{Empty, Files, Options, Reading, Watch};
 use crate::settings::{Cluster, Validation};
 
 /// How often files are read again although nothing said that they changed: a lost notification must not
@@ -157,13 +158,9 @@ impl FromFiles {
             again_in,
         } = reading;
         self.next_reading = Instant::now() + again_in.unwrap_or(READING);
-        notices.iter().for_each(|notice: &Notice| {
-            if notice.is_problem() {
-                tracing::warn!("{notice}");
-            } else {
-                tracing::info!("{notice}");
-            }
-        });
+        for notice in &notices {
+            tell(notice, notice.is_problem());
+        }
         News {
             deltas,
             synced: !self.files.is_empty(),
@@ -178,16 +175,20 @@ fn of_server(news: api::News) -> News {
     let errors = news.notices.iter().filter_map(api::Notice::error);
     let errors = errors.map(|kind| (kind, 1)).collect();
     for notice in &news.notices {
-        if notice.is_problem() {
-            tracing::warn!("{notice}");
-        } else {
-            tracing::info!("{notice}");
-        }
+        tell(notice, notice.is_problem());
     }
     News {
         deltas: news.deltas,
         synced: news.synced,
         confirmed: news.confirmed.map(Input::GroundsConfirmed),
         errors,
+    }
+}
+
+fn tell(notice: &impl fmt::Display, is_problem: bool) {
+    if is_problem {
+        tracing::warn!("{notice}");
+    } else {
+        tracing::info!("{notice}");
     }
 }
