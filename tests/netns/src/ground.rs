@@ -14,6 +14,17 @@ use crate::record::Record;
 use crate::scenario::{Family, Row, Scenario};
 use crate::traffic::{Client, Listen, Protocol, Saw, Server, Servers};
 
+/// The database of *kasm* is open to the API's pods and to nobody else.
+pub const DB_FROM_API: &str = "\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: kasm}
+spec:
+  podSelector: {matchLabels: {app: kasm-db}}
+  policyTypes: [Ingress]
+  ingress:
+  - from: [{podSelector: {matchLabels: {app: kasm-api}}}]
+";
 /// Longest that a change may take to be seen.
 pub const LIMIT: Duration = Duration::from_secs(15);
 /// Between two tries of a client that keeps connecting.

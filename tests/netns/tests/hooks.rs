@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use netns::agent::{Agent, Setup};
 use netns::enforcer::{Mode, Stop};
-use netns::ground::{Ground, LIMIT, none_says};
+use netns::ground::{DB_FROM_API, Ground, LIMIT, none_says};
 use netns::node::Wiring;
 use netns::record::Record;
-use netns::traffic::{Client, Protocol};
+use netns::traffic::{Client, Protocol, Servers};
 use netns::trials;
 
 /// A filter that lets everything pass and ends the chain, as a CNI's does.
@@ -28,16 +28,6 @@ const SERVER: &str = "kasm/kasm-db-0";
 /// Somewhere outside where nobody answers.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9)), 80);
 const PATIENCE: Duration = Duration::from_secs(1);
-const POLICIES: &str = "\
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: db, namespace: kasm}
-spec:
-  podSelector: {matchLabels: {app: kasm-db}}
-  policyTypes: [Ingress]
-  ingress:
-  - from: [{podSelector: {matchLabels: {app: kasm-api}}}]
-";
 
 fn main() {
     trials::conclude(Ok(vec![
@@ -122,15 +112,21 @@ fn add_foreign(ground: &Ground) -> anyhow::Result<()> {
     ground.node.namespace.run(&words).map(drop)
 }
 
-fn overtakes() -> anyhow::Result<()> {
+/// An agent on clsact that has told of a denial, and then a foreign filter comes.
+fn beside_another() -> anyhow::Result<(Ground, Agent, Servers)> {
     let mut ground = Ground::new()?;
     let mut agent = Agent::start(&setup(&ground, "clsact")?, &ground.node.namespace)?;
     ground.add_pods(&agent, |_| true)?;
-    let _servers = ground.servers()?;
+    let servers = ground.servers()?;
     ground.enforce(&ground.scenario.rows, Mode::Enforced(Stop::Drop))?;
     let denied = ground.row("default/debug", "kasm/kasm-db-0")?;
     ground.until(&mut agent, &denied, "blocked")?;
     add_foreign(&ground)?;
+    Ok((ground, agent, servers))
+}
+
+fn overtakes() -> anyhow::Result<()> {
+    let (ground, mut agent, _servers) = beside_another()?;
     let end = Instant::now() + LIMIT;
     loop {
         let found = filters(&ground)?;
@@ -151,15 +147,9 @@ fn overtakes() -> anyhow::Result<()> {
 }
 
 fn removes_leftovers() -> anyhow::Result<()> {
-    let mut ground = Ground::new()?;
-    let mut agent = Agent::start(&setup(&ground, "clsact")?, &ground.node.namespace)?;
-    ground.add_pods(&agent, |_| true)?;
-    let _servers = ground.servers()?;
-    ground.enforce(&ground.scenario.rows, Mode::Enforced(Stop::Drop))?;
-    let denied = ground.row("default/debug", "kasm/kasm-db-0")?;
-    ground.until(&mut agent, &denied, "blocked")?;
-    add_foreign(&ground)?;
+    let (ground, agent, _servers) = beside_another()?;
     agent.kill()?;
+    let denied = ground.row("default/debug", "kasm/kasm-db-0")?;
     let ours = |found: &[String]| found.iter().filter(|it| it.contains("netverdict")).count();
     ensure!(
         ours(&filters(&ground)?) == 1,
@@ -184,7 +174,7 @@ fn removes_leftovers() -> anyhow::Result<()> {
 /// The server's interface has a qdisc without egress: what comes from the server is seen, what goes to it is not.
 fn beside_ingress(came: Came) -> anyhow::Result<()> {
     let mut ground = Ground::new()?;
-    ground.write_policies(POLICIES)?;
+    ground.write_policies(DB_FROM_API)?;
     ground.node.add_pods(&ground.scenario.pod_specs())?;
     let link = ground.node.pod(SERVER)?.link.clone();
     let tc = |words: &str| {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use netns::agent::Agent;
 use netns::bpf::{By, Hanging};
-use netns::ground::{Ground, LIMIT, none_says};
+use netns::ground::{DB_FROM_API, Ground, LIMIT, none_says};
 use netns::record::{Conversation, Record};
 use netns::redirect::redirect;
 use netns::scenario::Family;
@@ -21,16 +21,6 @@ const ALLOWED: &str = "kasm/kasm-api-0";
 /// And this one not.
 const DENIED: &str = "default/debug";
 const SERVER: &str = "kasm/kasm-db-0";
-const POLICIES: &str = "\
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: db, namespace: kasm}
-spec:
-  podSelector: {matchLabels: {app: kasm-db}}
-  policyTypes: [Ingress]
-  ingress:
-  - from: [{podSelector: {matchLabels: {app: kasm-api}}}]
-";
 
 /// Ports of the server: one that answers, one without a socket, one whose socket is silent (UDP), one whose packets
 /// the program drops.
@@ -231,7 +221,7 @@ fn is_wanted(pod: &str) -> bool {
 
 fn told(way: Way) -> anyhow::Result<()> {
     let mut ground = Ground::new()?;
-    ground.write_policies(POLICIES)?;
+    ground.write_policies(DB_FROM_API)?;
     let setup = ground.setup()?.flag(&["--attach", way.attach]);
     let start = |ground: &Ground| Agent::start(&setup, &ground.node.namespace);
     let (mut agent, _programs) = match way.first {
