@@ -4,10 +4,10 @@ use crate::Tuple;
 
 /// One try to open a connection.
 ///
-/// Key: the [`Tuple`] of its packets; for UDP the one of both directions, see [`Attempt::key`]. It ends with an answer or a refusal, which take it out, or with its deadline
-/// ([`crate::maps::DEADLINE_NS`]): then user space takes its end from what stands here. A TCP attempt stays after its
-/// deadline as long as its first packet is sent again: a repeat is no new attempt. Each `u8` is written once, 0 to 1,
-/// never back: two processors that write it at the same time write the same.
+/// Key: the [`Tuple`] of its packets; for UDP the one of both directions, see [`Attempt::key`]. It ends with an answer or
+/// a refusal, which take it out, or with its deadline ([`crate::maps::DEADLINE_NS`]): then user space takes its end from
+/// what stands here. A TCP attempt stays after its deadline as long as its first packet is sent again: a repeat is no new
+/// attempt. Each `u8` is written once, 0 to 1, never back: two processors that write it at the same time write the same.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempt {

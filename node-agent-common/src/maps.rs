@@ -16,8 +16,7 @@ pub const LOST: &str = "LOST";
 pub const REASON_CLASSES: &str = "REASON_CLASSES";
 /// Array of [`crate::LocationRange`].
 pub const LOCATIONS: &str = "LOCATIONS";
-/// Hash, network namespace inode (`u32`) to `u32`: 2 for the node's own, where the kernel side does not look it up, 1 for
-/// its pods'.
+/// Hash, network namespace inode (`u32`) to `u32` 1: those of the node's pods. The node's own is set at load.
 pub const NAMESPACES: &str = "NAMESPACES";
 /// Hash, address (`[u8; 16]`, IPv4 mapped) to the `u32` index of the interface that leads to the pod which
 /// owns it, 0 when that is not known: the addresses of this node's pods.

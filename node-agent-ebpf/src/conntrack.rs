@@ -17,8 +17,8 @@ pub(crate) const fn goes_back(nfct: u64) -> bool {
     nfct & !CTINFO != 0 && ctinfo >= ESTABLISHED_REPLY && ctinfo != UNTRACKED
 }
 
-/// Follows `_nfct` to conntrack's original tuple; returns `ctinfo` plus one, or 0 when there is none to be had. A template
-/// has none: then the packet speaks for itself.
+/// Follows `_nfct` to conntrack's original tuple; returns `ctinfo` plus one, or 0 when there is none to be had. A
+/// template has none: then the packet speaks for itself.
 #[inline(never)]
 pub(crate) fn original(nfct: u64, protocol: u8, original: &mut Tuple) -> u8 {
     const AF_INET: u16 = 2;

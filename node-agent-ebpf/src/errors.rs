@@ -47,8 +47,8 @@ pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
     }
 }
 
-/// Tells whether an error quotes the attempt with this number. Of TCP every error has it, 8 bytes of the segment being the
-/// least (RFC 792); SCTP's tag lies further in, and UDP has none.
+/// Tells whether an error quotes the attempt with this number. Of TCP every error has it, 8 bytes of the segment being
+/// the least (RFC 792); SCTP's tag lies further in, and UDP has none.
 #[inline(always)]
 fn quotes(error: &Packet, sequence: u32) -> bool {
     if error.sequence_known {

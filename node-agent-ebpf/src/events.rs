@@ -54,7 +54,8 @@ pub(crate) fn tell(seen: &Seen, tuple: &Tuple, attempt: &Attempt, fill: impl FnO
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
 }
 
-/// Tells whether half of the ring buffer is taken: whoever fills its share of the conversations leaves the rest to others.
+/// Tells whether half of the ring buffer is taken: whoever fills its share of the conversations leaves the rest to
+/// others.
 #[inline(always)]
 fn is_half_full() -> bool {
     // SAFETY: the address of a map is what the loader puts the map's in place of.

@@ -168,8 +168,8 @@ pub(crate) unsafe fn is_answered(
     }
 }
 
-/// Tells whether what a pod's interface lets in can come from the peer itself: it is the peer's own, or the attempt went
-/// out there.
+/// Tells whether what a pod's interface lets in can come from the peer itself: it is the peer's own, or the attempt
+/// went out there.
 ///
 /// # Safety
 ///

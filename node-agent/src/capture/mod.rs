@@ -164,11 +164,10 @@ impl Capture {
         self.sweep(now, Sweep::Last, sink);
     }
 
-    /// Tells the kernel side which namespaces are the node's own and its pods'.
+    /// Tells the kernel side which namespaces are the pods'.
     fn name_namespaces(&mut self) {
-        let mut wanted: BTreeMap<u32, u32> = BTreeMap::new();
-        wanted.extend(self.watch.namespaces().into_iter().map(|inode| (inode, 1)));
-        wanted.insert(self.decoder.own_netns, 2);
+        let pods = self.watch.namespaces();
+        let wanted = pods.into_iter().map(|inode| (inode, 1)).collect();
         write(&mut self.namespaces, &mut self.named, wanted);
     }
 

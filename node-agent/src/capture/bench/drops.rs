@@ -8,7 +8,6 @@ use node_agent_common::{mapped, maps};
 
 use super::{Figure, ROUNDS, figure};
 use crate::capture::batch::Table;
-use crate::capture::namespaces;
 use crate::capture::programs::{DROP, Error, Kernel, NOTHING_DROPPED, Programs, Sizes};
 
 /// Packets of one attempt in a round: what else the machine drops meanwhile must not show.
@@ -23,10 +22,8 @@ const DROPS: u32 = 30_000;
 pub fn drops(mut drop_one: impl FnMut()) -> Result<Figure, Error> {
     let kernel = Kernel::read()?;
     let mut programs = Programs::open(Sizes::default(), &kernel)?;
-    let mut namespaces = Table::new(maps::NAMESPACES, programs.take(maps::NAMESPACES)?)?;
     let mut addresses = Table::new(maps::ADDRESSES, programs.take(maps::ADDRESSES)?)?;
-    let (netns, own, ifindex) = (namespaces::own(), 2_u32, 1_u32);
-    namespaces.insert(&netns, &own, 0)?;
+    let ifindex = 1_u32;
     addresses.insert(&mapped([127, 0, 0, 1]), &ifindex, 0)?;
     programs.hook()?;
     let btf = Btf::from_sys_fs().map_err(|source| Error::Load(source.into()))?;
