@@ -326,6 +326,11 @@ impl Cluster {
         }
     }
 
+    /// The same, as an object.
+    pub(crate) fn recalled(&self, key: &ObjectKey) -> Option<&Pod> {
+        self.remembered(key).map(|pod| &pod.state.pod)
+    }
+
     /// The pod with a network of its own that has an address now, and nobody else.
     pub(crate) fn owner(&self, ip: IpAddr) -> Option<&Owner> {
         self.owners.get(ip)

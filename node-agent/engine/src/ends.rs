@@ -138,11 +138,11 @@ impl Ends {
     }
 
     pub(crate) fn source_pod<'a>(&self, cluster: &'a Cluster) -> Option<&'a Pod> {
-        cluster.pod(pod_key(&self.source)?)
+        cluster.recalled(pod_key(&self.source)?)
     }
 
     pub(crate) fn destination_pod<'a>(&self, cluster: &'a Cluster) -> Option<&'a Pod> {
-        cluster.pod(pod_key(&self.destination)?)
+        cluster.recalled(pod_key(&self.destination)?)
     }
 
     /// Whether the destination is a pod of another node, whose agent sees how the attempt ends.

@@ -64,10 +64,11 @@ pub(crate) fn endpoint(
     };
     match identity {
         Identity::Pod(key) => {
-            end.kind = EndpointKind::Pod;
-            end.namespace = Some(Arc::clone(&key.namespace));
-            end.name = Some(Arc::clone(&key.name));
-            if let Some(pod) = cluster.pod(key) {
+            // Of one that is gone for long nothing is known any more.
+            if let Some(pod) = cluster.recalled(key) {
+                end.kind = EndpointKind::Pod;
+                end.namespace = Some(Arc::clone(&key.namespace));
+                end.name = Some(Arc::clone(&key.name));
                 describe(&mut end, pod, names_port);
             }
         }

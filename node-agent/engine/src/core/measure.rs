@@ -63,7 +63,7 @@ impl Core {
         let destination = &connection.destination;
         let is_its_own = match destination.kind {
             EndpointKind::Pod => key_of(destination)
-                .and_then(|key| self.cluster.pod(&key))
+                .and_then(|key| self.cluster.recalled(&key))
                 .is_some_and(|pod| pod.ports.iter().any(|own| own.port == destination.port)),
             EndpointKind::Service => key_of(destination)
                 .and_then(|key| self.cluster.service(&key))

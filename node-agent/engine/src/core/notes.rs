@@ -163,7 +163,7 @@ impl Core {
             };
             let pod = self
                 .cluster
-                .pod(&key)
+                .recalled(&key)
                 .filter(|_| end.kind == EndpointKind::Pod);
             let by = AcknowledgedBy {
                 kind: "Pod".into(),

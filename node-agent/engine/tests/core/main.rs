@@ -11,6 +11,7 @@ mod claims;
 mod confirmation;
 mod counts;
 mod folding;
+mod gone;
 mod measures;
 mod notes;
 mod outcomes;
