@@ -7,7 +7,8 @@ use crate::verdict::{NearestMiss, PolicyRef, RuleRef};
 use crate::walk::{Place, Question};
 
 /// The place that misses the fewest conditions; among equals the first policy by key, then the first rule,
-/// peer and port. Absent when no isolating policy has a rule with a place.
+/// peer and port. Absent when no isolating policy has a rule with a place, and when the nearest one may match: it is
+/// not known who is at the other end, and nothing is missed.
 pub(crate) fn nearest(question: &Question<'_>, policies: &[Arc<Policy>]) -> Option<NearestMiss> {
     let mut nearest: Option<Candidate<'_>> = None;
     for policy in policies.iter().filter(|policy| policy.isolates()) {
@@ -37,6 +38,9 @@ pub(crate) fn nearest(question: &Question<'_>, policies: &[Arc<Policy>]) -> Opti
         ..
     } = nearest?;
     let missed = question.missed_at(policy, rule, place);
+    if missed.is_empty() {
+        return None;
+    }
     let rule = RuleRef {
         policy: PolicyRef::of(policy),
         rule: index,

@@ -133,7 +133,8 @@ pub struct Side {
     /// Where the specification lets another answer be right as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_open: Option<LeftOpen>,
-    /// The rule that came nearest; only with [`Reason::NoRuleMatched`], absent when no isolating policy has a rule.
+    /// The rule that came nearest; only with [`Reason::NoRuleMatched`], absent when no isolating policy has a rule and
+    /// when the nearest one may match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest: Option<NearestMiss>,
     /// The smallest rule that would allow it; only on a side that denies, absent with [`Reason::RuleDenied`].

@@ -206,6 +206,9 @@ fn nothing_is_claimed_about_an_end_that_nobody_knows() {
     let verdict = world.judge("?10.9.9.9", "x/a", 80, Tcp);
     assert_eq!(verdict.ingress.verdict, Allowed, "whoever it is");
     assert_eq!(verdict.unknown_because, Some(UnknownBecause::Identity));
+    let may_match = world.judge("?10.9.9.9", "x/a", 81, Tcp).ingress;
+    assert_eq!(may_match.reason, Reason::NoRuleMatched);
+    assert_eq!(may_match.nearest, None, "it may match: nothing is missed");
     let other_side = with(&[deny("x")]).judge("x/a", "?10.9.9.9", 81, Tcp);
     assert_eq!(other_side.egress.verdict, Unknown, "it may be the own node");
 }
