@@ -203,7 +203,8 @@ pub struct UdpFlow {
     pub cached: u8,
     /// 1 when its first packet went against the direction of its key.
     pub turned: u8,
-    /// 1 when every packet of it was dropped: what goes the other way answers none.
+    /// 1 when its first packet and the latest one were dropped, and none was answered: what goes the other way answers
+    /// none.
     pub stopped: u8,
     /// Always zero.
     pub padding: [u8; 2],

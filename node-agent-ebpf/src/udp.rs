@@ -110,6 +110,9 @@ fn flows_on(key: &Tuple, turned: bool, packet: &Tuple, now: u64, is_own: bool) -
         (*known).last_ns = now;
         if against {
             (*known).answered = 1;
+        } else {
+            // This one may come through. If it is dropped, that is noted there.
+            (*known).stopped = 0;
         }
         // Only answered tuples may be short-cut: a flow without an answer is the one that is asked about.
         if (*known).answered != 0 {
@@ -126,11 +129,22 @@ fn is_silent(known: *mut UdpFlow, now: u64) -> bool {
     unsafe { (*known).is_silent(now) }
 }
 
-/// Tells whether a datagram belongs to a flow that has had its outcome, in either direction, without touching it.
+/// Tells whether a dropped datagram belongs to a flow that has had its outcome, in either direction; what goes against
+/// it while nothing comes through is no reply.
 #[inline(never)]
 pub(crate) fn is_settled(tuple: &Tuple, now: u64) -> bool {
-    let (key, _) = tuple.paired();
-    UDP_FLOWS
-        .get_ptr_mut(&key)
-        .is_some_and(|known| !is_silent(known, now))
+    let (key, turned) = tuple.paired();
+    let Some(known) = UDP_FLOWS.get_ptr_mut(&key) else {
+        return false;
+    };
+    // SAFETY: a value of the map.
+    unsafe {
+        if (*known).is_silent(now) {
+            return false;
+        }
+        if (*known).turned == u8::from(turned) && (*known).answered == 0 {
+            (*known).stopped = 1;
+        }
+    }
+    true
 }

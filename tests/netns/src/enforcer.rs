@@ -140,3 +140,11 @@ pub fn dropped(namespace: &Namespace) -> anyhow::Result<u64> {
     let count = count.with_context(|| format!("no counter:\n{chain}"))?;
     count.parse().context("read a counter")
 }
+
+/// Takes back what [`drop_from`] does.
+///
+/// # Errors
+/// When it has not been called.
+pub fn drop_no_more(namespace: &Namespace) -> anyhow::Result<()> {
+    namespace.nft("delete table inet dropped\n")
+}

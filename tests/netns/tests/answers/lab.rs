@@ -142,6 +142,25 @@ impl Lab {
         Ok(())
     }
 
+    /// The node drops nothing any more.
+    pub(crate) fn stop_no_more(&self) -> anyhow::Result<()> {
+        enforcer::drop_no_more(&self.ground.node.namespace)
+    }
+
+    /// Waits until so many attempts have had their end.
+    pub(crate) fn until_counted(&mut self, count: u64) -> anyhow::Result<()> {
+        let end = Instant::now() + LIMIT;
+        let counted = |agent: &Agent| {
+            let metrics = agent.metrics(&self.ground.node.namespace)?;
+            anyhow::Ok(metrics.sum("netverdict_connections_total", &[]))
+        };
+        while counted(&self.agent)? < count {
+            ensure!(Instant::now() < end, "not {count} attempts are counted");
+            self.agent.settle()?;
+        }
+        Ok(())
+    }
+
     /// The node knows nobody's hardware address.
     pub(crate) fn has_no_neighbours(&self) -> anyhow::Result<()> {
         let words = ["ip", "neighbour", "show", "dev", "cni0", "nud", "all"];

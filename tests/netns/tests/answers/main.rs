@@ -20,11 +20,12 @@ const PORT: u16 = 5555;
 
 fn main() {
     type Test = fn(Family) -> anyhow::Result<()>;
-    let tests: [(&str, Test); 8] = [
+    let tests: [(&str, Test); 9] = [
         (
             "a datagram against one that was stopped is an attempt",
             crossing,
         ),
+        ("what is stopped no more is replied to", stopped_no_more),
         (
             "a pod's forged datagram is no reply of the world",
             forged_datagrams,
@@ -66,6 +67,24 @@ fn crossing(family: Family) -> anyhow::Result<()> {
         (Udp, from.ip(), to, "blocked, dropped", 1),
         (Udp, to.ip(), from, "allowed, delivered", 1),
     ])
+}
+
+/// A datagram was stopped and told of. A later one of the same flow comes through: what the peer sends back is no
+/// connection of its own.
+fn stopped_no_more(family: Family) -> anyhow::Result<()> {
+    let mut lab = Lab::new(Wiring::Routed, family)?;
+    let (from, to) = (lab.end(DENIED, PORT)?, lab.end(DB, DB_PORT)?);
+    lab.stop(from.ip())?;
+    let (client, server) = (lab.socket(DENIED, PORT)?, lab.socket(DB, DB_PORT)?);
+    client.send_to(b"one", to)?;
+    lab.until_stopped(1)?;
+    lab.until_counted(1)?;
+    lab.stop_no_more()?;
+    client.send_to(b"another", to)?;
+    received(&server)?;
+    server.send_to(b"back", from)?;
+    received(&client)?;
+    lab.tells(&[(Udp, from.ip(), to, "blocked, dropped", 1)])
 }
 
 fn forged_datagrams(family: Family) -> anyhow::Result<()> {
