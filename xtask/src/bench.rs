@@ -22,6 +22,9 @@ pub(crate) struct Arguments {
     /// The benches to run; all when none is named
     #[arg(value_enum)]
     benches: Vec<Bench>,
+    /// Measure longer where that shows more: ten minutes of truth instead of 90 seconds
+    #[arg(long)]
+    long: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -32,6 +35,8 @@ enum Bench {
     Engine,
     /// What the agent costs pods and memory, and how fast it judges and tells (root)
     Line,
+    /// Whether what it claims is so, and what it misses, while everything changes (root)
+    Truth,
 }
 
 /// The file that a bench leaves.
@@ -66,6 +71,7 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> anyhow::Result<Found>
             Bench::Kernel => kernel(house)?,
             Bench::Engine => example(house, "node-agent-engine", "bench_engine")?,
             Bench::Line => line(house)?,
+            Bench::Truth => truth(house, arguments.long)?,
         };
         let name = bench
             .to_possible_value()
@@ -106,6 +112,16 @@ fn line(house: &House) -> anyhow::Result<Report> {
     all.figures
         .extend(figures(live.env("NETVERDICT_BIN", agent))?.figures);
     Ok(all)
+}
+
+fn truth(house: &House, long: bool) -> anyhow::Result<Report> {
+    need_root("the bench of truth makes network namespaces and loads kernel programs")?;
+    setup::ensure(&[Purpose::Build, Purpose::Namespaces])?;
+    let agent = build::agent(house, Profile::Release)?;
+    let mut command = house.cargo();
+    command.args(RUN).args(["netns", "--bin", "truth", "--"]);
+    command.args(long.then_some("--long"));
+    figures(command.env("NETVERDICT_BIN", agent))
 }
 
 fn need_root(why: &str) -> anyhow::Result<()> {

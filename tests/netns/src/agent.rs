@@ -36,6 +36,10 @@ pub struct Setup {
     pub wrapped_in: Vec<String>,
     /// How long a new pod's first packets wait for the cluster.
     pub grace: Duration,
+    /// How long policies need to settle and claims to hold.
+    pub settle: Duration,
+    /// How long repeats of a kind are folded.
+    pub window: Duration,
     /// Flags beyond those that every test needs.
     pub flags: Vec<String>,
 }
@@ -50,7 +54,20 @@ impl Setup {
             output: PathBuf::from("-"),
             wrapped_in: Vec::new(),
             grace: SETTLE,
+            settle: SETTLE,
+            window: Duration::from_secs(1),
             flags: Vec::new(),
+        }
+    }
+
+    /// The product's own waiting times.
+    #[must_use]
+    pub fn unhurried(self) -> Self {
+        Self {
+            grace: Duration::from_secs(2),
+            settle: Duration::from_secs(5),
+            window: Duration::from_secs(10),
+            ..self
         }
     }
 
@@ -80,8 +97,8 @@ impl Setup {
     }
 
     fn command(&self, namespace: &Namespace) -> Command {
-        let settle = format!("{}ms", SETTLE.as_millis());
-        let grace = format!("{}ms", self.grace.as_millis());
+        let [settle, grace, window] =
+            [self.settle, self.grace, self.window].map(|time| format!("{}ms", time.as_millis()));
         let exec = ["ip", "netns", "exec", namespace.name()].map(str::to_owned);
         let mut words = self.wrapped_in.iter().chain(&exec);
         let mut command = Command::new(words.next().map_or("ip", String::as_str));
@@ -90,7 +107,7 @@ impl Setup {
             .arg(&self.binary)
             .args(["agent", "--node", "node-1", "--output"])
             .arg(&self.output)
-            .args(["--log", "all", "--window", "1s", "--settle", &settle])
+            .args(["--log", "all", "--window", &window, "--settle", &settle])
             .args(["--confirm", &settle, "--grace", &grace])
             .args(["--metrics-listen", "127.0.0.1:0", "--cluster"])
             .arg(&self.cluster)

@@ -6,6 +6,7 @@
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::Context;
@@ -78,7 +79,7 @@ pub struct Node {
     /// Everything outside: a namespace that has the external addresses.
     pub world: Namespace,
     /// The node's own network namespace.
-    pub namespace: Namespace,
+    pub namespace: Arc<Namespace>,
     prefix: String,
     first_port: u16,
     made: usize,
@@ -121,7 +122,7 @@ impl Node {
         let node = Self {
             pods: Vec::new(),
             world,
-            namespace,
+            namespace: Arc::new(namespace),
             prefix,
             first_port: FIRST_PORT + (number % PORT_RANGES) * PORTS,
             made: 0,
@@ -136,9 +137,10 @@ impl Node {
     }
 
     fn configure(&self, reverse_path: ReversePath) -> anyhow::Result<()> {
-        let strict = match reverse_path {
-            ReversePath::Open => "0",
-            ReversePath::Strict => "1",
+        let strict = if reverse_path == ReversePath::Strict {
+            "1"
+        } else {
+            "0"
         };
         self.namespace.sysctl(&[
             ("ipv4/ip_forward", "1"),
@@ -268,6 +270,17 @@ impl Node {
     /// Removes a pod with its interface.
     pub fn remove_pod(&mut self, key: &str) {
         self.pods.retain(|pod| pod.spec.key != key);
+    }
+
+    /// The same, whatever sockets are still open in it: the interface is gone when this returns.
+    ///
+    /// # Errors
+    /// When there is no such pod.
+    pub fn unplug_pod(&mut self, key: &str) -> anyhow::Result<()> {
+        let unplug = format!("link del {}\n", self.pod(key)?.link);
+        self.namespace.ip(&unplug)?;
+        self.remove_pod(key);
+        Ok(())
     }
 
     /// The pod of that `namespace/name`.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -108,13 +108,10 @@ impl Namespace {
         &self,
         work: impl FnOnce() -> anyhow::Result<T> + Send,
     ) -> anyhow::Result<T> {
-        let file = self.file();
+        let namespace = self.handle()?;
         std::thread::scope(|scope| {
             let inside = scope.spawn(move || {
-                let namespace = fs::File::open(&file)
-                    .with_context(|| format!("open namespace `{}`", file.display()))?;
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-                    .with_context(|| format!("enter namespace `{}`", file.display()))?;
+                enter(&namespace).with_context(|| format!("enter namespace `{}`", self.name))?;
                 work()
             });
             inside
@@ -123,9 +120,28 @@ impl Namespace {
         })
     }
 
+    /// A handle that stays what it is when the namespace loses its name.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn handle(&self) -> anyhow::Result<OwnedFd> {
+        let file = self.file();
+        let opened = fs::File::open(&file);
+        let opened = opened.with_context(|| format!("open namespace `{}`", file.display()))?;
+        Ok(opened.into())
+    }
+
     fn file(&self) -> PathBuf {
         Path::new("/run/netns").join(&self.name)
     }
+}
+
+/// Moves this thread into a namespace; the sockets that it makes there stay there.
+///
+/// # Errors
+/// When the kernel refuses it, as without root.
+pub fn enter(namespace: &OwnedFd) -> rustix::io::Result<()> {
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
 }
 
 impl Drop for Namespace {
