@@ -137,16 +137,12 @@ impl Node {
     }
 
     fn configure(&self, reverse_path: ReversePath) -> anyhow::Result<()> {
-        let strict = if reverse_path == ReversePath::Strict {
-            "1"
-        } else {
-            "0"
-        };
+        let strict = u8::from(reverse_path == ReversePath::Strict).to_string();
         self.namespace.sysctl(&[
             ("ipv4/ip_forward", "1"),
             ("ipv6/conf/all/forwarding", "1"),
-            ("ipv4/conf/all/rp_filter", strict),
-            ("ipv4/conf/default/rp_filter", strict),
+            ("ipv4/conf/all/rp_filter", &strict),
+            ("ipv4/conf/default/rp_filter", &strict),
             // The host side answers for 169.254.1.1.
             ("ipv4/conf/default/proxy_arp", "1"),
         ])?;
