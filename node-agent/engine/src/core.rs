@@ -3,6 +3,7 @@
 mod confirm;
 mod early;
 mod follow;
+mod look_up;
 mod measure;
 mod notes;
 mod write;
@@ -30,6 +31,7 @@ use crate::verdict::PolicyRef;
 use crate::waiting::{For, Waiting};
 use confirm::Asked;
 use early::Early;
+use look_up::LookUps;
 
 /// Least time between two moves of the epoch.
 const EPOCH_LEAST_NS: u64 = 250_000_000;
@@ -77,6 +79,7 @@ pub struct Core {
     epoch_moved: Moment,
     epoch_wanted: bool,
     forgot: Moment,
+    look_ups: LookUps,
     /// Addresses of this node's pods.
     local: BTreeMap<ObjectKey, Vec<IpAddr>>,
     pod_addresses: Vec<(IpAddr, Option<u32>)>,
@@ -115,6 +118,7 @@ impl Core {
             epoch_moved: Moment::default(),
             epoch_wanted: false,
             forgot: Moment::default(),
+            look_ups: LookUps::default(),
             local: BTreeMap::new(),
             pod_addresses: Vec::new(),
             records: 0,
@@ -154,6 +158,9 @@ impl Core {
             Input::Heard => self.heard = now,
             Input::Confirmed => self.confirmed(now, out),
             Input::GroundsConfirmed(grounds) => self.grounds_confirmed(now, &grounds, out),
+            Input::LookedUp { tuple, tracked } => {
+                self.looked_up(now, tuple, tracked.as_ref(), out);
+            }
             Input::Tick => self.tick(now, out),
             Input::Ended => self.end(now, out),
         }

@@ -6,6 +6,7 @@ use crate::Moment;
 use crate::assessment::{Assessed, assess};
 use crate::cluster::{Cluster, Throughout};
 use crate::ends::Ends;
+use crate::input::{Flow, Link};
 use crate::links::Links;
 use crate::model::Protocol;
 use crate::options::Options;
@@ -24,6 +25,8 @@ pub(crate) enum Judgement {
     Made(Box<Connection>),
     /// It has to wait.
     Wait { until: Moment, waits_for: For },
+    /// Its packets were seen again behind translation, and that is what is judged.
+    ToldBehind,
 }
 
 /// What a judgement rests on.
@@ -60,6 +63,9 @@ impl Judge<'_> {
     /// Judges an ending, unless it has to wait.
     pub(crate) fn judge(&self, now: Moment, held: &Held) -> Judgement {
         let ending = &held.ending;
+        if self.is_told_behind(ending) {
+            return Judgement::ToldBehind;
+        }
         let follows = ending.at.plus(DROP_FOLLOWS_NS);
         if held.is_early && ending.drop_may_follow() && now < follows {
             return Judgement::Wait {
@@ -100,15 +106,33 @@ impl Judge<'_> {
         Ends::of(self.cluster, self.links, ending).settled_since(self.cluster)
     }
 
-    /// Judges an ending that can wait no longer: no claim that needs confirmation is made.
-    pub(crate) fn judge_at_the_end(&self, held: &Held) -> Connection {
+    /// Judges an ending that can wait no longer: no claim that needs confirmation is made. `None` for one that is
+    /// told of behind translation.
+    pub(crate) fn judge_at_the_end(&self, held: &Held) -> Option<Connection> {
+        if self.is_told_behind(&held.ending) {
+            return None;
+        }
         let mut case = self.case(&held.ending);
         if needs_confirmation(case.assessed.0) {
             case.assessed = (Assessment::Unknown, Some(UnknownBecause::Stale));
         } else {
             case.drop_claim(held);
         }
-        self.write(case, &held.ending)
+        Some(self.write(case, &held.ending))
+    }
+
+    /// Whether it is an attempt of its own at the interface of a pod of this node: with another source nothing there
+    /// tells that the two are one.
+    fn is_told_behind(&self, ending: &Ending) -> bool {
+        let Flow {
+            source,
+            destination,
+            ..
+        } = ending.flow;
+        let leads_there = |link: &Link| link.addresses.contains(&destination);
+        ending.attempt.source_link.is_some()
+            && ending.seen_from.is_some()
+            && (destination == source || self.links.iter().any(leads_there))
     }
 
     fn case(&self, ending: &Ending) -> Case {

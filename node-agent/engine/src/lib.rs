@@ -19,6 +19,7 @@ mod ends;
 mod enforcing;
 mod evaluate;
 pub mod explain;
+mod flow;
 pub mod identity;
 pub mod input;
 mod isolation;

@@ -62,6 +62,7 @@ impl Core {
     fn port_of(&self, connection: &Connection) -> Port {
         let destination = &connection.destination;
         let is_its_own = match destination.kind {
+            EndpointKind::Pod if connection.service.is_some() => true,
             EndpointKind::Pod => key_of(destination)
                 .and_then(|key| self.cluster.recalled(&key))
                 .is_some_and(|pod| pod.ports.iter().any(|own| own.port == destination.port)),

@@ -7,7 +7,7 @@ use crate::assessment::{Local, direction, keep};
 use crate::ends::Ends;
 use crate::outcome::Ending;
 use crate::record::{
-    Connection, Endpoint, Outcome, OutcomeKind, PolicyState, Reporter, ServiceRef,
+    Connection, Endpoint, EndpointKind, Outcome, OutcomeKind, PolicyState, Reporter, ServiceRef,
 };
 use crate::render::{community_id, conversation_id, endpoint, family};
 
@@ -38,6 +38,11 @@ impl Judge<'_> {
         keep(&mut verdict, assessment, ending, local);
         let time = |moment| self.options.clock_base.print(moment);
         let (source, destination) = self.endpoints(&ends, ending);
+        // What the other node's agent can know of it.
+        let joining = match ends.leads_to_other_node(self.cluster, &self.options.node) {
+            true => ending.behind(),
+            false => flow,
+        };
         Connection {
             assessment,
             unknown_because,
@@ -45,7 +50,7 @@ impl Judge<'_> {
             reporter: reporter(local),
             protocol: flow.protocol,
             family: family(flow.destination),
-            service: service(&destination),
+            service: self.service(&destination, ending),
             source,
             destination,
             verdict,
@@ -62,8 +67,8 @@ impl Judge<'_> {
                 as_of: time(self.heard),
                 settled_s: ending.at.since(settled) / SECOND_NS,
             },
-            conversation_id: conversation_id(&flow),
-            community_id: community_id(&flow),
+            conversation_id: conversation_id(&joining),
+            community_id: community_id(&joining),
             count: 1,
             first_seen: time(ending.attempt.first),
             last_seen: time(ending.attempt.first),
@@ -97,6 +102,18 @@ impl Judge<'_> {
         );
         (source, destination)
     }
+
+    /// The Service that its source sent it to.
+    fn service(&self, destination: &Endpoint, ending: &Ending) -> Option<ServiceRef> {
+        let sent_to = ending.sent_to.or_else(|| {
+            (destination.kind == EndpointKind::Service)
+                .then_some((destination.ip, destination.port))
+        });
+        let (ip, port) = sent_to?;
+        let how = (port, ending.flow.protocol);
+        let key = self.cluster.service_at(ip, how, ending.attempt.first)?;
+        Some(ServiceRef { key, ip, port })
+    }
 }
 
 fn reporter(local: Local) -> Reporter {
@@ -105,21 +122,6 @@ fn reporter(local: Local) -> Reporter {
         (false, true) => Reporter::Destination,
         (true | false, false) => Reporter::Source,
     }
-}
-
-fn service(destination: &Endpoint) -> Option<ServiceRef> {
-    if destination.kind != crate::record::EndpointKind::Service {
-        return None;
-    }
-    let key = crate::model::ObjectKey {
-        namespace: destination.namespace.clone()?,
-        name: destination.name.clone()?,
-    };
-    Some(ServiceRef {
-        key,
-        ip: destination.ip,
-        port: destination.port,
-    })
 }
 
 fn outcome(ending: &Ending) -> Outcome {

@@ -17,4 +17,5 @@ mod notes;
 mod outcomes;
 mod senders;
 mod sides;
+mod translated;
 mod young;
