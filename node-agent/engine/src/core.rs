@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::Moment;
+use crate::agents::Agents;
 use crate::aggregate::Aggregate;
 use crate::bypass::Bypass;
 use crate::cluster::{Change, Cluster, Kept};
@@ -80,6 +81,7 @@ pub struct Core {
     epoch_wanted: bool,
     forgot: Moment,
     look_ups: LookUps,
+    agents: Agents,
     /// Addresses of this node's pods.
     local: BTreeMap<ObjectKey, Vec<IpAddr>>,
     pod_addresses: Vec<(IpAddr, Option<u32>)>,
@@ -119,6 +121,7 @@ impl Core {
             epoch_wanted: false,
             forgot: Moment::default(),
             look_ups: LookUps::default(),
+            agents: Agents::default(),
             local: BTreeMap::new(),
             pod_addresses: Vec::new(),
             records: 0,
@@ -185,6 +188,7 @@ impl Core {
 
     fn delta(&mut self, now: Moment, delta: &Delta, out: &mut Vec<Output>) {
         self.heard = now;
+        self.agents.note(delta);
         self.check_annotations(delta, out);
         let before = Presence::subject(&self.cluster, delta);
         let change = self.cluster.apply(delta, now);

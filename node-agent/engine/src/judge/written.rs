@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::{Case, Judge};
 use crate::assessment::{Local, direction, keep};
 use crate::ends::Ends;
+use crate::input::Flow;
 use crate::outcome::Ending;
 use crate::record::{
-    Connection, Endpoint, EndpointKind, Outcome, OutcomeKind, PolicyState, Reporter, ServiceRef,
+    Connection, Endpoint, Outcome, OutcomeKind, PolicyState, Reporter, ServiceRef,
 };
 use crate::render::{community_id, conversation_id, endpoint, family};
 
@@ -50,7 +51,7 @@ impl Judge<'_> {
             reporter: reporter(local),
             protocol: flow.protocol,
             family: family(flow.destination),
-            service: self.service(&destination, ending),
+            service: self.service(ending),
             source,
             destination,
             verdict,
@@ -104,13 +105,15 @@ impl Judge<'_> {
     }
 
     /// The Service that its source sent it to.
-    fn service(&self, destination: &Endpoint, ending: &Ending) -> Option<ServiceRef> {
-        let sent_to = ending.sent_to.or_else(|| {
-            (destination.kind == EndpointKind::Service)
-                .then_some((destination.ip, destination.port))
-        });
-        let (ip, port) = sent_to?;
-        let how = (port, ending.flow.protocol);
+    fn service(&self, ending: &Ending) -> Option<ServiceRef> {
+        let Flow {
+            destination,
+            destination_port,
+            protocol,
+            ..
+        } = ending.flow;
+        let (ip, port) = ending.sent_to.unwrap_or((destination, destination_port));
+        let how = (port, protocol);
         let key = self.cluster.service_at(ip, how, ending.attempt.first)?;
         Some(ServiceRef { key, ip, port })
     }

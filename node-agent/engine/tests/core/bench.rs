@@ -53,6 +53,13 @@ pub(crate) fn pod(name: &str, app: &str, ip: &str, node: &str) -> Value {
         "status": {"phase": "Running", "podIP": ip}})
 }
 
+/// A node has an agent.
+pub(crate) fn agent(node: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": format!("netverdict-{node}"), "namespace": "netverdict", "labels": {"app.kubernetes.io/name": "netverdict"}},
+        "spec": {"nodeName": node, "containers": [{"name": "agent"}]}, "status": {"phase": "Running"}})
+}
+
 fn node(name: &str, ip: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
         "status": {"addresses": [{"type": "InternalIP", "address": ip}]}})
@@ -156,6 +163,7 @@ impl Bench {
             pod("db", "db", DB, "node-1"),
             pod("away", "db", AWAY, "node-2"),
             policy(),
+            agent("node-1"),
         ] {
             bench.apply(&object);
         }

@@ -13,6 +13,7 @@ mod counts;
 mod folding;
 mod gone;
 mod measures;
+mod nodes;
 mod notes;
 mod outcomes;
 mod senders;
