@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
@@ -26,22 +26,50 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// What the image is called
-    #[arg(long, value_name = "NAME:TAG", default_value = concat!("netverdict:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, value_name = "NAME:TAG", default_value = NAME)]
     name: String,
 }
 
 /// Builds the agent as one static file, and writes an image that holds it and nothing else.
 pub(crate) fn run(house: &House, arguments: &Arguments) -> anyhow::Result<Found> {
-    let binary = build::static_agent(house)?;
-    let binary = fs::read(&binary).with_context(|| format!("read {}", binary.display()))?;
     let output = arguments
         .output
         .clone()
         .unwrap_or_else(|| house.target.join("netverdict-image.tar"));
-    let archive = archive(&binary, &arguments.name)?;
-    fs::write(&output, archive).with_context(|| format!("write {}", output.display()))?;
+    agent(house, &arguments.name, &output)?;
     anstream::eprintln!("wrote {} as {}", output.display(), arguments.name);
     Ok(Found::Nothing)
+}
+
+/// What the agent's image is called when nothing else is said; the deployment asks for it.
+pub(crate) const NAME: &str = concat!("netverdict:", env!("CARGO_PKG_VERSION"));
+
+/// Writes the agent's image.
+pub(crate) fn agent(house: &House, name: &str, output: &Path) -> anyhow::Result<()> {
+    let program = Program {
+        file: &build::static_agent(house)?,
+        path: "netverdict",
+        usual: &["agent"],
+    };
+    write(&program, name, output)
+}
+
+/// A static file, which is all that an image holds.
+pub(crate) struct Program<'a> {
+    /// Where it is.
+    pub(crate) file: &'a Path,
+    /// Where it lies in the image's root.
+    pub(crate) path: &'a str,
+    /// Its words when nothing else is asked for.
+    pub(crate) usual: &'a [&'a str],
+}
+
+/// Writes an image of one program.
+pub(crate) fn write(program: &Program<'_>, name: &str, output: &Path) -> anyhow::Result<()> {
+    let Program { file, path, usual } = program;
+    let binary = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+    let archive = archive(&binary, path, usual, name)?;
+    fs::write(output, archive).with_context(|| format!("write {}", output.display()))
 }
 
 /// A part of an image, known by what it holds.
@@ -67,9 +95,9 @@ impl Blob {
 }
 
 /// The whole archive: the same binary gives the same bytes.
-fn archive(binary: &[u8], name: &str) -> anyhow::Result<Vec<u8>> {
+fn archive(binary: &[u8], path: &str, usual: &[&str], name: &str) -> anyhow::Result<Vec<u8>> {
     let mut root = Builder::new(Vec::new());
-    add(&mut root, "netverdict", 0o755, binary)?;
+    add(&mut root, path, 0o755, binary)?;
     let layer = Blob {
         media: LAYER,
         content: root.into_inner().context("end a layer")?,
@@ -78,7 +106,7 @@ fn archive(binary: &[u8], name: &str) -> anyhow::Result<Vec<u8>> {
         CONFIG,
         &json!({
             "architecture": architecture(), "os": "linux",
-            "config": {"Entrypoint": ["/netverdict"], "Cmd": ["agent"], "User": "0:0"},
+            "config": {"Entrypoint": [format!("/{path}")], "Cmd": usual, "User": "0:0"},
             "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", layer.digest())]},
         }),
     );
@@ -121,7 +149,7 @@ fn add(to: &mut Builder<impl Write>, path: &str, mode: u32, content: &[u8]) -> a
 /// As kubelets look for it: `docker.io/library/` is what they add to a name without a registry.
 fn image_name(name: &str) -> String {
     match name.split_once('/') {
-        Some((first, _)) if first.contains(['.', ':']) => name.to_owned(),
+        Some((first, _)) if first == "localhost" || first.contains(['.', ':']) => name.to_owned(),
         Some(_) => format!("docker.io/{name}"),
         None => format!("docker.io/library/{name}"),
     }
@@ -166,7 +194,7 @@ mod tests {
 
     #[test]
     fn the_index_leads_to_the_binary() {
-        let archive = archive(b"a program", "netverdict:1.2").unwrap();
+        let archive = archive(b"a program", "netverdict", &["agent"], "netverdict:1.2").unwrap();
         let files = files(&archive);
         assert_eq!(files["oci-layout"], b"{\"imageLayoutVersion\":\"1.0.0\"}");
         let index: Value = serde_json::from_slice(&files["index.json"]).unwrap();
@@ -179,6 +207,7 @@ mod tests {
         let manifest: Value = serde_json::from_slice(blob(&files, &index["manifests"][0])).unwrap();
         let config: Value = serde_json::from_slice(blob(&files, &manifest["config"])).unwrap();
         assert_eq!(config["config"]["Entrypoint"], json!(["/netverdict"]));
+        assert_eq!(config["config"]["Cmd"], json!(["agent"]));
         assert_eq!(
             config["rootfs"]["diff_ids"][0],
             manifest["layers"][0]["digest"]
@@ -205,6 +234,7 @@ mod tests {
                 "registry.example/netverdict:1",
             ),
             ("localhost:5000/netverdict:1", "localhost:5000/netverdict:1"),
+            ("localhost/netverdict:1", "localhost/netverdict:1"),
         ] {
             assert_eq!(image_name(name), wanted);
         }

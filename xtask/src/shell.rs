@@ -74,6 +74,13 @@ impl House {
         }
         command
     }
+
+    /// Gives the rustc that this house's cargo calls.
+    pub(crate) fn rustc(&self) -> Command {
+        let mut command = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        command.current_dir(&self.root);
+        command
+    }
 }
 
 /// Runs a program to its end, its output being ours; tells whether it succeeded.
