@@ -5,11 +5,13 @@
 
 mod bench;
 mod build;
+mod debian;
 mod demo;
 mod image;
 mod kernels;
 mod lint;
 mod man;
+mod node;
 mod recipe;
 mod servers;
 mod setup;

@@ -15,7 +15,9 @@ use crate::shell::{self, Lacking};
 /// The release of etcd.
 const ETCD: &str = "3.6.16";
 /// The release of Kubernetes.
-const KUBERNETES: &str = "1.35.4";
+pub(crate) const KUBERNETES: &str = "1.35.4";
+/// Where the modules lie while they are built.
+const SOURCES: &str = "src";
 /// What has to be there.
 const PROGRAMS: [&str; 2] = ["etcd", "kube-apiserver"];
 
@@ -43,13 +45,29 @@ fn folder() -> Option<PathBuf> {
     recipe::tools_folder().map(|folder| folder.join(recipe))
 }
 
-/// Builds both programs into the tools' cache. The folder is there when both are, and not before; whoever builds
-/// them at the same time from another checkout is waited for.
+/// Builds both programs into the tools' cache.
 pub(crate) fn build() -> anyhow::Result<()> {
-    let folder =
-        folder().ok_or_else(|| Lacking("neither NETVERDICT_TOOLS nor HOME is set".to_owned()))?;
+    let folder = folder().ok_or_else(no_cache)?;
+    fill(&folder, is_complete, |part| {
+        build_etcd(part)?;
+        build_kubernetes(part, &["kube-apiserver"])
+    })
+}
+
+/// Says that it is not known where the tools' cache is.
+pub(crate) fn no_cache() -> Lacking {
+    Lacking("neither NETVERDICT_TOOLS nor HOME is set".to_owned())
+}
+
+/// Fills a folder of the tools' cache. It is there when all that belongs into it is, and not before; whoever fills it at
+/// the same time from another checkout is waited for.
+pub(crate) fn fill(
+    folder: &Path,
+    is_complete: impl Fn(&Path) -> bool,
+    build: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let beside = |ending: &str| {
-        let mut name = folder.clone().into_os_string();
+        let mut name = folder.as_os_str().to_owned();
         name.push(ending);
         PathBuf::from(name)
     };
@@ -60,7 +78,7 @@ pub(crate) fn build() -> anyhow::Result<()> {
     let held = File::create(&lock).with_context(|| format!("make {}", lock.display()))?;
     held.lock()
         .with_context(|| format!("lock {}", lock.display()))?;
-    if is_complete(&folder) {
+    if is_complete(folder) {
         return Ok(());
     }
     let part = beside(".part");
@@ -68,25 +86,33 @@ pub(crate) fn build() -> anyhow::Result<()> {
         fs::remove_dir_all(&part).with_context(|| format!("remove {}", part.display()))?;
     }
     fs::create_dir_all(&part).with_context(|| format!("make {}", part.display()))?;
-    build_etcd(&part)?;
-    build_kube_apiserver(&part)?;
-    let sources = part.join("src");
-    fs::remove_dir_all(&sources).with_context(|| format!("remove {}", sources.display()))?;
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+    build(&part)?;
+    let sources = part.join(SOURCES);
+    if sources.exists() {
+        fs::remove_dir_all(&sources).with_context(|| format!("remove {}", sources.display()))?;
     }
-    fs::rename(&part, &folder).with_context(|| format!("name {}", folder.display()))
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
+    }
+    fs::rename(&part, folder).with_context(|| format!("name {}", folder.display()))
 }
 
 fn build_etcd(into: &Path) -> anyhow::Result<()> {
     let module = format!(
         "module netverdict.test/etcd\n\ngo 1.24.0\n\nrequire go.etcd.io/etcd/server/v3 v{ETCD}\n"
     );
-    go_build(into, "etcd", &module, "go.etcd.io/etcd/server/v3", "-s -w")
+    let program = into.join("etcd");
+    go_build(
+        into,
+        &program,
+        &module,
+        &["go.etcd.io/etcd/server/v3"],
+        "-s -w",
+    )
 }
 
 /// Kubernetes' own module takes its parts from folders beside it; from outside, each is a module of its own.
-fn build_kube_apiserver(into: &Path) -> anyhow::Result<()> {
+pub(crate) fn build_kubernetes(into: &Path, programs: &[&str]) -> anyhow::Result<()> {
     let theirs = kubernetes_module(into)?;
     let parts = KUBERNETES.strip_prefix("1.").unwrap_or(KUBERNETES);
     let staged = theirs
@@ -107,8 +133,11 @@ fn build_kube_apiserver(into: &Path) -> anyhow::Result<()> {
     let flags = format!(
         "-s -w -X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}"
     );
-    let package = "k8s.io/kubernetes/cmd/kube-apiserver";
-    go_build(into, "kube-apiserver", &module, package, &flags)
+    let package = |program: &&str| format!("k8s.io/kubernetes/cmd/{program}");
+    let packages: Vec<_> = programs.iter().map(package).collect();
+    let packages: Vec<_> = packages.iter().map(String::as_str).collect();
+    // To a folder that is there, each program goes under its own name.
+    go_build(into, into, &module, &packages, &flags)
 }
 
 /// The go.mod of Kubernetes.
@@ -127,21 +156,23 @@ fn kubernetes_module(folder: &Path) -> anyhow::Result<String> {
 }
 
 fn go_build(
-    into: &Path,
-    name: &str,
+    part: &Path,
+    output: &Path,
     module: &str,
-    package: &str,
+    packages: &[&str],
     link_flags: &str,
 ) -> anyhow::Result<()> {
-    let folder = into.join("src").join(name);
+    let folder = part.join(SOURCES);
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-    fs::write(folder.join("go.mod"), module).context("write go.mod")?;
+    for (name, text) in [("go.mod", module), ("go.sum", "")] {
+        fs::write(folder.join(name), text).with_context(|| format!("write {name}"))?;
+    }
     shell::run(
         go(&folder)
             .args(["build", "-mod=mod", "-trimpath", "-ldflags", link_flags])
             .arg("-o")
-            .arg(into.join(name))
-            .arg(package),
+            .arg(output)
+            .args(packages),
     )
 }
 

@@ -14,6 +14,7 @@ use clap::Args;
 
 use crate::Found;
 use crate::kernels;
+use crate::node;
 use crate::recipe;
 use crate::servers;
 use crate::shell::{self, Lacking};
@@ -123,6 +124,7 @@ fn take(step: &Step) -> anyhow::Result<()> {
         Step::BuildLinker => build_linker(),
         Step::FetchKernel => kernels::OLDEST.fetch(),
         Step::BuildServers => servers::build(),
+        Step::BuildNode => node::build(),
     }
 }
 

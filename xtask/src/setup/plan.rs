@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::probe::{Machine, Packages, Rustup, Servers};
+use super::probe::{Built, Machine, Packages, Rustup};
 use crate::kernels::OLDEST;
+use crate::node;
 use crate::recipe::{LINKER_VERSION, LLVM, TARGET};
 use crate::servers;
 
@@ -29,6 +30,8 @@ pub(crate) enum Purpose {
     Namespaces,
     /// Starting an API server, for the tests; without Go to build one they are skipped.
     Servers,
+    /// Starting a whole node of a cluster, for the tests; without Go and apt to make one they are skipped.
+    Node,
     /// Building libFuzzer.
     Fuzz,
     /// Emulating a machine with another kernel, for the tests.
@@ -37,10 +40,11 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     /// Everything that set-up is for.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Build,
         Self::Namespaces,
         Self::Servers,
+        Self::Node,
         Self::Fuzz,
         Self::Emulation,
     ];
@@ -56,6 +60,7 @@ pub(crate) enum Step {
     BuildLinker,
     FetchKernel,
     BuildServers,
+    BuildNode,
 }
 
 impl Step {
@@ -66,7 +71,7 @@ impl Step {
             Self::InstallPackages(_) => 1,
             Self::AddSource | Self::AddNightly => 2,
             Self::BuildLinker | Self::FetchKernel => 3,
-            Self::BuildServers => 4,
+            Self::BuildServers | Self::BuildNode => 4,
         }
     }
 }
@@ -96,6 +101,11 @@ impl fmt::Display for Step {
                 formatter,
                 "build {} into the tools' cache, which takes minutes",
                 servers::title()
+            ),
+            Self::BuildNode => write!(
+                formatter,
+                "build {} into the tools' cache, which takes minutes",
+                node::title()
             ),
         }
     }
@@ -156,8 +166,13 @@ pub(crate) fn plan(machine: &Machine, purposes: &[Purpose]) -> Plan {
                 }
             }
             Purpose::Servers => {
-                if machine.servers == Servers::ToBuild {
+                if machine.servers == Built::ToBuild {
                     plan.steps.push(Step::BuildServers);
+                }
+            }
+            Purpose::Node => {
+                if machine.node == Built::ToBuild {
+                    plan.steps.push(Step::BuildNode);
                 }
             }
         }

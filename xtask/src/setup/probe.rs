@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::plan::Purpose;
 use crate::kernels;
+use crate::node;
 use crate::recipe::{self, Compiler};
 use crate::servers;
 use crate::shell;
@@ -30,30 +31,40 @@ pub(crate) struct Machine {
     /// Whether the emulated machine's kernel was fetched.
     pub(crate) kernel: bool,
     /// An API server to test against.
-    pub(crate) servers: Servers,
+    pub(crate) servers: Built,
+    /// A node of a cluster to test on.
+    pub(crate) node: Built,
 }
 
-/// Whether there is an API server to test against.
+/// Whether something is there that is built when it is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Servers {
+pub(crate) enum Built {
     /// It is there.
     Present,
-    /// It is not, and there is Go to build it with.
+    /// It is not, and there is all to build it with.
     ToBuild,
     /// It is not, and nothing to build it with.
     Absent,
 }
 
-impl Servers {
-    /// Looks for it.
-    pub(crate) fn look() -> Self {
-        if servers::find().is_some() {
-            Self::Present
-        } else if recipe::find_in_path("go").is_some() {
-            Self::ToBuild
-        } else {
-            Self::Absent
+impl Built {
+    fn of(is_there: bool, can_be_built: bool) -> Self {
+        match (is_there, can_be_built) {
+            (true, _) => Self::Present,
+            (false, true) => Self::ToBuild,
+            (false, false) => Self::Absent,
         }
+    }
+
+    /// Looks for an API server.
+    fn servers() -> Self {
+        let has_go = recipe::find_in_path("go").is_some();
+        Self::of(servers::find().is_some(), has_go)
+    }
+
+    /// Looks for a node's parts.
+    fn node() -> Self {
+        Self::of(node::find().is_some(), node::can_be_built())
     }
 }
 
@@ -147,7 +158,8 @@ impl Machine {
                 .filter(|tool| recipe::find_in_path(tool.command).is_none())
                 .collect(),
             kernel: kernels::OLDEST.is_there(),
-            servers: Servers::look(),
+            servers: Built::servers(),
+            node: Built::node(),
         }
     }
 
@@ -178,13 +190,21 @@ impl Machine {
         let version = kernels::OLDEST.version;
         lines.push(format!("Debian's kernel {version}: {state}"));
         let servers = match self.servers {
-            Servers::Present => "present",
-            Servers::ToBuild => "missing",
-            Servers::Absent => {
+            Built::Present => "present",
+            Built::ToBuild => "missing",
+            Built::Absent => {
                 "missing, and no Go (https://go.dev/dl) to build them with: the cluster tests are skipped"
             }
         };
         lines.push(format!("{}: {servers}", servers::title()));
+        let node = match self.node {
+            Built::Present => "present",
+            Built::ToBuild => "missing",
+            Built::Absent => {
+                "missing, and no Go (https://go.dev/dl) or no apt to make it with: the tests on it are skipped"
+            }
+        };
+        lines.push(format!("{}: {node}", node::title()));
         lines
     }
 }

@@ -28,7 +28,8 @@ fn fresh(packages: Packages) -> Machine {
         llvm: false,
         missing_tools,
         kernel: false,
-        servers: Servers::Present,
+        servers: Built::Present,
+        node: Built::Present,
     }
 }
 
@@ -173,20 +174,16 @@ fn one_purpose_does_not_ask_for_the_others_tools() {
 }
 
 #[test]
-fn an_api_server_is_built_where_go_is_and_nothing_is_asked_for_otherwise() {
+fn a_cluster_is_built_where_go_is_and_nothing_is_asked_for_otherwise() {
     let mut machine = fresh(Packages::Other);
     machine.missing_tools.clear();
-    for (servers, steps) in [
-        (Servers::ToBuild, 1),
-        (Servers::Absent, 0),
-        (Servers::Present, 0),
-    ] {
+    for (servers, steps) in [(Built::ToBuild, 1), (Built::Absent, 0), (Built::Present, 0)] {
         machine.servers = servers;
-        let plan = plan(&machine, &[Purpose::Servers]);
-        assert_eq!(
-            (plan.steps.len(), plan.manual.len()),
-            (steps, 0),
-            "{servers:?}"
-        );
+        machine.node = servers;
+        for purpose in [Purpose::Servers, Purpose::Node] {
+            let plan = plan(&machine, &[purpose]);
+            let planned = (plan.steps.len(), plan.manual.len());
+            assert_eq!(planned, (steps, 0), "{purpose:?} {servers:?}");
+        }
     }
 }
