@@ -14,7 +14,7 @@ const INSIDE: &str = "NETVERDICT_CLUSTER_TESTS_INSIDE";
 /// How long anything may take that should take seconds.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// Starts the program anew in network and process namespaces of its own: its servers reach nothing outside and
+/// Starts the program anew in namespaces of its own: its servers reach nothing outside and
 /// end with it, whatever ends it.
 ///
 /// # Errors
@@ -30,7 +30,15 @@ pub fn enter() -> anyhow::Result<()> {
     }
     let program = env::current_exe().context("find this program's own file")?;
     let error = Command::new("unshare")
-        .args(["--net", "--pid", "--fork", "--kill-child", "--"])
+        .args([
+            "--net",
+            "--pid",
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--mount-proc",
+        ])
+        .args(["--fork", "--kill-child", "--"])
         .arg(program)
         .args(env::args_os().skip(1))
         .env(INSIDE, "1")

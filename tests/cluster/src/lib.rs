@@ -3,7 +3,9 @@
 
 pub mod admin;
 pub mod ground;
+pub mod machine;
 pub mod mirror;
+pub mod node;
 mod pki;
 pub mod plane;
 pub mod proxy;

@@ -15,7 +15,9 @@ pub(crate) fn write(folder: &Path) -> anyhow::Result<()> {
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
     save(folder, "ca.crt", &authority.pem())?;
-    let names = ["127.0.0.1", "localhost"].map(str::to_owned).to_vec();
+    // The last is where pods find it.
+    let names = ["127.0.0.1", "localhost", "10.43.0.1"];
+    let names = names.map(str::to_owned).to_vec();
     for (name, years, names) in [
         ("server", (2020, 4000), names),
         ("expired", (2020, 2021), vec![EXPIRED.to_owned()]),

@@ -31,6 +31,9 @@ const USERS: [(&str, &str); 9] = [
     ("without-networkpolicies", "agents"),
 ];
 
+/// A flag for a server without controllers: nobody makes accounts for pods.
+pub const ALONE: &str = "--disable-admission-plugins=ServiceAccount";
+
 /// Logs what everybody but the admin and the server itself asks for.
 const AUDIT: &str = "\
 apiVersion: audit.k8s.io/v1
@@ -95,7 +98,7 @@ impl Plane {
         Ok(plane)
     }
 
-    /// Adds an API server, started by [`Plane::run`].
+    /// Adds an API server, started by [`Plane::run`]; its flags come after the usual ones.
     pub fn add(&mut self, port: u16, flags: &[&str]) {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         self.servers.insert(port, Server { flags, child: None });
@@ -137,7 +140,6 @@ impl Plane {
                 "--bind-address=127.0.0.1",
                 "--advertise-address=127.0.0.1",
                 "--authorization-mode=RBAC",
-                "--disable-admission-plugins=ServiceAccount",
                 "--endpoint-reconciler-type=none",
                 "--service-account-issuer=https://netverdict.test",
                 "--service-cluster-ip-range=10.43.0.0/16",
@@ -287,7 +289,14 @@ impl Plane {
         serde_json::from_str(body).context("read etcd's answer")
     }
 
-    fn log(&self, name: &str) -> String {
+    /// Where everything is written.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The last lines of a log.
+    pub(crate) fn log(&self, name: &str) -> String {
         let text = fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
         let lines: Vec<_> = text.lines().rev().take(20).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")

@@ -57,6 +57,39 @@ impl Hanging {
     }
 }
 
+/// How many programs hang by tcx on an interface of this thread's network, in both directions together.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn hanging(interface: u32) -> anyhow::Result<u32> {
+    const QUERY: libc::c_long = 16;
+    const TCX_INGRESS: u32 = 46;
+    let mut total = 0;
+    for direction in [TCX_INGRESS, TCX_INGRESS + 1] {
+        let mut attr = QueryAttr {
+            interface,
+            direction,
+            ..QueryAttr::default()
+        };
+        bpf(QUERY, &mut attr).with_context(|| format!("query interface {interface}"))?;
+        total += attr.count;
+    }
+    Ok(total)
+}
+
+/// What the kernel is asked for programs at an interface; no room for their numbers, so it only counts.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct QueryAttr {
+    interface: u32,
+    direction: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    programs: u64,
+    count: u32,
+    padding: u32,
+}
+
 /// Counts the IPv4 packets that an interface receives, to the last one before it is gone.
 #[derive(Debug)]
 pub struct Counter {
@@ -72,8 +105,8 @@ impl Counter {
     pub fn attach(node: &Namespace, interface: &str) -> anyhow::Result<Self> {
         const MAP_CREATE: libc::c_long = 0;
         const ARRAY: u32 = 2;
-        let attr: [u32; 4] = [ARRAY, 4, 8, 1];
-        let table = bpf(MAP_CREATE, &attr).and_then(descriptor);
+        let mut attr: [u32; 4] = [ARRAY, 4, 8, 1];
+        let table = bpf(MAP_CREATE, &mut attr).and_then(descriptor);
         let table = table.context("make a table")?;
         let program = load(&counting(table.as_raw_fd()))?;
         Ok(Self {
@@ -89,13 +122,13 @@ impl Counter {
     pub fn total(&self) -> anyhow::Result<u64> {
         const LOOKUP: libc::c_long = 1;
         let (key, mut total) = (0_u32, 0_u64);
-        let attr = LookupAttr {
+        let mut attr = LookupAttr {
             table: self.table.as_raw_fd().cast_unsigned(),
             padding: 0,
             key: &raw const key as u64,
             value: &raw mut total as u64,
         };
-        bpf(LOOKUP, &attr).context("read a table")?;
+        bpf(LOOKUP, &mut attr).context("read a table")?;
         Ok(total)
     }
 }
@@ -214,7 +247,7 @@ const BPF_F_BEFORE: u32 = 1 << 3;
 pub(crate) fn load(program: &[Instruction]) -> anyhow::Result<OwnedFd> {
     const PROG_LOAD: libc::c_long = 5;
     const SCHED_CLS: u32 = 3;
-    let attr = LoadAttr {
+    let mut attr = LoadAttr {
         program_type: SCHED_CLS,
         count: u32::try_from(program.len())?,
         instructions: program.as_ptr() as u64,
@@ -222,7 +255,7 @@ pub(crate) fn load(program: &[Instruction]) -> anyhow::Result<OwnedFd> {
         name: *b"tested\0\0\0\0\0\0\0\0\0\0",
         ..LoadAttr::default()
     };
-    bpf(PROG_LOAD, &attr)
+    bpf(PROG_LOAD, &mut attr)
         .and_then(descriptor)
         .context("load a program")
 }
@@ -230,21 +263,21 @@ pub(crate) fn load(program: &[Instruction]) -> anyhow::Result<OwnedFd> {
 fn link(program: &OwnedFd, interface: u32, flags: u32) -> anyhow::Result<OwnedFd> {
     const LINK_CREATE: libc::c_long = 28;
     const TCX_INGRESS: u32 = 46;
-    let attr = LinkAttr {
+    let mut attr = LinkAttr {
         program: program.as_raw_fd().cast_unsigned(),
         interface,
         attach_type: TCX_INGRESS,
         flags,
         ..LinkAttr::default()
     };
-    bpf(LINK_CREATE, &attr)
+    bpf(LINK_CREATE, &mut attr)
         .and_then(descriptor)
         .context("attach a program by tcx")
 }
 
-fn bpf<T>(command: libc::c_long, attr: &T) -> io::Result<libc::c_long> {
-    let attr: *const T = attr;
-    // SAFETY: the kernel reads `attr`, of which it is told the size, and reads and writes what it points to; all of it
+fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
+    let attr: *mut T = attr;
+    // SAFETY: the kernel reads and writes `attr`, of which it is told the size, and what it points to; all of it
     // outlives the call.
     match unsafe { libc::syscall(libc::SYS_bpf, command, attr, size_of::<T>()) } {
         -1 => Err(io::Error::last_os_error()),

@@ -1,6 +1,7 @@
 //! How each sort of tests is run on this machine.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
@@ -8,6 +9,9 @@ use anyhow::Context;
 use super::tally::{self, Tally};
 use super::{Extent, Sort, fuzz, mutants, vm};
 use crate::build::{self, Profile};
+use crate::image;
+use crate::node;
+use crate::recipe;
 use crate::servers;
 use crate::setup::Purpose;
 use crate::shell::{self, House};
@@ -24,7 +28,8 @@ pub(super) fn purposes(sorts: &[Sort]) -> Vec<Purpose> {
                 purposes.extend([Purpose::Build, Purpose::Namespaces]);
             }
             Sort::Cluster if shell::is_root() => {
-                purposes.extend([Purpose::Build, Purpose::Namespaces, Purpose::Servers]);
+                purposes.extend([Purpose::Build, Purpose::Namespaces]);
+                purposes.extend([Purpose::Servers, Purpose::Node]);
             }
             Sort::Netns | Sort::Cluster => {}
             Sort::Fuzz => purposes.push(Purpose::Fuzz),
@@ -105,11 +110,44 @@ fn cluster(house: &House, extent: Extent) -> anyhow::Result<Tally> {
         return Ok(not_run("cluster", why));
     };
     let agent = build::agent(house, Profile::Release)?;
-    counted(
-        test_call(house, &["cluster"], extent)
-            .env("NETVERDICT_BIN", agent)
-            .env("NETVERDICT_SERVERS", servers),
-    )
+    let call = |test: &str| {
+        let mut call = test_call(house, &["cluster"], extent);
+        call.args(["--test", test])
+            .env("NETVERDICT_BIN", &agent)
+            .env("NETVERDICT_SERVERS", &servers);
+        call
+    };
+    let source = counted(&mut call("source"))?;
+    let Some(parts) = node::find() else {
+        let why = format!("needs {}, and Go and apt to make one", node::title());
+        return Ok(source.plus(&not_run("cluster", why)));
+    };
+    let [agents, pods] = images(house)?;
+    let on_node = counted(
+        call("node")
+            .env("NETVERDICT_NODE_PARTS", parts)
+            .env("NETVERDICT_IMAGE", agents)
+            .env("NETVERDICT_PODS_IMAGE", pods),
+    )?;
+    Ok(source.plus(&on_node))
+}
+
+/// Writes the agent's image, and the one that the pods of the tests run.
+fn images(house: &House) -> anyhow::Result<[PathBuf; 2]> {
+    let [agents, pods] = ["netverdict", "busybox"].map(|name| {
+        let file = format!("{name}-image.tar");
+        house.target.join(file)
+    });
+    image::agent(house, image::NAME, &agents)?;
+    let busybox = recipe::find_in_path("busybox").context("find busybox")?;
+    let program = image::Program {
+        file: &busybox,
+        path: "busybox",
+        // As the container that holds a pod's namespaces it has nothing to do.
+        usual: &["sleep", "2147483647"],
+    };
+    image::write(&program, "localhost/busybox:1", &pods)?;
+    Ok([agents, pods])
 }
 
 /// What this machine cannot run is skipped, but CI must run everything.

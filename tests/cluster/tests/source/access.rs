@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use cluster::admin::Admin;
 use cluster::ground::LIMIT;
 use cluster::mirror::Mirror;
-use cluster::plane::Plane;
+use cluster::plane::{ALONE, Plane};
 use cluster::wait;
 use netns::child;
 use netns::paths;
@@ -237,13 +237,16 @@ pub(crate) async fn unreachable() -> anyhow::Result<()> {
 
 pub(crate) async fn too_old() -> anyhow::Result<()> {
     let mut plane = plane().await?;
-    plane.add(MORTAL, &["--runtime-config=discovery.k8s.io/v1=false"]);
+    plane.add(
+        MORTAL,
+        &[ALONE, "--runtime-config=discovery.k8s.io/v1=false"],
+    );
     plane.run(MORTAL)?;
     // Such a server is never ready: parts of its own wait for what it lacks.
     plane.answers(MORTAL, "/api/v1/namespaces").await?;
     let said = refusal(&plane.kubeconfig("admin", MORTAL, None)?).await?;
     plane.kill(MORTAL)?;
-    plane.add(MORTAL, &[]);
+    plane.add(MORTAL, &[ALONE]);
     ensure!(
         said.contains("too old") && said.contains("discovery.k8s.io/v1 EndpointSlice"),
         "{said}"

@@ -8,7 +8,7 @@ mod listing;
 
 use cluster::admin::Admin;
 use cluster::ground::{self, test};
-use cluster::plane::Plane;
+use cluster::plane::{ALONE, Plane};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 /// A server as it is by default.
@@ -76,9 +76,9 @@ async fn plane() -> anyhow::Result<MutexGuard<'static, Plane>> {
     let plane = PLANE
         .get_or_try_init(async || {
             let mut plane = Plane::start().await?;
-            plane.add(STREAMS, &[]);
-            plane.add(PAGES, &["--feature-gates=WatchList=false"]);
-            plane.add(MORTAL, &[]);
+            plane.add(STREAMS, &[ALONE]);
+            plane.add(PAGES, &[ALONE, "--feature-gates=WatchList=false"]);
+            plane.add(MORTAL, &[ALONE]);
             plane.run(STREAMS)?;
             plane.run(PAGES)?;
             plane.ready(STREAMS).await?;
