@@ -13,6 +13,7 @@ mod parties;
 mod past;
 mod policies;
 mod services;
+mod state;
 mod strings;
 mod then;
 
@@ -31,6 +32,7 @@ use owners::Owners;
 pub use past::Kept;
 use past::Past;
 use policies::Policies;
+pub use state::{Held, HeldPod};
 use strings::Strings;
 pub use then::Throughout;
 

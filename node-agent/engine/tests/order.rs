@@ -222,6 +222,13 @@ fn answers(cluster: &Cluster, now: Moment) -> Vec<Verdict> {
         .collect()
 }
 
+/// What is held, as it is told.
+fn state(cluster: &Cluster) -> Vec<String> {
+    let held = cluster.state();
+    held.map(|held| serde_json::to_string(&held).unwrap())
+        .collect()
+}
+
 /// Long after everything: nobody remembers how it came about.
 fn later(now: Moment) -> Moment {
     now.plus(3_600_000_000_000)
@@ -238,6 +245,7 @@ proptest! {
         let (one, now) = build(&ordered);
         let (other, _) = build(&shuffled);
         prop_assert_eq!(answers(&one, later(now)), answers(&other, later(now)));
+        prop_assert_eq!(state(&one), state(&other));
     }
 
     #[test]
@@ -245,6 +253,7 @@ proptest! {
         let (lived, now) = build(&deltas);
         let (fresh, _) = build(&last_words(&deltas));
         prop_assert_eq!(answers(&lived, later(now)), answers(&fresh, later(now)));
+        prop_assert_eq!(state(&lived), state(&fresh));
     }
 
     #[test]

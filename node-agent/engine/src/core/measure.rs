@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Core;
+use crate::cluster::Cluster;
 use crate::delays::{pair, pair_of};
 use crate::input::{Output, Port, Span};
 use crate::model::{ObjectKey, Pod};
@@ -12,6 +13,12 @@ use crate::record::{Assessment, Connection, Endpoint, EndpointKind, OutcomeKind}
 use crate::waiting::{For, Held};
 
 impl Core {
+    /// What is known of the cluster.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
     /// How many objects of each kind the cluster has.
     #[must_use]
     pub fn objects(&self) -> [(&'static str, usize); 7] {
