@@ -9,7 +9,7 @@ mod source;
 
 use anyhow::{Context as _, Result};
 use node_agent_engine::input::{Flow, Ground};
-use node_agent_engine::{self as engine, ClockBase, Core, Input, Moment, Output, Profile};
+use node_agent_engine::{self as engine, ClockBase, Cluster, Core, Input, Moment, Output, Profile};
 use tracing::warn;
 
 use crate::capture;
@@ -17,6 +17,7 @@ use crate::cluster;
 use crate::recording::{self, Recorder};
 use crate::report::{self, Lines, Patience, Report};
 use crate::settings::{self, Settings, Source};
+use crate::shown;
 
 /// Runs the agent to its end.
 ///
@@ -149,11 +150,30 @@ impl Line {
         self.report.flush()
     }
 
+    /// What the core holds of the cluster, a line of JSON for each object.
+    fn state(&self) -> Result<Vec<u8>> {
+        state_lines(self.core.cluster()).context("write the state")
+    }
+
     fn give_up_recording(&mut self, error: recording::Error) {
         let error = anyhow::Error::from(error);
         tracing::error!("{error:#}; the recording ends here");
         self.recorder = None;
     }
+}
+
+/// What is held of a cluster, a line of JSON for each object.
+///
+/// # Errors
+///
+/// Never, as what is held can be written as JSON.
+pub fn state_lines(cluster: &Cluster) -> serde_json::Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for held in cluster.state() {
+        shown::append_json(&mut lines, &held)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
 }
 
 fn lines(settings: &Settings, patience: Patience) -> Result<Lines, report::Error> {

@@ -14,6 +14,7 @@ use crate::commands::evaluate::{self, EvaluateArgs};
 use crate::commands::explain::{self, ExplainArgs};
 use crate::commands::lint::{self, LintArgs};
 use crate::commands::reach::{self, ReachArgs};
+use crate::commands::state::{self, StateArgs};
 use crate::settings::{
     Attach, Listen, Log, Nanoseconds, Output, Profile, Rotate, Settings, Source, Spans,
     Surroundings, Validation,
@@ -51,6 +52,9 @@ pub enum Command {
     /// List whom an endpoint can reach, or who can reach it, with the policies that open each way.
     #[command(after_help = reach::EXAMPLES)]
     Reach(Box<ReachArgs>),
+    /// Print what a running agent holds of the cluster.
+    #[command(after_help = state::EXAMPLES)]
+    State(Box<StateArgs>),
     /// Write a script that completes netverdict's commands and flags in a shell.
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -149,6 +153,9 @@ pub struct AgentArgs {
     /// Address for /metrics, /livez and /readyz, or `off` [default: 127.0.0.1:9469, in a pod [::]:9469]
     #[arg(long, value_name = "ADDR", env = "NETVERDICT_METRICS_LISTEN", value_parser = listen)]
     metrics_listen: Option<Listen>,
+    /// Socket at which `netverdict state` may ask, root only; what an agent left there is replaced.
+    #[arg(long, value_name = "PATH", env = "NETVERDICT_API_SOCKET")]
+    api_socket: Option<PathBuf>,
     /// Write all that is consumed to this file, for `--replay`.
     #[arg(
         long,
@@ -252,6 +259,7 @@ impl AgentArgs {
             output,
             output_rotate,
             metrics_listen,
+            api_socket,
             record,
             replay,
             log,
@@ -305,6 +313,7 @@ impl AgentArgs {
                 Output::File { path, rotate }
             },
             metrics: metrics_listen.unwrap_or_else(|| usual_listen(in_pod)),
+            api_socket,
             log,
             spans: Spans {
                 window,

@@ -7,7 +7,7 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 use netverdict::agent;
 use netverdict::args::{Cli, Command};
-use netverdict::commands::{Found, evaluate, explain, lint, reach};
+use netverdict::commands::{self, Found, evaluate, explain, lint, reach, state};
 use netverdict::config::{self, Read, variables};
 use netverdict::settings::Surroundings;
 use netverdict::shown::{self, Stderr};
@@ -28,8 +28,16 @@ fn main() -> ExitCode {
         Ok(Found::Something) => ExitCode::from(1),
         Err(error) => {
             eprintln!("error: {}", printable(&error));
-            ExitCode::from(agent::exit_code(&error))
+            ExitCode::from(exit_code(&error))
         }
+    }
+}
+
+/// 3 when something is lacking that is not given on the command line.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref() {
+        Some(commands::Error::NoAgent { .. }) => 3,
+        Some(_) | None => agent::exit_code(error),
     }
 }
 
@@ -59,6 +67,7 @@ fn run(command: Command) -> anyhow::Result<Found> {
         Command::Lint(args) => lint::run(*args)?,
         Command::Explain(args) => explain::run(*args)?,
         Command::Reach(args) => reach::run(*args)?,
+        Command::State(args) => state::run(*args)?,
         Command::Completions { shell } => completions(shell)?,
     })
 }

@@ -164,6 +164,8 @@ pub struct Settings {
     pub output: Output,
     /// Where the metrics are served.
     pub metrics: Listen,
+    /// Where it can be asked; nowhere when absent.
+    pub api_socket: Option<PathBuf>,
     /// What is written.
     pub log: Log,
     /// Spans of time.

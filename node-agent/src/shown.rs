@@ -158,11 +158,17 @@ impl Formatter for Harmless {
 /// When it cannot be serialized.
 pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
     let mut bytes = Vec::new();
-    value.serialize(&mut Serializer::with_formatter(
-        &mut bytes,
-        Harmless::default(),
-    ))?;
+    append_json(&mut bytes, value)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Appends a value as JSON in one line, without its end.
+///
+/// # Errors
+///
+/// When it cannot be serialized.
+pub fn append_json(bytes: &mut Vec<u8>, value: &impl Serialize) -> serde_json::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(bytes, Harmless::default()))
 }
 
 #[cfg(test)]

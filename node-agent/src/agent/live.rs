@@ -20,7 +20,7 @@ use super::{Line, Wanted, core_options, lines};
 use crate::capture::{self, Capture, Sizes};
 use crate::profile::{Found, Signs};
 use crate::recording::{Header, Recorder};
-use crate::report::{Health, Metrics, Patience, Report, Server};
+use crate::report::{Api, Health, Metrics, Patience, Question, Report, Server};
 use crate::settings::{self, Attach, Cluster, Listen, Settings};
 
 /// How often the kernel's buffers are emptied at the latest.
@@ -36,6 +36,7 @@ struct Live {
     line: Line,
     capture: Capture,
     source: Source,
+    api: Option<Api>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     profile: settings::Profile,
@@ -59,6 +60,10 @@ pub(super) async fn run(
     let health = Arc::new(Health::default());
     let _server = serve(settings.metrics, &metrics, &health).await?;
 
+    let api = settings.api_socket.as_deref();
+    let api = api.map(|path| Api::start(path, Arc::clone(&health)));
+    let api = api.transpose()?;
+
     let capture = Capture::start(capture_options(settings))?;
     let wake = Wake::new(&capture)?;
     tracing::info!("{}", capture.found());
@@ -73,6 +78,7 @@ pub(super) async fn run(
         line,
         capture,
         source,
+        api,
         health,
         metrics,
         profile: settings.profile,
@@ -93,14 +99,12 @@ impl Live {
         let mut turns = interval(TURN);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let news = tokio::select! {
+            tokio::select! {
                 () = terminated.wait() => return Ok(()),
-                news = self.source.changed() => Some(news?),
-                () = wake.woken() => None,
-                _ = turns.tick() => None,
-            };
-            if let Some(news) = news {
-                self.deliver(news)?;
+                news = self.source.changed() => self.deliver(news?)?,
+                question = asked(&mut self.api) => question.answer(self.line.state()?),
+                () = wake.woken() => {}
+                _ = turns.tick() => {}
             }
             self.turn()?;
         }
@@ -247,6 +251,14 @@ impl Live {
         // Detaching comes last: the kernel waits a moment for each interface.
         self.line.report.finish()?;
         Ok(())
+    }
+}
+
+/// Waits until somebody asks, where somebody can.
+async fn asked(api: &mut Option<Api>) -> Question {
+    match api {
+        Some(api) => api.asked().await,
+        None => pending().await,
     }
 }
 

@@ -36,6 +36,7 @@ fn defaults_are_those_of_the_contract() {
         attach: Attach::Auto,
         output: Output::Stdout,
         metrics: Listen::At("127.0.0.1:9469".parse().unwrap()),
+        api_socket: None,
         log: Log::Problems,
         spans: Spans {
             window: second(10),

@@ -16,6 +16,7 @@ mod print;
 pub mod reach;
 mod records;
 mod source;
+pub mod state;
 
 use std::io;
 use std::path::PathBuf;
@@ -71,6 +72,17 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         message: String,
+    },
+    /// No agent answers, or not as it should.
+    #[error(
+        "no agent answers at `{}`: {source}; is one running with `--api-socket`, and is this root?",
+        shown::text(&socket.to_string_lossy())
+    )]
+    NoAgent {
+        /// Its socket.
+        socket: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Results cannot be written.
     #[error("cannot write to stdout")]

@@ -63,6 +63,11 @@ impl Printer {
         })
     }
 
+    /// Writes what is made for being shown already.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.write(|out| out.write_all(bytes))
+    }
+
     /// Writes what is still in the buffer.
     pub(super) fn finish(mut self) -> Result<(), Error> {
         self.write(|out| out.flush())

@@ -4,6 +4,7 @@
 //! the serializer and the metrics encoder, which escape it. This room decides nothing: what is written and
 //! what is counted comes from the engine.
 
+mod api;
 mod batch;
 mod file;
 mod labels;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use node_agent_engine::input::{Port, Span, Stage, Subject};
 use node_agent_engine::record::{Connection, Record};
 
+pub use api::{Api, Question, STATE_PATH};
 pub use lines::{Lines, Patience};
 pub use metrics::Metrics;
 pub use schema::SCHEMA_TEXT;
@@ -62,6 +64,14 @@ pub enum Error {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The path for the local socket cannot be used.
+    #[error("cannot listen on `{}` (--api-socket)", path.display())]
+    Socket {
+        /// The path.
+        path: PathBuf,
         /// Why.
         source: io::Error,
     },

@@ -12,12 +12,14 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinHandle, yield_now};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{Error, Metrics};
 
@@ -25,12 +27,10 @@ use super::{Error, Metrics};
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// How long a client may take for its request and for reading the answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How many clients are served at a time; one more, and the one that is there longest is sent away: whoever asks is
 /// answered long before so many others have come, and whoever never asks keeps nobody out.
 const CLIENTS: usize = 32;
-/// How long nobody is accepted after that failed: there are no descriptors left.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// How far the agent has come.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl Health {
     }
 
     /// What is missing, in words; nothing when it is ready.
-    fn missing(&self) -> Option<&'static str> {
+    pub(super) fn missing(&self) -> Option<&'static str> {
         if !self.is_attached.load(Ordering::Relaxed) {
             return Some("hooks are not attached yet\n");
         }
@@ -94,7 +94,7 @@ impl Server {
             .route("/livez", get(alive))
             .route("/readyz", get(ready))
             .with_state(Told { metrics, health });
-        let task = tokio::spawn(accept_all(listener, router, PATIENCE));
+        let task = tokio::spawn(accept_all(listener, router, PATIENCE, CLIENTS));
         Ok(Self { address, task })
     }
 
@@ -111,32 +111,34 @@ impl Drop for Server {
     }
 }
 
-async fn accept_all(listener: TcpListener, router: Router, patience: Duration) {
+/// Serves up to so many clients at a time.
+pub(super) async fn accept_all<L>(mut listener: L, router: Router, patience: Duration, most: usize)
+where
+    L: Listener,
+    L::Io: Unpin,
+{
     let mut clients: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        match listener.accept().await {
-            Ok((client, _)) => {
-                clients.retain(|client| !client.is_finished());
-                if clients.len() >= CLIENTS
-                    && let Some(longest) = clients.pop_front()
-                {
-                    longest.abort();
-                }
-                let answering = tokio::spawn(answer(client, router.clone(), patience));
-                clients.push_back(answering.abort_handle());
-                // Many may have come at once: each gets its turn before others take its place.
-                yield_now().await;
-            }
-            Err(error) => {
-                tracing::debug!(%error, "cannot accept");
-                sleep(PAUSE).await;
-            }
+        // It waits a moment by itself when there are no descriptors left.
+        let (client, _) = listener.accept().await;
+        clients.retain(|client| !client.is_finished());
+        if clients.len() >= most
+            && let Some(longest) = clients.pop_front()
+        {
+            longest.abort();
         }
+        let answering = tokio::spawn(answer(client, router.clone(), patience));
+        clients.push_back(answering.abort_handle());
+        // Many may have come at once: each gets its turn before others take its place.
+        yield_now().await;
     }
 }
 
 /// One request a connection, so that one limit is enough for everything that a client can delay.
-async fn answer(client: TcpStream, router: Router, patience: Duration) {
+async fn answer<I>(client: I, router: Router, patience: Duration)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send,
+{
     let serving = http1::Builder::new()
         .keep_alive(false)
         .serve_connection(TokioIo::new(client), TowerToHyperService::new(router));
@@ -169,6 +171,7 @@ async fn ready(State(told): State<Told>) -> Response {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
 
     use super::*;
 
@@ -181,7 +184,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/livez", get(alive));
-        let task = tokio::spawn(accept_all(listener, router, patience));
+        let task = tokio::spawn(accept_all(listener, router, patience, CLIENTS));
         (address, task)
     }
 

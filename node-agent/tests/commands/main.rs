@@ -11,6 +11,7 @@ mod explain;
 mod hostile;
 mod input;
 mod reach;
+mod state;
 mod support;
 mod tiers;
 mod variables;

@@ -147,6 +147,40 @@ pub(crate) async fn tells() -> anyhow::Result<()> {
     nothing_false(&records)
 }
 
+/// Its state names the pods as kubectl does, with the policy that now selects them.
+pub(crate) async fn is_asked() -> anyhow::Result<()> {
+    let node = node().await?;
+    let state = node.kubectl(&[
+        "exec",
+        "-n",
+        "netverdict",
+        AGENT,
+        "--",
+        "/netverdict",
+        "state",
+    ])?;
+    let held = state.lines().map(serde_json::from_str::<Value>);
+    let held: Vec<Value> = held.collect::<Result<_, _>>().context("read the state")?;
+    let pods = node.get(&["pods", "-n", "shop"])?;
+    let pods = pods.pointer("/items").and_then(Value::as_array);
+    let pods = pods.context("no pods")?;
+    ensure!(pods.len() == 2, "{} pods", pods.len());
+    let policies = json!([{"kind": "NetworkPolicy", "namespace": "shop", "name": "default-deny"}]);
+    for pod in pods {
+        let uid = pod.pointer("/metadata/uid");
+        let found = held.iter().find(|held| held.get("uid") == uid);
+        let found = found.with_context(|| format!("{pod} is not held"))?;
+        ensure!(found.get("type") == Some(&json!("pod")), "{found}");
+        ensure!(
+            found.pointer("/owns/0") == pod.pointer("/status/podIP"),
+            "{found}"
+        );
+        ensure!(found.get("ingress") == Some(&policies), "{found}");
+        ensure!(found.get("egress") == Some(&json!([])), "{found}");
+    }
+    Ok(())
+}
+
 /// How many programs hang on each interface of the node's but the loopback.
 fn hanging() -> anyhow::Result<Vec<(String, u32)>> {
     let links: Vec<Value> = serde_json::from_str(&call("ip -json link")?)?;

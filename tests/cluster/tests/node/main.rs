@@ -19,6 +19,7 @@ fn main() {
         test("the image's program needs no other file", image::is_alone),
         test("the deployment becomes ready", deployed::becomes_ready),
         test("its log tells of real pods", deployed::tells),
+        test("asked, it says what it holds", deployed::is_asked),
         test("a rolling restart leaves nothing", deployed::restarts),
         test("its deletion leaves nothing", deployed::goes),
     ];
