@@ -163,9 +163,23 @@ impl Admin {
     /// # Errors
     /// When the server refuses.
     pub async fn pod(&self, namespace: &str, name: &str, ip: &str) -> anyhow::Result<()> {
+        self.pod_of(name, namespace, name, ip).await
+    }
+
+    /// The same, of an app that is not called like it.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn pod_of(
+        &self,
+        app: &str,
+        namespace: &str,
+        name: &str,
+        ip: &str,
+    ) -> anyhow::Result<()> {
         let pods = format!("/api/v1/namespaces/{namespace}/pods");
         let pod = json!({
-            "metadata": {"name": name, "labels": {"app": name}},
+            "metadata": {"name": name, "labels": {"app": app}},
             "spec": {"nodeName": "node-1", "terminationGracePeriodSeconds": 0,
                 "containers": [{"name": "a", "image": "a", "ports": [{"name": "http", "containerPort": 80}]}]},
         });

@@ -26,6 +26,12 @@ pub fn enter() -> anyhow::Result<()> {
             .status()
             .context("start `ip`")?;
         ensure!(up.success(), "`ip link set lo up` ended with {up}");
+        // Names of network namespaces that nobody else sees, and that end with this.
+        let run = Command::new("mount")
+            .args(["-t", "tmpfs", "tmpfs", "/run"])
+            .status()
+            .context("start `mount`")?;
+        ensure!(run.success(), "`mount` ended with {run}");
         return Ok(());
     }
     let program = env::current_exe().context("find this program's own file")?;

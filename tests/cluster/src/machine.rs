@@ -100,7 +100,7 @@ pub fn call(line: &str) -> anyhow::Result<String> {
 /// Empty folders in front of those where a node's parts keep what they know.
 fn mounts() -> anyhow::Result<()> {
     call("mount --make-rshared /")?;
-    for folder in ["/run", "/var/lib", "/var/log"] {
+    for folder in ["/var/lib", "/var/log"] {
         call(&format!("mount -t tmpfs tmpfs {folder}"))?;
     }
     fs::create_dir_all("/run/etc/upper").context("make a folder")?;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
+use netns::ns::Namespace;
 
 /// Passes everything.
 const OPEN: u64 = u64::MAX;
@@ -30,7 +31,18 @@ impl Proxy {
     /// # Errors
     /// When there is none.
     pub fn start(server: u16) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).context("listen")?;
+        Self::listening(server, listen()?)
+    }
+
+    /// Listens on the loopback of another namespace, from where the server could not be reached.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub fn within(namespace: &Namespace, server: u16) -> anyhow::Result<Self> {
+        Self::listening(server, namespace.enter(listen)?)
+    }
+
+    fn listening(server: u16, listener: TcpListener) -> anyhow::Result<Self> {
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
             server,
@@ -86,6 +98,10 @@ impl Proxy {
             drop(stream.shutdown(Shutdown::Both));
         }
     }
+}
+
+fn listen() -> anyhow::Result<TcpListener> {
+    TcpListener::bind(("127.0.0.1", 0)).context("listen")
 }
 
 impl Shared {

@@ -5,6 +5,7 @@ mod chaos;
 mod confirm;
 mod deploy;
 mod listing;
+mod traffic;
 
 use cluster::admin::Admin;
 use cluster::ground::{self, test};
@@ -43,6 +44,7 @@ fn main() {
             chaos::compaction,
         ),
         test("cut streams lose nothing", chaos::cuts),
+        test("no claim is false while all of it happens", traffic::chaos),
         test("what is as delivered is confirmed", confirm::agrees),
         test(
             "what a watch has not told is not confirmed",

@@ -1,0 +1,256 @@
+//! Real connections while servers die and an address passes from pod to pod: nothing that is claimed is false, and at the
+//! end the agent holds what a fresh list says.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use cluster::admin::Admin;
+use cluster::ground;
+use cluster::mirror;
+use cluster::plane::Plane;
+use cluster::proxy::Proxy;
+use cluster::wait;
+use netns::agent::{Agent, Setup};
+use netns::child;
+use netns::node::{Node, PodSpec, ReversePath, TEST_PREFIX};
+use netns::paths;
+use netns::record::Record;
+use netns::traffic::{Listen, Protocol, Server, Servers, connect};
+use netverdict::agent::state_lines;
+use node_agent_engine::{Cluster, Moment};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{MORTAL, STREAMS, plane};
+
+const NAMESPACE: &str = "traffic";
+/// Its policy denies all that would reach it.
+const SHUT: &str = "shut";
+/// No policy selects it.
+const OPEN: &str = "open";
+const PORT: u16 = 8080;
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 42, 7, 10);
+const ALWAYS_OPEN: Ipv4Addr = Ipv4Addr::new(10, 42, 7, 11);
+const ALWAYS_SHUT: Ipv4Addr = Ipv4Addr::new(10, 42, 7, 12);
+/// Passes from pod to pod, open and shut in turn.
+const RELAYED: Ipv4Addr = Ipv4Addr::new(10, 42, 7, 77);
+/// A stopped connection is given up after that time.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// A node with real interfaces, and the API server that says what they are.
+struct World {
+    node: Node,
+    admin: Admin,
+    agent: Agent,
+    socket: PathBuf,
+    servers: Vec<Servers>,
+    relayed: Option<(String, Servers)>,
+    /// Connections that were tried.
+    tried: u64,
+    // Removed last.
+    _folder: TempDir,
+    _proxy: Proxy,
+}
+
+fn key(name: &str) -> String {
+    format!("{NAMESPACE}/{name}")
+}
+
+fn spec(name: &str, ip: Ipv4Addr) -> PodSpec {
+    PodSpec {
+        key: key(name),
+        addresses: vec![IpAddr::V4(ip)],
+    }
+}
+
+fn serve(node: &Node, name: &str, ip: Ipv4Addr) -> anyhow::Result<Servers> {
+    Servers::start(&[Listen {
+        namespace: &node.pod(&key(name))?.namespace,
+        at: SocketAddr::from((ip, PORT)),
+        protocol: Protocol::Tcp,
+        server: Server::Answering,
+    }])
+}
+
+/// Stops what the policy denies.
+fn enforce(node: &Node, shut: &[Ipv4Addr]) -> anyhow::Result<()> {
+    let shut: Vec<_> = shut.iter().map(Ipv4Addr::to_string).collect();
+    node.namespace.nft(&format!(
+        "table ip enforcer\ndelete table ip enforcer\ntable ip enforcer {{\n\
+         chain forward {{ type filter hook forward priority 0; ip daddr {{ {} }} drop; }}\n}}\n",
+        shut.join(", ")
+    ))
+}
+
+impl World {
+    async fn start(plane: &Plane) -> anyhow::Result<Self> {
+        let admin = plane.admin(STREAMS).await?;
+        admin.namespace(NAMESPACE, json!({})).await?;
+        admin.policy(NAMESPACE, SHUT, SHUT).await?;
+        let mut node = Node::new(TEST_PREFIX, &[], ReversePath::Open)?;
+        let pods = [
+            ("client", OPEN, CLIENT),
+            ("open", OPEN, ALWAYS_OPEN),
+            ("shut", SHUT, ALWAYS_SHUT),
+        ];
+        node.add_pods(&pods.map(|(name, _, ip)| spec(name, ip)))?;
+        for (name, app, ip) in pods {
+            admin.pod_of(app, NAMESPACE, name, &ip.to_string()).await?;
+        }
+        enforce(&node, &[ALWAYS_SHUT])?;
+        let servers = vec![
+            serve(&node, "open", ALWAYS_OPEN)?,
+            serve(&node, "shut", ALWAYS_SHUT)?,
+        ];
+        let proxy = Proxy::within(&node.namespace, MORTAL)?;
+        let folder = tempfile::tempdir().context("make a folder")?;
+        let socket = folder.path().join("socket");
+        let kubeconfig = plane.kubeconfig("admin", proxy.port(), None)?;
+        let setup = Setup::new(&paths::agent()?, Path::new("kube"))
+            .flag(&["--kubeconfig", &kubeconfig.display().to_string()])
+            .flag(&["--api-socket", &socket.display().to_string()]);
+        let agent = Agent::start(&setup, &node.namespace)?;
+        Ok(Self {
+            node,
+            admin,
+            agent,
+            socket,
+            servers,
+            relayed: None,
+            tried: 0,
+            _folder: folder,
+            _proxy: proxy,
+        })
+    }
+
+    /// The address passes to the next pod: the old one goes, the enforcer is told, the new one comes.
+    async fn relay(&mut self, number: usize) -> anyhow::Result<()> {
+        let (app, shut) = match number % 2 {
+            0 => (SHUT, &[ALWAYS_SHUT, RELAYED][..]),
+            _ => (OPEN, &[ALWAYS_SHUT][..]),
+        };
+        if let Some((old, _)) = self.relayed.take() {
+            self.node.remove_pod(&key(&old));
+            let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{old}");
+            self.admin.delete(&path).await?;
+        }
+        enforce(&self.node, shut)?;
+        let name = format!("relayed-{number}");
+        self.node.add_pods(&[spec(&name, RELAYED)])?;
+        let servers = serve(&self.node, &name, RELAYED)?;
+        let ip = RELAYED.to_string();
+        self.admin.pod_of(app, NAMESPACE, &name, &ip).await?;
+        self.relayed = Some((name, servers));
+        Ok(())
+    }
+
+    /// Everybody is called some times.
+    fn call(&mut self) -> anyhow::Result<()> {
+        let client = &self.node.pod(&key("client"))?.namespace;
+        for ip in [ALWAYS_OPEN, ALWAYS_SHUT, RELAYED].repeat(3) {
+            // How it ends is the agent's to say.
+            connect(
+                client,
+                SocketAddr::from((ip, PORT)),
+                Protocol::Tcp,
+                PATIENCE,
+            )?;
+            self.tried += 1;
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> anyhow::Result<Vec<u8>> {
+        let mut command = Command::new(paths::agent()?);
+        let command = command.args(["state", "--api-socket"]).arg(&self.socket);
+        let ended = child::run(command, ground::LIMIT)?;
+        ensure!(ended.code == Some(0), "{}", ended.stderr);
+        Ok(ended.stdout.into_bytes())
+    }
+
+    /// Waits until the agent holds what a fresh list says, byte for byte.
+    async fn until_equal(&self) -> anyhow::Result<()> {
+        let what = || "the agent holds what a fresh list says".to_owned();
+        wait::until(what, async || {
+            let mut fresh = Cluster::new();
+            for delta in mirror::fresh(&self.admin).await?.values() {
+                fresh.apply(delta, Moment(0));
+            }
+            let fresh = state_lines(&fresh)?;
+            ensure!(!fresh.is_empty(), "an empty list");
+            Ok(self.state()? == fresh)
+        })
+        .await
+    }
+}
+
+/// Nothing passed that a policy forbids, and nothing was stopped that it allows: to say so would be false.
+fn judged(records: &[Record]) -> anyhow::Result<()> {
+    let how_many = |assessment: &str| {
+        let of_it = records
+            .iter()
+            .filter(|record| record.text("/assessment") == Some(assessment));
+        of_it.count()
+    };
+    for assessment in ["unenforced", "unexpected_drop"] {
+        let found = records
+            .iter()
+            .find(|record| record.text("/assessment") == Some(assessment));
+        ensure!(
+            found.is_none(),
+            "it is false: {}",
+            found.map_or("", |record| &record.line)
+        );
+    }
+    ensure!(
+        how_many("blocked") > 0 && how_many("allowed") > 0,
+        "nothing was seen"
+    );
+    println!(
+        "judged: {} allowed, {} blocked, {} unknown records",
+        how_many("allowed"),
+        how_many("blocked"),
+        how_many("unknown")
+    );
+    Ok(())
+}
+
+pub(crate) async fn chaos() -> anyhow::Result<()> {
+    let (restarts, pods) = if ground::is_long() { (20, 50) } else { (3, 10) };
+    let mut plane = plane().await?;
+    plane.run(MORTAL)?;
+    plane.ready(MORTAL).await?;
+    let mut world = World::start(&plane).await?;
+    for pod in 0..pods {
+        world.relay(pod).await?;
+        world.call()?;
+        if pod * restarts % pods >= restarts {
+            continue;
+        }
+        plane.kill(MORTAL)?;
+        world.call()?;
+        plane.run(MORTAL)?;
+        world.call()?;
+        plane.ready(MORTAL).await?;
+    }
+    world.until_equal().await?;
+    world.call()?;
+    world.agent.settle()?;
+    let metrics = world.agent.metrics(&world.node.namespace)?;
+    let counted = metrics.sum("netverdict_connections_total", &[]);
+    let World {
+        node,
+        agent,
+        servers,
+        tried,
+        ..
+    } = world;
+    let finished = agent.stop()?;
+    drop((servers, node));
+    println!("connections: {tried} tried, {counted} counted before the end");
+    plane.kill(MORTAL)?;
+    judged(&finished.records)
+}
