@@ -37,6 +37,8 @@ enum Bench {
     Line,
     /// Whether what it claims is so, and what it misses, while everything changes (root)
     Truth,
+    /// What the agent costs with a large cluster from an API server that only sends (root)
+    Cluster,
 }
 
 /// The file that a bench leaves.
@@ -72,6 +74,7 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> anyhow::Result<Found>
             Bench::Engine => example(house, "node-agent-engine", "bench_engine")?,
             Bench::Line => line(house)?,
             Bench::Truth => truth(house, arguments.long)?,
+            Bench::Cluster => cluster(house)?,
         };
         let name = bench
             .to_possible_value()
@@ -121,6 +124,15 @@ fn truth(house: &House, long: bool) -> anyhow::Result<Report> {
     let mut command = house.cargo();
     command.args(RUN).args(["netns", "--bin", "truth", "--"]);
     command.args(long.then_some("--long"));
+    figures(command.env("NETVERDICT_BIN", agent))
+}
+
+fn cluster(house: &House) -> anyhow::Result<Report> {
+    need_root("the cluster bench makes a network namespace and loads kernel programs")?;
+    setup::ensure(&[Purpose::Build, Purpose::Namespaces])?;
+    let agent = build::agent(house, Profile::Release)?;
+    let mut command = house.cargo();
+    command.args(RUN).args(["cluster", "--bin", "scale"]);
     figures(command.env("NETVERDICT_BIN", agent))
 }
 
