@@ -3,7 +3,8 @@
 //! What the node's parts would write to the real machine (kernel settings, folders of the system) is put in front of
 //! it, in this process's own mount namespace.
 
-use std::fs;
+use std::env;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,6 +33,8 @@ const SETTINGS: [(&str, &str); 6] = [
 /// Mounts, a network and cgroups, as long as it lives.
 pub struct Machine {
     roots: Vec<PathBuf>,
+    /// Cgroups are the machine's: one run at a time has them.
+    _turn: File,
 }
 
 impl Machine {
@@ -43,7 +46,13 @@ impl Machine {
         mounts()?;
         settings()?;
         network()?;
-        let machine = Self { roots: roots()? };
+        let lock = env::temp_dir().join("netverdict-node.lock");
+        let turn = File::create(&lock).with_context(|| format!("make {}", lock.display()))?;
+        turn.lock().context("wait for another run's end")?;
+        let machine = Self {
+            roots: roots()?,
+            _turn: turn,
+        };
         // What a run that was killed left.
         machine.end().await?;
         for root in &machine.roots {
