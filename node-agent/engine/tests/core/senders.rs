@@ -61,6 +61,45 @@ fn a_datagram_that_looks_like_a_reply_accuses_nobody() {
     }
 }
 
+/// What was dropped before any interface saw it is new where an older conversation would have been seen.
+#[test]
+fn a_datagram_that_came_to_no_interface_is_new_if_its_ends_were_watched_from_birth() {
+    let stopped = (Blocked, None);
+    let doubt = (Unknown, Some(Orientation));
+    for (from_birth, foreign_program, expected) in [
+        (true, Some(false), stopped),
+        (false, Some(false), doubt),
+        (true, Some(true), doubt),
+        (true, None, doubt),
+    ] {
+        let mut bench = Bench::settled();
+        for (index, address) in [(2, JOB), (3, DB)] {
+            bench.give(Input::Link(Link {
+                index,
+                name: "veth".into(),
+                watched_since: bench.now,
+                from_birth,
+                addresses: vec![address.parse().unwrap()],
+                foreign_program,
+                netns: None,
+            }));
+        }
+        let mut seen = bench.attempt(JOB, DB);
+        seen.flow.protocol = Protocol::Udp;
+        seen.attempt.source_link = None;
+        for input in drop(&mut bench, seen, DropClass::Netfilter, true) {
+            bench.give(input);
+        }
+        bench.pass(10 * S);
+        let found = bench.only();
+        assert_eq!(
+            (found.assessment, found.unknown_because),
+            expected,
+            "{from_birth} {foreign_program:?}"
+        );
+    }
+}
+
 /// Whoever forges an answer takes no proof of a drop away, and gives none of an answer.
 #[test]
 fn an_answer_that_another_may_have_forged_ends_in_doubt() {
