@@ -204,6 +204,7 @@ impl Surroundings<'_> {
             | DropClass::Nfqueue
             | DropClass::Ovs
             | DropClass::Route
+            | DropClass::NoRoute
             | DropClass::NoSocket
             | DropClass::Malformed => {}
         }
@@ -218,11 +219,14 @@ impl Surroundings<'_> {
             Rejected::Reset => Evidence::ResetAtSource,
             Rejected::Icmp { .. } => Evidence::IcmpAtSource,
         });
-        Some(ending.with(
-            OutcomeKind::Rejected,
-            rejected_saw(rejected),
-            Evidence::KfreeSkb,
-        ))
+        let saw = rejected_saw(rejected);
+        // That the way ends there the drop says better.
+        let outcome = if saw == ClientSaw::Unreachable {
+            OutcomeKind::Dropped
+        } else {
+            OutcomeKind::Rejected
+        };
+        Some(ending.with(outcome, saw, Evidence::KfreeSkb))
     }
 
     /// Nothing came back in time, or at all.
@@ -234,10 +238,16 @@ impl Surroundings<'_> {
             Some(_) => ClientSaw::Unreachable,
             None => ClientSaw::Nothing,
         };
+        if ending.attempt.rejected.is_some() {
+            ending.evidence.push(Evidence::IcmpAtSource);
+        }
         if let Some(drop) = ending.attempt.drop.clone() {
+            ending.evidence.push(Evidence::KfreeSkb);
             if drop.class == DropClass::NoSocket {
                 ending.drop = Some(drop);
-                return ending.with(OutcomeKind::Refused, ClientSaw::Unknown, Evidence::KfreeSkb);
+                ending.outcome = OutcomeKind::Refused;
+                ending.client_saw = ClientSaw::Unknown;
+                return ending;
             }
             if drop.class == DropClass::Neighbour {
                 ending.cause = Some(Cause::PeerGone);
