@@ -10,7 +10,7 @@ use node_agent_engine::verdict::UnknownBecause::{
     self, NotSeenStopped, Orientation, SourceMismatch,
 };
 
-use super::bench::{Bench, DB, JOB, S, Seen, WEB};
+use super::bench::{API, Bench, DB, JOB, S, Seen, WEB, service};
 use super::outcomes::drop;
 
 type Claim = (Assessment, Option<UnknownBecause>);
@@ -190,4 +190,19 @@ fn a_packet_that_is_at_fault_itself_stopped_nobody() {
         assert_eq!(found.outcome.outcome, OutcomeKind::Unanswered, "{from}");
         assert!(found.outcome.drop_reason.is_some(), "{from}");
     }
+}
+
+/// Of whom nobody knows who it is, it is not known what he misses either.
+#[test]
+fn who_is_not_known_misses_nothing() {
+    let mut bench = Bench::settled();
+    bench.apply(&service());
+    bench.pass(20 * S);
+    let mut seen = bench.attempt(API, DB).arrived();
+    seen.attempt.source_link = None;
+    bench.give(seen.event(bench.now, EventKind::Answered, 1));
+    bench.pass(10 * S);
+    let found = bench.only();
+    assert_eq!(found.unknown_because, Some(UnknownBecause::Identity));
+    assert!(found.verdict.ingress.nearest.is_none());
 }
