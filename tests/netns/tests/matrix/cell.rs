@@ -139,6 +139,8 @@ pub(crate) enum To {
     World,
     /// An address outside that nobody has.
     Nobody,
+    /// A Service's address that the node itself has (`$vip`).
+    NodeService,
     /// An address that the API does not know (`$second`).
     Second,
 }

@@ -91,7 +91,7 @@ fn differences(cell: &Cell, claim: &Claim, attempt: &Attempt, record: &Record) -
         To::Pod | To::Service | To::NodePort => ("pod", name(&server)),
         To::Itself => ("pod", name(&client)),
         To::Node => ("node", Some("node-1")),
-        To::World | To::Nobody | To::Second => ("world", None),
+        To::NodeService | To::World | To::Nobody | To::Second => ("world", None),
     };
     let service = cluster::service_name(attempt);
     let family = match attempt.family {

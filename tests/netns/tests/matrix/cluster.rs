@@ -99,7 +99,7 @@ pub(crate) fn target(
     let family = attempt.family;
     let address = match cell.to {
         To::Pod => scenario.address(&server(attempt.cell, cell), family)?,
-        To::Service | To::Itself => virtual_address(attempt),
+        To::Service | To::NodeService | To::Itself => virtual_address(attempt),
         To::NodePort => {
             let node = of(family, NODE_ADDRESSES);
             return Ok((node, attempt.port + NODE_PORTS));
@@ -133,7 +133,10 @@ pub(crate) fn scenario(cells: &[Cell], attempts: &[Attempt]) -> anyhow::Result<S
         let Some(cell) = cells.get(attempt.cell) else {
             continue;
         };
-        if matches!(cell.to, To::Service | To::NodePort | To::Itself) {
+        if matches!(
+            cell.to,
+            To::Service | To::NodeService | To::NodePort | To::Itself
+        ) {
             objects.extend(service(&without_services, cell, attempt)?);
         }
     }

@@ -72,7 +72,8 @@ fn of_ground(ground: Ground, cells: &Arc<[Cell]>, attempts: Vec<Attempt>) -> Vec
 
 fn name(cell: &Cell, attempt: &Attempt) -> String {
     format!(
-        "{}, {}, {} {}, {} ({})",
+        "{:?} {}, {}, {} {}, {} ({})",
+        cell.ground,
         cell.mechanism,
         cell.place,
         attempt.transport.name(attempt.family),

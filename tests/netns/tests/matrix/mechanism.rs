@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::Command;
@@ -58,6 +59,10 @@ impl Stage<'_> {
         );
         let name = attempt.transport.name(family).to_lowercase();
         let either = |first: &str, second: &str| (if v4 { first } else { second }).to_owned();
+        let at = |pod: &str| -> anyhow::Result<String> {
+            let address = self.scenario.address(pod, family)?;
+            Ok(SocketAddr::new(address, attempt.port).to_string())
+        };
         Ok(vec![
             ("port", attempt.port.to_string()),
             ("node_port", (attempt.port + NODE_PORTS).to_string()),
@@ -68,6 +73,7 @@ impl Stage<'_> {
             ("icmp", either("icmp", "icmp6")),
             ("inet", either("-4", "-6")),
             ("set_family", either("inet", "inet6")),
+            ("address_type", either("ipv4_addr", "ipv6_addr")),
             ("bits", either("32", "128")),
             (
                 "server",
@@ -77,6 +83,8 @@ impl Stage<'_> {
                 "client",
                 self.scenario.address(&client, family)?.to_string(),
             ),
+            ("to_server", at(&server)?),
+            ("to_client", at(&client)?),
             ("server_link", self.node.pod(&server)?.link.clone()),
             ("client_link", self.node.pod(&client)?.link.clone()),
             ("vip", cluster::virtual_address(attempt).to_string()),

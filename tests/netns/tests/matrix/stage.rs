@@ -75,6 +75,11 @@ pub(crate) fn run(ground: Ground, cells: &[Cell], attempts: &[Attempt]) -> anyho
         (agent, kept)
     };
     agent.settle()?;
+    if wiring == Wiring::Bridged {
+        // What the node has heard of its pods comes to the agent with its next look at the bridge.
+        agent.settle()?;
+        agent.settle()?;
+    }
     let saw = stage.connect()?;
     let mut missing: BTreeSet<u16> = stage.with_record().map(|attempt| attempt.port).collect();
     let mut read = 0;
@@ -127,7 +132,7 @@ impl Stage<'_> {
     }
 
     fn set_up(&self) -> anyhow::Result<Kept> {
-        let mut kept = self.serve()?;
+        let mut kept = Kept::new();
         for attempt in self.attempts {
             let mechanism = &self.cell(attempt)?.mechanism;
             let said = || format!("set up `{mechanism}` {attempt:?}");
@@ -136,6 +141,7 @@ impl Stage<'_> {
                 kept.push(self.attach(attempt, attach).with_context(said)?);
             }
         }
+        kept.extend(self.serve()?);
         Ok(kept)
     }
 
@@ -158,7 +164,7 @@ impl Stage<'_> {
                 }
                 Transport::Icmp => continue,
             };
-            let at = SocketAddr::new(any(address), attempt.port);
+            let at = SocketAddr::new(self.listens_on(attempt, address)?, attempt.port);
             let server = match cell.server {
                 Serves::Answering => Server::Answering,
                 Serves::Silent => Server::Silent,
@@ -181,6 +187,18 @@ impl Stage<'_> {
         Ok(kept)
     }
 
+    /// A datagram's answer comes from the address that it was sent to only where the socket has one.
+    fn listens_on(&self, attempt: &Attempt, address: IpAddr) -> anyhow::Result<IpAddr> {
+        Ok(match self.cell(attempt)?.to {
+            To::World => address,
+            To::NodeService => cluster::virtual_address(attempt),
+            To::Second => cluster::second(attempt),
+            To::Pod | To::Service | To::NodePort | To::Itself | To::Node | To::Nobody => {
+                any(address)
+            }
+        })
+    }
+
     fn server_place(&self, attempt: &Attempt) -> anyhow::Result<(&Namespace, IpAddr)> {
         let cell = self.cell(attempt)?;
         let key = match cell.to {
@@ -188,7 +206,7 @@ impl Stage<'_> {
                 cluster::server(attempt.cell, cell)
             }
             To::Itself => self.client_key(attempt)?,
-            To::Node => {
+            To::Node | To::NodeService => {
                 let address = cluster::of(attempt.family, NODE_ADDRESSES);
                 return Ok((&self.node.namespace, address));
             }

@@ -108,6 +108,7 @@ fn path(cell: &Cell) -> String {
         (To::Service, _) => "Service to pod",
         (To::NodePort, _) => "NodePort to pod",
         (To::Itself, _) => "Service to itself",
+        (To::NodeService, _) => "Service of the node",
         (To::Node, _) => "node",
         (To::World, _) => "world",
         (To::Nobody, _) => "nobody",
