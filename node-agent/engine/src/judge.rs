@@ -151,7 +151,7 @@ impl Judge<'_> {
             return Some(UnknownBecause::SourceMismatch);
         }
         if ends.unsure {
-            return Some(UnknownBecause::Identity);
+            return Some(ends.doubt(self.cluster, self.links, ending));
         }
         (ending.flow.protocol == Protocol::Udp && !ending.oriented && self.may_be_old(ending))
             .then_some(UnknownBecause::Orientation)

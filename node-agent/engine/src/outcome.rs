@@ -311,7 +311,7 @@ impl Surroundings<'_> {
     fn is_node(&self, address: IpAddr, at: Moment) -> bool {
         matches!(
             self.cluster.lookup(address, at),
-            Identity::Node(_) | Identity::Service(_)
+            Identity::Node(_) | Identity::Service(_) | Identity::NodeService(_)
         )
     }
 }

@@ -5,12 +5,12 @@ use node_agent_engine::model::Protocol;
 use node_agent_engine::record::Assessment::{
     self, Allowed, Blocked, Unanswered, Unenforced, Unknown,
 };
-use node_agent_engine::record::OutcomeKind;
+use node_agent_engine::record::{EndpointKind, OutcomeKind};
 use node_agent_engine::verdict::UnknownBecause::{
     self, NotSeenStopped, Orientation, SourceMismatch,
 };
 
-use super::bench::{API, Bench, DB, JOB, S, Seen, WEB, service};
+use super::bench::{API, Bench, DB, JOB, NODE, S, Seen, WEB, service};
 use super::outcomes::drop;
 
 type Claim = (Assessment, Option<UnknownBecause>);
@@ -205,4 +205,56 @@ fn who_is_not_known_misses_nothing() {
     let found = bench.only();
     assert_eq!(found.unknown_because, Some(UnknownBecause::Identity));
     assert!(found.verdict.ingress.nearest.is_none());
+}
+
+/// An address of nobody's behind a pod's interface is not outside; routed there beside the pod's, it is the pod's second.
+#[test]
+fn an_address_beside_a_pod_s_own_is_of_another_network() {
+    let second = "172.20.0.3";
+    for (addresses, expected) in [
+        (vec![DB, second], UnknownBecause::SecondaryNetwork),
+        (vec![second], UnknownBecause::Identity),
+        (vec![DB], UnknownBecause::Identity),
+    ] {
+        let mut bench = Bench::settled();
+        bench.give(Input::Link(Link {
+            index: 3,
+            name: "veth3".into(),
+            watched_since: bench.now,
+            from_birth: true,
+            addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
+            foreign_program: Some(false),
+            netns: None,
+        }));
+        let mut seen = bench.attempt(JOB, second);
+        seen.attempt.destination_link = Some(3);
+        bench.give(seen.event(bench.now, EventKind::Answered, 1));
+        bench.pass(10 * S);
+        let found = bench.only();
+        assert_eq!(found.unknown_because, Some(expected), "{addresses:?}");
+        assert_eq!(found.destination.kind, EndpointKind::Unknown);
+    }
+}
+
+/// NodeLocal DNS: the node answers at an address that the cluster knows as a Service's.
+#[test]
+fn a_service_that_the_node_answers_for_itself_is_no_pod() {
+    for (addresses, expected) in [
+        (vec![NODE, API], Some(UnknownBecause::NodeService)),
+        (vec![NODE], None),
+    ] {
+        let mut bench = Bench::settled();
+        bench.apply(&service());
+        let ips = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+        bench.give(Input::NodeAddresses(ips));
+        bench.pass(20 * S);
+        let seen = bench.attempt(WEB, API);
+        bench.give(seen.event(bench.now, EventKind::Answered, 1));
+        bench.pass(10 * S);
+        let found = bench.only();
+        let doubt = found.unknown_because == Some(UnknownBecause::NodeService);
+        assert_eq!(doubt, expected.is_some(), "{addresses:?}");
+        assert_eq!(found.destination.kind, EndpointKind::Service);
+        assert!(found.service.is_some());
+    }
 }
