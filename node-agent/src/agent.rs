@@ -8,7 +8,7 @@ mod replay;
 mod source;
 
 use anyhow::{Context as _, Result};
-use node_agent_engine::input::Ground;
+use node_agent_engine::input::{Flow, Ground};
 use node_agent_engine::{self as engine, ClockBase, Core, Input, Moment, Output, Profile};
 use tracing::warn;
 
@@ -74,6 +74,8 @@ struct Line {
 struct Wanted {
     epoch: Option<u32>,
     pod_addresses: Option<Vec<(std::net::IpAddr, Option<u32>)>>,
+    /// What conntrack is to be asked about.
+    look_ups: Vec<Flow>,
     /// What a fresh reading is wanted of.
     confirmation: Option<Vec<Ground>>,
 }
@@ -124,6 +126,7 @@ impl Line {
                         "{message}"
                     );
                 }
+                Output::LookUp(tuple) => self.wanted.look_ups.push(tuple),
                 Output::Confirm { grounds } => self.wanted.confirmation = Some(grounds),
             }
         }

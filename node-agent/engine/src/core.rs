@@ -3,6 +3,7 @@
 mod confirm;
 mod early;
 mod follow;
+mod look_up;
 mod measure;
 mod notes;
 mod write;
@@ -12,6 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::Moment;
+use crate::agents::Agents;
 use crate::aggregate::Aggregate;
 use crate::bypass::Bypass;
 use crate::cluster::{Change, Cluster, Kept};
@@ -30,6 +32,7 @@ use crate::verdict::PolicyRef;
 use crate::waiting::{For, Waiting};
 use confirm::Asked;
 use early::Early;
+use look_up::LookUps;
 
 /// Least time between two moves of the epoch.
 const EPOCH_LEAST_NS: u64 = 250_000_000;
@@ -77,6 +80,8 @@ pub struct Core {
     epoch_moved: Moment,
     epoch_wanted: bool,
     forgot: Moment,
+    look_ups: LookUps,
+    agents: Agents,
     /// Addresses of this node's pods.
     local: BTreeMap<ObjectKey, Vec<IpAddr>>,
     pod_addresses: Vec<(IpAddr, Option<u32>)>,
@@ -115,6 +120,8 @@ impl Core {
             epoch_moved: Moment::default(),
             epoch_wanted: false,
             forgot: Moment::default(),
+            look_ups: LookUps::default(),
+            agents: Agents::default(),
             local: BTreeMap::new(),
             pod_addresses: Vec::new(),
             records: 0,
@@ -154,6 +161,9 @@ impl Core {
             Input::Heard => self.heard = now,
             Input::Confirmed => self.confirmed(now, out),
             Input::GroundsConfirmed(grounds) => self.grounds_confirmed(now, &grounds, out),
+            Input::LookedUp { tuple, tracked } => {
+                self.looked_up(now, tuple, tracked.as_ref(), out);
+            }
             Input::Tick => self.tick(now, out),
             Input::Ended => self.end(now, out),
         }
@@ -178,6 +188,7 @@ impl Core {
 
     fn delta(&mut self, now: Moment, delta: &Delta, out: &mut Vec<Output>) {
         self.heard = now;
+        self.agents.note(delta);
         self.check_annotations(delta, out);
         let before = Presence::subject(&self.cluster, delta);
         let change = self.cluster.apply(delta, now);

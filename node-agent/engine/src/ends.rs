@@ -18,6 +18,8 @@ pub(crate) struct Ends {
     pub(crate) source: Identity,
     pub(crate) destination: Identity,
     connection: Connection,
+    /// Whom the destination takes for the source, when that is somebody else.
+    seen_from: Option<Party>,
     /// It is not known who is at one of the ends: nobody owns an address that lies behind a pod's interface,
     /// or several do. It may become known yet.
     pub(crate) unsure: bool,
@@ -72,8 +74,11 @@ impl Ends {
                 destination: Cluster::party(flow.destination, &destination),
                 protocol: flow.protocol,
                 port: Some(flow.destination_port),
-                via_service: false,
+                via_service: ending.sent_to.is_some(),
             },
+            seen_from: ending
+                .seen_from
+                .map(|(ip, _)| cluster.party_at(ip, attempt.first)),
             source,
             destination,
             may_be_taken_over: source_may_be || destination_may_be,
@@ -113,18 +118,24 @@ impl Ends {
     }
 
     pub(crate) fn verdict(&self, cluster: &Cluster, profile: Profile) -> Verdict {
-        cluster.evaluate(&self.connection, profile)
+        match &self.seen_from {
+            Some(seen_from) => cluster.evaluate_seen_from(&self.connection, seen_from, profile),
+            None => cluster.evaluate(&self.connection, profile),
+        }
     }
 
     pub(crate) fn settled_since(&self, cluster: &Cluster) -> Moment {
-        cluster.settled_since(&self.connection)
+        let seen_from = self.seen_from.as_ref();
+        let seen_from = seen_from.map(|party| cluster.party_settled(party));
+        let own = cluster.settled_since(&self.connection);
+        own.max(seen_from.unwrap_or_default())
     }
 
     /// The connection by its addresses, when those have not changed hands since a moment. Absent for one to a
-    /// Service: which of its backends took it is not known.
+    /// Service, of which it is not known who took it, and for one with a source before translation and one after.
     pub(crate) fn between(&self, cluster: &Cluster, since: Moment) -> Option<Between> {
         let kept = |party: &Party| party.ip.filter(|ip| cluster.owned_since(*ip) <= since);
-        if let Identity::Service(_) = self.destination {
+        if matches!(self.destination, Identity::Service(_)) || self.seen_from.is_some() {
             return None;
         }
         Some(Between {

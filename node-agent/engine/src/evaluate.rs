@@ -8,6 +8,7 @@ mod backends;
 mod decide;
 mod side;
 mod tiers;
+mod translated;
 
 use std::net::IpAddr;
 use std::sync::Arc;

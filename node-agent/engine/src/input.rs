@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::connection::Profile;
+pub use crate::flow::{Flow, Tracked};
 pub use crate::model::Stage;
 use crate::model::{Delta, ObjectKey, PolicyKey, Protocol};
 use crate::record::{Connection, Record};
@@ -72,6 +73,13 @@ pub enum Input {
     Confirmed,
     /// What was asked about with [`Output::Confirm`] has been read afresh, and this much of it is as it was delivered.
     GroundsConfirmed(Vec<Ground>),
+    /// Conntrack was asked with [`Output::LookUp`].
+    LookedUp {
+        /// The tuple that was asked about.
+        tuple: Flow,
+        /// What it remembers; absent when it knows nothing of it, or could not be asked.
+        tracked: Option<Tracked>,
+    },
     /// Time passed.
     Tick,
     /// The stream ends: what is held is judged as it stands, what is folded is written.
@@ -86,21 +94,6 @@ pub enum Ground {
     Pod(ObjectKey),
     /// A Service and its slices; the pods behind it are grounds of their own.
     Service(ObjectKey),
-}
-
-/// The packets of one 5-tuple, oriented: its source opened it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Flow {
-    /// Who opened it.
-    pub source: IpAddr,
-    /// Whom it was opened to.
-    pub destination: IpAddr,
-    /// The client's port.
-    pub source_port: u16,
-    /// The port that policies look at.
-    pub destination_port: u16,
-    /// Protocol.
-    pub protocol: Protocol,
 }
 
 /// What the kernel side says, decoded.
@@ -350,6 +343,8 @@ pub enum Output {
         /// What is wrong.
         message: String,
     },
+    /// An ending waits a moment for what conntrack remembers of a tuple: answer with [`Input::LookedUp`].
+    LookUp(Flow),
     /// Claims wait for a fresh reading of what they rest on: deliver what changed, then [`Input::Confirmed`] or
     /// [`Input::GroundsConfirmed`]. A new question replaces the one before.
     Confirm {

@@ -82,13 +82,11 @@ impl Isolation {
         self.settle();
     }
 
-    /// Takes a policy out; says whether it was there.
-    pub(crate) fn remove(&mut self, key: &PolicyKey) -> bool {
-        let before = self.ingress.len() + self.egress.len();
+    /// Takes a policy out.
+    pub(crate) fn remove(&mut self, key: &PolicyKey) {
         self.ingress.retain(|policy| policy.key != *key);
         self.egress.retain(|policy| policy.key != *key);
         self.settle();
-        self.ingress.len() + self.egress.len() < before
     }
 
     /// The policies that have a say in a direction.

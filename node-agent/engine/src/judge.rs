@@ -1,20 +1,17 @@
 //! Joins an ending with what policy says of it, or says what it has to wait for.
 
-use std::sync::Arc;
+mod written;
 
 use crate::Moment;
-use crate::assessment::{Assessed, Local, assess, direction, keep};
+use crate::assessment::{Assessed, assess};
 use crate::cluster::{Cluster, Throughout};
 use crate::ends::Ends;
+use crate::input::{Flow, Link};
 use crate::links::Links;
 use crate::model::Protocol;
 use crate::options::Options;
 use crate::outcome::{Ending, UDP_REMEMBERED_NS};
-use crate::record::{
-    Assessment, Cause, Connection, Endpoint, Outcome, OutcomeKind, PolicyState, Reporter,
-    ServiceRef,
-};
-use crate::render::{community_id, conversation_id, endpoint, family};
+use crate::record::{Assessment, Cause, Connection, OutcomeKind};
 use crate::verdict::{UnknownBecause, Verdict};
 use crate::waiting::{Confirmation, For, Held};
 
@@ -22,14 +19,14 @@ use crate::waiting::{Confirmation, For, Held};
 /// kernel, and read within one drain of the ring buffer, every 50 ms.
 const DROP_FOLLOWS_NS: u64 = 100_000_000;
 
-const SECOND_NS: u64 = 1_000_000_000;
-
 /// What became of an ending.
 pub(crate) enum Judgement {
     /// It is judged.
     Made(Box<Connection>),
     /// It has to wait.
     Wait { until: Moment, waits_for: For },
+    /// Its packets were seen again behind translation, and that is what is judged.
+    ToldBehind,
 }
 
 /// What a judgement rests on.
@@ -66,6 +63,9 @@ impl Judge<'_> {
     /// Judges an ending, unless it has to wait.
     pub(crate) fn judge(&self, now: Moment, held: &Held) -> Judgement {
         let ending = &held.ending;
+        if self.is_told_behind(ending) {
+            return Judgement::ToldBehind;
+        }
         let follows = ending.at.plus(DROP_FOLLOWS_NS);
         if held.is_early && ending.drop_may_follow() && now < follows {
             return Judgement::Wait {
@@ -106,15 +106,33 @@ impl Judge<'_> {
         Ends::of(self.cluster, self.links, ending).settled_since(self.cluster)
     }
 
-    /// Judges an ending that can wait no longer: no claim that needs confirmation is made.
-    pub(crate) fn judge_at_the_end(&self, held: &Held) -> Connection {
+    /// Judges an ending that can wait no longer: no claim that needs confirmation is made. `None` for one that is
+    /// told of behind translation.
+    pub(crate) fn judge_at_the_end(&self, held: &Held) -> Option<Connection> {
+        if self.is_told_behind(&held.ending) {
+            return None;
+        }
         let mut case = self.case(&held.ending);
         if needs_confirmation(case.assessed.0) {
             case.assessed = (Assessment::Unknown, Some(UnknownBecause::Stale));
         } else {
             case.drop_claim(held);
         }
-        self.write(case, &held.ending)
+        Some(self.write(case, &held.ending))
+    }
+
+    /// Whether it is an attempt of its own at the interface of a pod of this node: with another source nothing there
+    /// tells that the two are one.
+    fn is_told_behind(&self, ending: &Ending) -> bool {
+        let Flow {
+            source,
+            destination,
+            ..
+        } = ending.flow;
+        let leads_there = |link: &Link| link.addresses.contains(&destination);
+        ending.attempt.source_link.is_some()
+            && ending.seen_from.is_some()
+            && (destination == source || self.links.iter().any(leads_there))
     }
 
     fn case(&self, ending: &Ending) -> Case {
@@ -244,90 +262,6 @@ impl Judge<'_> {
             case.assessed = (Assessment::Unknown, Some(UnknownBecause::InFlux));
         }
     }
-
-    fn write(&self, case: Case, ending: &Ending) -> Connection {
-        let Case {
-            ends,
-            mut verdict,
-            assessed: (assessment, unknown_because),
-            settled,
-            start_window_s,
-            cause,
-        } = case;
-        let flow = ending.flow;
-        let local = Local {
-            source: ending.attempt.source_link.is_some()
-                || ends
-                    .source_pod(self.cluster)
-                    .is_some_and(|pod| pod.is_local_to(&self.options.node)),
-            destination: ending.attempt.destination_link.is_some()
-                || ends
-                    .destination_pod(self.cluster)
-                    .is_some_and(|pod| pod.is_local_to(&self.options.node)),
-        };
-        let direction = direction(&verdict);
-        keep(&mut verdict, assessment, ending, local);
-        let time = |moment| self.options.clock_base.print(moment);
-        let (source, destination) = self.endpoints(&ends, ending);
-        Connection {
-            assessment,
-            unknown_because,
-            direction,
-            reporter: reporter(local),
-            protocol: flow.protocol,
-            family: family(flow.destination),
-            service: service(&destination),
-            source,
-            destination,
-            verdict,
-            outcome: outcome(ending),
-            cause,
-            drops: if ending.outcome == OutcomeKind::Answered {
-                ending.attempt.drops
-            } else {
-                0
-            },
-            start_window_s,
-            acknowledged: None,
-            policy_state: PolicyState {
-                as_of: time(self.heard),
-                settled_s: ending.at.since(settled) / SECOND_NS,
-            },
-            conversation_id: conversation_id(&flow),
-            community_id: community_id(&flow),
-            count: 1,
-            first_seen: time(ending.attempt.first),
-            last_seen: time(ending.attempt.first),
-            lost: if self
-                .lost_at
-                .is_some_and(|lost| lost >= ending.attempt.first)
-            {
-                self.lost_total
-            } else {
-                0
-            },
-        }
-    }
-
-    fn endpoints(&self, ends: &Ends, ending: &Ending) -> (Endpoint, Endpoint) {
-        let flow = ending.flow;
-        let source = endpoint(
-            self.cluster,
-            &ends.source,
-            flow.source,
-            flow.source_port,
-            None,
-        );
-        let port = flow.destination_port;
-        let destination = endpoint(
-            self.cluster,
-            &ends.destination,
-            flow.destination,
-            port,
-            Some(flow.protocol),
-        );
-        (source, destination)
-    }
 }
 
 /// Whether that is how a Service without a backend looks: what answers, or drops, is somebody else.
@@ -349,41 +283,5 @@ fn needs_confirmation(assessment: Assessment) -> bool {
         | Assessment::Refused
         | Assessment::Unanswered
         | Assessment::Unknown => false,
-    }
-}
-
-fn reporter(local: Local) -> Reporter {
-    match (local.source, local.destination) {
-        (true, true) => Reporter::Both,
-        (false, true) => Reporter::Destination,
-        (true | false, false) => Reporter::Source,
-    }
-}
-
-fn service(destination: &Endpoint) -> Option<ServiceRef> {
-    if destination.kind != crate::record::EndpointKind::Service {
-        return None;
-    }
-    let key = crate::model::ObjectKey {
-        namespace: destination.namespace.clone()?,
-        name: destination.name.clone()?,
-    };
-    Some(ServiceRef {
-        key,
-        ip: destination.ip,
-        port: destination.port,
-    })
-}
-
-fn outcome(ending: &Ending) -> Outcome {
-    let drop = ending.drop.as_ref();
-    Outcome {
-        outcome: ending.outcome,
-        drop_reason: drop.map(|drop| Arc::clone(&drop.reason)),
-        location: drop
-            .map(|drop| Arc::clone(&drop.location))
-            .filter(|location| !location.is_empty()),
-        client_saw: ending.client_saw,
-        evidence: ending.evidence.clone(),
     }
 }

@@ -5,6 +5,7 @@
 //! never reads a clock, a file or a socket: time is a parameter. It never claims anything from what it does
 //! not know.
 
+mod agents;
 mod aggregate;
 mod annotations;
 mod assessment;
@@ -19,6 +20,7 @@ mod ends;
 mod enforcing;
 mod evaluate;
 pub mod explain;
+mod flow;
 pub mod identity;
 pub mod input;
 mod isolation;

@@ -144,6 +144,9 @@ pub struct ServicePort {
     pub port: u16,
     /// Protocol.
     pub protocol: Protocol,
+    /// The port of every node that leads there.
+    #[serde(default)]
+    pub node_port: Option<u16>,
 }
 
 /// The backends of a Service, one EndpointSlice of it.

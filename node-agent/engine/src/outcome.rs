@@ -1,6 +1,7 @@
 //! What the network did with one attempt, from what was seen of it. Policy has no say here.
 
 mod stops;
+mod translated;
 
 use std::net::IpAddr;
 
@@ -25,8 +26,12 @@ pub(crate) const UDP_REMEMBERED_NS: u64 = 200_000_000_000;
 pub(crate) struct Ending {
     /// The attempt's own flow, by which it is known.
     pub(crate) key: Flow,
-    /// Between its real ends, as far as a drop behind address translation showed them.
+    /// Between its real ends, as far as a drop behind address translation or conntrack showed them.
     pub(crate) flow: Flow,
+    /// Where its source sent it, when translation led it elsewhere.
+    pub(crate) sent_to: Option<(IpAddr, u16)>,
+    /// Whom its destination takes for its source, when translation gave it another.
+    pub(crate) seen_from: Option<(IpAddr, u16)>,
     pub(crate) attempt: AttemptState,
     /// When that was seen.
     pub(crate) at: Moment,
@@ -326,12 +331,16 @@ impl Ending {
             evidence.push(Evidence::AttemptAtDestination);
         }
         let mut flow = key;
+        let mut sent_to = None;
         if let Some((destination, port)) = attempt.dropped_to {
+            sent_to = Some((key.destination, key.destination_port));
             (flow.destination, flow.destination_port) = (destination, port);
         }
         Self {
             key,
             flow,
+            sent_to,
+            seen_from: None,
             oriented: attempt.tracked,
             attempt,
             at,

@@ -73,7 +73,7 @@ pub struct Connection {
     pub source: Endpoint,
     /// Whom it was opened to.
     pub destination: Endpoint,
-    /// The Service it was sent to, before translation.
+    /// The Service it was sent to, before translation, and with which address and port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceRef>,
     /// What policy says.
@@ -96,7 +96,7 @@ pub struct Connection {
     pub policy_state: PolicyState,
     /// The same for both agents that see it: hash of source, backend, port and protocol.
     pub conversation_id: String,
-    /// Community ID v1 of the exemplar.
+    /// Community ID v1 of the exemplar, behind the translation of its destination.
     pub community_id: String,
     /// Attempts of this kind that no earlier record counted.
     pub count: u64,
@@ -326,6 +326,8 @@ pub enum Evidence {
     SocketEstablished,
     /// The deadline passed.
     Deadline,
+    /// Conntrack's translation of its addresses.
+    Conntrack,
 }
 
 /// Something besides policy that explains an outcome.

@@ -151,6 +151,9 @@ pub enum LeftOpen {
     EqualPriority,
     /// A NetworkPolicy selects the pod, but not in this direction; the Baseline tier was asked (R57).
     OtherDirection,
+    /// Its source was translated on the way, and from its own address the answer would be another; what the pod's
+    /// interface sees was taken (R39).
+    SourceTranslation,
 }
 
 /// Why a side says what it says.

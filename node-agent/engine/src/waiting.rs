@@ -15,6 +15,8 @@ const MOST_WAITING: usize = 65_536;
 /// What an ending waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum For {
+    /// Conntrack to say what translation did to its addresses.
+    LookUp,
     /// The kernel to tell the drop behind a rejection, a moment later.
     Drop,
     /// An address to become known.
@@ -39,6 +41,8 @@ pub(crate) enum Confirmation {
 pub(crate) struct Held {
     pub(crate) waits_for: For,
     pub(crate) confirmation: Confirmation,
+    /// What conntrack was asked about.
+    pub(crate) asked: Option<Flow>,
     pub(crate) ending: Ending,
     pub(crate) count: u64,
     pub(crate) span: Span,
@@ -53,6 +57,7 @@ impl Held {
         Self {
             waits_for: For::Drop,
             confirmation: Confirmation::None,
+            asked: None,
             span: Span::at(ending.attempt.first),
             ending,
             count: 1,
@@ -69,6 +74,7 @@ pub(crate) struct Waiting {
     held: BTreeMap<(Moment, u64), Held>,
     by_attempt: BTreeMap<(Flow, Moment), (Moment, u64)>,
     by_number: BTreeMap<u64, Moment>,
+    by_tuple: BTreeMap<(Flow, u64), Moment>,
     lost: u64,
 }
 
@@ -84,6 +90,9 @@ impl Waiting {
         self.by_attempt
             .insert((held.ending.key, held.ending.attempt.first), key);
         self.by_number.insert(self.next, due);
+        if let (For::LookUp, Some(tuple)) = (held.waits_for, held.asked) {
+            self.by_tuple.insert((tuple, self.next), due);
+        }
         self.held.insert(key, held);
         Some(self.next)
     }
@@ -127,6 +136,16 @@ impl Waiting {
         Some((key.1, held))
     }
 
+    /// Takes an ending that waits for what conntrack says of a tuple.
+    pub(crate) fn take_looked_up(&mut self, tuple: Flow) -> Option<(u64, Held)> {
+        let mut waiting = self.by_tuple.range((tuple, 0)..=(tuple, u64::MAX));
+        let ((_, number), due) = waiting.next()?;
+        let (number, due) = (*number, *due);
+        self.by_tuple.remove(&(tuple, number));
+        let held = self.remove((due, number))?;
+        Some((number, held))
+    }
+
     /// The claims that are due, those first that have been for longest.
     pub(crate) fn claims_due(&mut self, now: Moment) -> impl Iterator<Item = &mut Held> {
         let due = self.held.range_mut(..=(now, u64::MAX));
@@ -137,6 +156,9 @@ impl Waiting {
     fn remove(&mut self, key: (Moment, u64)) -> Option<Held> {
         let held = self.held.remove(&key)?;
         self.by_number.remove(&key.1);
+        if let Some(tuple) = held.asked {
+            self.by_tuple.remove(&(tuple, key.1));
+        }
         let attempt = (held.ending.key, held.ending.attempt.first);
         if self.by_attempt.get(&attempt) == Some(&key) {
             self.by_attempt.remove(&attempt);

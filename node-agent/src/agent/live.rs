@@ -123,7 +123,7 @@ impl Live {
             self.line.consume(now, Input::Heard)?;
         }
         self.line.consume(now, Input::Tick)?;
-        self.act()?;
+        self.act(now)?;
         self.line.flush(now)?;
         self.tell_figures();
         Ok(())
@@ -160,10 +160,21 @@ impl Live {
         }
     }
 
-    fn act(&mut self) -> Result<()> {
+    /// Asks conntrack what the core waits for.
+    fn look_up(&mut self, now: Moment) -> Result<()> {
+        for tuple in std::mem::take(&mut self.line.wanted.look_ups) {
+            let tracked = self.capture.look_up(&tuple);
+            self.line.consume(now, Input::LookedUp { tuple, tracked })?;
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, now: Moment) -> Result<()> {
+        self.look_up(now)?;
         let Wanted {
             epoch,
             pod_addresses,
+            look_ups: _,
             confirmation,
         } = std::mem::take(&mut self.line.wanted);
         if let Some(addresses) = pod_addresses {
@@ -200,7 +211,7 @@ impl Live {
             self.find_profile(now)?;
             self.line.consume(now, Input::Synced)?;
             // The kernel side knows the addresses before anybody is told that this is ready.
-            self.act()?;
+            self.act(now)?;
             self.health.synced();
             tracing::info!(objects = self.source.len(), "cluster known");
             eprintln!("ready");
@@ -230,6 +241,7 @@ impl Live {
         for input in inputs {
             self.line.consume(now, input)?;
         }
+        self.look_up(now)?;
         self.line.consume(now, Input::Ended)?;
         self.line.flush(now)?;
         // Detaching comes last: the kernel waits a moment for each interface.

@@ -1,6 +1,6 @@
 //! Capture: loads the kernel programs, attaches them where pods are, and turns what they say into [`Input`].
 //!
-//! It knows aya and rtnetlink, and nothing of Kubernetes: who is behind an address, and what an outcome means, is
+//! It knows aya and netlink, and nothing of Kubernetes: who is behind an address, and what an outcome means, is
 //! for others. It changes nothing on the node but its own programs and maps, which go when [`Capture`] does.
 
 mod batch;
@@ -8,6 +8,7 @@ mod batch;
 pub mod bench;
 mod bridges;
 mod btf;
+mod conntrack;
 mod decode;
 mod diagnostics;
 mod hooks;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 
 use aya::maps::{Array, MapData, RingBuf};
 use node_agent_common::{mapped, maps};
-use node_agent_engine::input::{Input, Moment};
+use node_agent_engine::input::{Flow, Input, Moment, Tracked};
 use rustix::time::{ClockId, clock_gettime};
 
 pub use btf::Error as BtfError;
@@ -36,6 +37,7 @@ pub use hooks::Attach;
 pub use programs::{Error, Sizes};
 
 use batch::Table;
+use conntrack::Conntrack;
 use decode::Decoder;
 use hooks::Hooks;
 use programs::{Kernel, Programs};
@@ -61,6 +63,7 @@ pub struct Options {
 pub struct Capture {
     programs: Programs,
     watch: Watch,
+    conntrack: Conntrack,
     decoder: Decoder,
     ring: RingBuf<MapData>,
     tables: Tables,
@@ -99,6 +102,7 @@ impl Capture {
             addresses: Table::new(maps::ADDRESSES, programs.take(maps::ADDRESSES)?)?,
             found: kernel.found(hooks.hook()),
             watch: Watch::open(interfaces, hooks, kernel.has_reasons())?,
+            conntrack: Conntrack::open(),
             decoder: Decoder {
                 reasons: kernel.reasons,
                 symbols: kernel.symbols,
@@ -202,6 +206,11 @@ impl Capture {
         let moved: BTreeSet<[u8; 16]> = moved.map(|(address, _)| *address).collect();
         write(&mut self.addresses, &mut self.pods, wanted);
         self.tables.forget_udp_of(&moved);
+    }
+
+    /// What conntrack remembers of a tuple, in whichever direction; `None` when that is nothing, or it cannot be asked.
+    pub fn look_up(&mut self, tuple: &Flow) -> Option<Tracked> {
+        self.conntrack.look_up(tuple)
     }
 
     /// What was found out about this kernel, in one line.

@@ -68,7 +68,7 @@ fn token_lists_of_schema_and_engine_are_equal() {
         ("kept", tokens!(Kept: Yes, No, Unknown)),
         (
             "left_open",
-            tokens!(LeftOpen: EqualPriority, OtherDirection),
+            tokens!(LeftOpen: EqualPriority, OtherDirection, SourceTranslation),
         ),
         (
             "missed_what",
@@ -84,7 +84,7 @@ fn token_lists_of_schema_and_engine_are_equal() {
         ),
         (
             "evidence",
-            tokens!(Evidence: AttemptAtSource, AttemptAtDestination, AnswerAtDestination, AnswerAtSource, RefusalAtDestination, ResetAtSource, IcmpAtSource, IcmpFromNode, KfreeSkb, SocketEstablished, Deadline),
+            tokens!(Evidence: AttemptAtSource, AttemptAtDestination, AnswerAtDestination, AnswerAtSource, RefusalAtDestination, ResetAtSource, IcmpAtSource, IcmpFromNode, KfreeSkb, SocketEstablished, Deadline, Conntrack),
         ),
         ("cause", tokens!(Cause: OwnFirewall, PeerGone, NoEndpoints)),
         ("change", tokens!(Change: Added, Changed, Removed)),

@@ -28,6 +28,8 @@ pub const SETTLE: Duration = Duration::from_millis(300);
 pub struct Setup {
     /// The binary.
     pub binary: PathBuf,
+    /// The node that it is told to be.
+    pub node: String,
     /// Folder of manifests.
     pub cluster: PathBuf,
     /// Where records go; `-` is read by the test itself.
@@ -50,6 +52,7 @@ impl Setup {
     pub fn new(binary: &Path, cluster: &Path) -> Self {
         Self {
             binary: binary.to_owned(),
+            node: "node-1".to_owned(),
             cluster: cluster.to_owned(),
             output: PathBuf::from("-"),
             wrapped_in: Vec::new(),
@@ -105,7 +108,7 @@ impl Setup {
         command
             .args(words)
             .arg(&self.binary)
-            .args(["agent", "--node", "node-1", "--output"])
+            .args(["agent", "--node", &self.node, "--output"])
             .arg(&self.output)
             .args(["--log", "all", "--window", &window, "--settle", &settle])
             .args(["--confirm", &settle, "--grace", &grace])
@@ -390,10 +393,7 @@ fn listen(pipe: impl Read, into: &Mutex<String>, said: &Sender<String>) {
     }
 }
 
-fn pass_on(pipe: impl Read, lines: &Sender<String>) {
-    for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-        if lines.send(line).is_err() {
-            return;
-        }
-    }
+fn pass_on(pipe: impl Read, to: &Sender<String>) {
+    let mut lines = BufReader::new(pipe).lines().map_while(Result::ok);
+    while lines.next().is_some_and(|line| to.send(line).is_ok()) {}
 }

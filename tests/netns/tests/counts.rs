@@ -1,19 +1,17 @@
 //! One attempt is one, however often its packets are sent again, wherever they are seen, under whatever address.
 
-use std::fs;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use netns::enforcer::{Mode, Stop};
 use netns::ground::{Ground, LIMIT};
 use netns::record::Record;
-use netns::scenario::{Family, Row};
+use netns::scenario::Family;
+use netns::service::{self, dnat};
 use netns::traffic::{Client, Listen, Protocol, Saw, Server, Servers};
 use netns::trials;
 
-/// The Service before the database.
-const SERVICE: &str = "10.43.0.9";
 /// An address of the node.
 const NODE: &str = "192.0.2.10";
 /// Connections in a row.
@@ -24,12 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(8);
 fn main() {
     trials::conclude(Ok(vec![
         trials::test("a connect that is dropped four times is one", long_connect),
-        trials::test("a Service's backend on this node counts once", service),
-        trials::test(
-            "a Service's backend that refuses counts once",
-            service_closed,
-        ),
-        trials::test("a drop behind a Service names its backend", service_denied),
+        trials::test("a Service's backend on this node counts once", answered),
+        trials::test("a Service's backend that refuses counts once", refused),
+        trials::test("a drop behind a Service names its backend", denied),
         trials::test("a node's port that leads to a pod counts once", node_port),
         trials::test("two Services asked from one UDP port are two", datagrams),
     ]))
@@ -58,38 +53,6 @@ fn long_connect() -> anyhow::Result<()> {
     only(&records, "blocked", 1)
 }
 
-/// A node's own translation to a Service's backend, as kube-proxy writes it.
-fn translate(ground: &Ground, row: &Row) -> anyhow::Result<SocketAddr> {
-    let backend = ground.scenario.address(&row.to, Family::V4)?;
-    let port = row.port;
-    dnat(ground, SERVICE, "tcp", port, SocketAddr::new(backend, port))?;
-    fs::write(
-        ground.cluster.path().join("service.yaml"),
-        manifests(backend, port),
-    )
-    .context("write the Service")?;
-    Ok(SocketAddr::new(SERVICE.parse()?, port))
-}
-
-fn manifests(backend: IpAddr, port: u16) -> String {
-    format!(
-        "apiVersion: v1\n\
-         kind: Service\n\
-         metadata: {{name: db, namespace: kasm}}\n\
-         spec:\n\
-         \x20 clusterIP: {SERVICE}\n\
-         \x20 clusterIPs: [{SERVICE}]\n\
-         \x20 ports: [{{name: db, port: {port}, protocol: TCP}}]\n\
-         ---\n\
-         apiVersion: discovery.k8s.io/v1\n\
-         kind: EndpointSlice\n\
-         metadata: {{name: db-1, namespace: kasm, labels: {{kubernetes.io/service-name: db}}}}\n\
-         addressType: IPv4\n\
-         ports: [{{name: db, port: {port}, protocol: TCP}}]\n\
-         endpoints: [{{addresses: [{backend}], conditions: {{ready: true}}}}]\n"
-    )
-}
-
 /// Connects through the Service, and gives what was written of it.
 fn through_service(
     from: &str,
@@ -99,7 +62,7 @@ fn through_service(
 ) -> anyhow::Result<Vec<Record>> {
     let mut ground = Ground::new()?;
     let row = ground.row(from, "kasm/kasm-db-0")?;
-    let to = translate(&ground, &row)?;
+    let to = service::before(&ground, &row)?;
     let mut agent = ground.agent()?;
     ground.add_pods(&agent, |_| true)?;
     let _servers = match server {
@@ -118,20 +81,22 @@ fn through_service(
     Ok(agent.stop()?.records)
 }
 
-fn service() -> anyhow::Result<()> {
+fn answered() -> anyhow::Result<()> {
     let records = through_service("kasm/kasm-api-0", "allowed", Server::Answering, None)?;
+    is_named(&records)?;
     only(&records, "allowed", CONNECTIONS)
 }
 
-fn service_closed() -> anyhow::Result<()> {
+fn refused() -> anyhow::Result<()> {
     let records = through_service("kasm/kasm-api-0", "refused", Server::Closed, None)?;
     only(&records, "refused", CONNECTIONS)
 }
 
-fn service_denied() -> anyhow::Result<()> {
+fn denied() -> anyhow::Result<()> {
     for stop in [Stop::Drop, Stop::PortUnreachable] {
         let from = "kasm/kasm-agent-0";
         let records = through_service(from, "blocked", Server::Answering, Some(stop))?;
+        is_named(&records)?;
         only(&records, "blocked", CONNECTIONS)?;
     }
     Ok(())
@@ -217,24 +182,6 @@ fn datagrams() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The node translates one more destination.
-fn dnat(
-    ground: &Ground,
-    from: &str,
-    protocol: &str,
-    port: u16,
-    to: SocketAddr,
-) -> anyhow::Result<()> {
-    ground.node.namespace.nft(&format!(
-        "table ip services {{\n\
-         \tchain prerouting {{\n\
-         \t\ttype nat hook prerouting priority dstnat; policy accept;\n\
-         \t\tip daddr {from} {protocol} dport {port} dnat to {to}\n\
-         \t}}\n\
-         }}\n"
-    ))
-}
-
 fn connections(records: &[Record]) -> impl Iterator<Item = &Record> {
     records
         .iter()
@@ -246,6 +193,19 @@ fn told(records: &[Record], assessment: &str) -> u64 {
         .filter(|record| record.assessment() == assessment)
         .map(Record::count)
         .sum()
+}
+
+/// All connections tell of the Service that they were sent to.
+fn is_named(records: &[Record]) -> anyhow::Result<()> {
+    for record in connections(records) {
+        ensure!(
+            record.text("/service/name") == Some("db")
+                && record.text("/service/ip") == Some(service::ADDRESS),
+            "not through the Service:\n{}",
+            record.line
+        );
+    }
+    Ok(())
 }
 
 /// All connections are of that assessment, at the database's pod, and as many as were made.

@@ -1,6 +1,7 @@
 //! A recording gives the same records again, without a kernel and without privileges.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -11,6 +12,9 @@ use netns::enforcer::{Mode, Stop};
 use netns::ground::{Ground, LIMIT, is};
 use netns::paths;
 use netns::record::Record;
+use netns::scenario::Family;
+use netns::service;
+use netns::traffic::{Client, Listen, Protocol, Server, Servers};
 use netns::trials;
 
 /// Anybody, without any capability.
@@ -23,7 +27,7 @@ fn main() {
     ]))
 }
 
-/// All rows once, half of them enforced, with a recording.
+/// All rows once, half of them enforced, and one through a Service, with a recording.
 fn recorded(ground: &mut Ground, file: &Path) -> anyhow::Result<Vec<Record>> {
     let name = file.to_str().context("a file name in UTF-8")?;
     let setup = ground.setup()?.flag(&["--record", name]);
@@ -31,12 +35,28 @@ fn recorded(ground: &mut Ground, file: &Path) -> anyhow::Result<Vec<Record>> {
     ground.add_pods(&agent, |_| true)?;
     let _servers = ground.servers()?;
     let rows = ground.scenario.rows.clone();
+    // Nobody goes there directly: that would be the same conversation.
+    let mut served = ground.row("kasm/kasm-api-0", "kasm/kasm-db-0")?;
+    served.port += 1;
+    let service = service::before(ground, &served)?;
+    let at = SocketAddr::new(
+        ground.scenario.address(&served.to, Family::V4)?,
+        served.port,
+    );
+    let _backend = Servers::start(&[Listen {
+        namespace: ground.node.namespace_of(&served.to)?,
+        at,
+        protocol: Protocol::Tcp,
+        server: Server::Answering,
+    }])?;
     let half = rows.get(..rows.len() / 2).unwrap_or_default();
     ground.enforce(half, Mode::Enforced(Stop::Drop))?;
     agent.settle()?;
     for row in &rows {
         ground.connect(row)?;
     }
+    let client = ground.node.namespace_of(&served.from)?;
+    Client::open(client, service, Protocol::Tcp)?.try_it(LIMIT)?;
     let count = rows.len();
     agent.wait_until(LIMIT, |records| {
         rows.iter()
@@ -44,6 +64,9 @@ fn recorded(ground: &mut Ground, file: &Path) -> anyhow::Result<Vec<Record>> {
             .count()
             == count
     })?;
+    let through = |record: &Record| record.text("/service/name") == Some("db");
+    let is_told = agent.wait_until(LIMIT, |records| records.iter().any(through))?;
+    ensure!(is_told, "nothing is told of the Service");
     let records = agent.stop()?.records;
     ensure!(
         records.len() >= count,

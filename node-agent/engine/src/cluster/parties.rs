@@ -85,7 +85,7 @@ impl Cluster {
             .max(self.party_settled(&connection.destination))
     }
 
-    pub(super) fn party_settled(&self, party: &Party) -> Moment {
+    pub(crate) fn party_settled(&self, party: &Party) -> Moment {
         let address = party.ip.map(|ip| self.owned_since(ip)).unwrap_or_default();
         let identity = match &party.identity {
             PartyKind::Pod(key) => self.pod_settled(key),

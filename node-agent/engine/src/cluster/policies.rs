@@ -187,9 +187,7 @@ impl Cluster {
 
     fn deselect(&mut self, policy: &Policy, changed: Option<Moment>) {
         for id in self.selected_by(policy) {
-            self.reselect(id, changed, |isolation| {
-                isolation.remove(&policy.key);
-            });
+            self.reselect(id, changed, |isolation| isolation.remove(&policy.key));
         }
     }
 

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use super::apply::verdicts_if;
 use super::{Change, Cluster};
 use crate::connection::PartyKind;
-use crate::identity::Claimant;
+use crate::identity::{Claimant, Identity};
 use crate::input::Moment;
-use crate::model::{EndpointSlice, ObjectKey, Service};
+use crate::model::{EndpointSlice, ObjectKey, Protocol, Service};
 
 impl Cluster {
     pub(super) fn set_service(
@@ -69,6 +69,28 @@ impl Cluster {
     ) -> impl Iterator<Item = &'a EndpointSlice> {
         let slices = self.slices.values();
         slices.filter(|slice| slice.key.namespace == key.namespace && slice.service == key.name)
+    }
+
+    /// The Service that clients mean with an address and port: its own address, or a node's with its port there.
+    pub(crate) fn service_at(
+        &self,
+        ip: IpAddr,
+        how: (u16, Protocol),
+        at: Moment,
+    ) -> Option<ObjectKey> {
+        let (number, protocol) = how;
+        match self.lookup(ip, at) {
+            Identity::Service(key) | Identity::NodeService(key) => Some(key),
+            Identity::Node(_) => {
+                let leads_there = |service: &&Service| {
+                    let mut ports = service.ports.iter();
+                    ports.any(|port| port.node_port == Some(number) && port.protocol == protocol)
+                };
+                let service = self.services.values().find(leads_there);
+                service.map(|service| service.key.clone())
+            }
+            Identity::Pod(_) | Identity::World | Identity::Ambiguous | Identity::Unknown => None,
+        }
     }
 
     /// The pods behind a Service, as far as its slices name their addresses.

@@ -145,8 +145,14 @@ impl Core {
     }
 
     /// Judges an ending as soon as it can be judged.
-    pub(super) fn judge(&mut self, now: Moment, held: Held, out: &mut Vec<Output>) -> Target {
-        let judgement = self.judging().judge(now, &held);
+    pub(super) fn judge(&mut self, now: Moment, mut held: Held, out: &mut Vec<Output>) -> Target {
+        let judgement = match self.look_up(now, &mut held, out) {
+            Some(until) => Judgement::Wait {
+                until,
+                waits_for: For::LookUp,
+            },
+            None => self.judging().judge(now, &held),
+        };
         if let Judgement::Made(connection) = &judgement {
             self.note_stopped(&held.ending, connection, out);
         }
@@ -157,6 +163,7 @@ impl Core {
         match judgement {
             Judgement::Made(connection) => self.settle(held, *connection, out),
             Judgement::Wait { until, waits_for } => self.hold(until, waits_for, held),
+            Judgement::ToldBehind => Target::Nobody,
         }
     }
 
@@ -177,13 +184,14 @@ impl Core {
             }
             Judgement::Wait {
                 until,
-                waits_for: waits_for @ (For::Drop | For::Identity),
+                waits_for: waits_for @ (For::LookUp | For::Drop | For::Identity),
             } => match self.hold(until, waits_for, held) {
                 Target::Waiting(_) => Some(Told::Waits),
                 Target::Kind(_) | Target::Nobody | Target::Lost => None,
             },
             // Everything else may yet turn out otherwise.
             Judgement::Made(_)
+            | Judgement::ToldBehind
             | Judgement::Wait {
                 waits_for: For::Claim,
                 ..
@@ -230,11 +238,21 @@ impl Core {
         out: &mut Vec<Output>,
     ) {
         while let Some((number, held)) = self.waiting.take_due(now, &ready) {
-            let counter = held.counter;
-            let to = self.judge(now, held, out);
-            if let Some(counter) = counter {
-                self.counters.resolve(counter, number, to);
-            }
+            self.judge_again(now, number, held, out);
+        }
+    }
+
+    pub(super) fn judge_again(
+        &mut self,
+        now: Moment,
+        number: u64,
+        held: Held,
+        out: &mut Vec<Output>,
+    ) {
+        let counter = held.counter;
+        let to = self.judge(now, held, out);
+        if let Some(counter) = counter {
+            self.counters.resolve(counter, number, to);
         }
     }
 }

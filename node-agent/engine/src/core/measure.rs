@@ -35,7 +35,7 @@ impl Core {
         self.cluster.unsupported()
     }
 
-    /// Counts attempts, each once: for metrics, and for what many of them mean together.
+    /// Counts attempts, each once in the whole cluster: for metrics; and for what many of them mean together.
     pub(super) fn say_counted(
         &mut self,
         connection: Arc<Connection>,
@@ -43,6 +43,10 @@ impl Core {
         out: &mut Vec<Output>,
     ) {
         self.note_together(&connection, count);
+        let own = &self.options.node;
+        if self.agents.count_elsewhere(&connection, own, &self.cluster) {
+            return;
+        }
         let port = self.port_of(&connection);
         out.push(Output::Counted {
             connection,
@@ -62,6 +66,7 @@ impl Core {
     fn port_of(&self, connection: &Connection) -> Port {
         let destination = &connection.destination;
         let is_its_own = match destination.kind {
+            EndpointKind::Pod if connection.service.is_some() => true,
             EndpointKind::Pod => key_of(destination)
                 .and_then(|key| self.cluster.recalled(&key))
                 .is_some_and(|pod| pod.ports.iter().any(|own| own.port == destination.port)),

@@ -6,6 +6,7 @@ use super::Core;
 use crate::Moment;
 use crate::aggregate::Span;
 use crate::back_off::BackOff;
+use crate::counters::Target;
 use crate::input::Output;
 use crate::model::Stage;
 use crate::record::{Body, Lost, NodeNotEnforcing, Record, SCHEMA, Scan};
@@ -179,8 +180,10 @@ impl Core {
                 continue;
             }
             let counter = held.counter;
-            let connection = self.judging().judge_at_the_end(&held);
-            let to = self.settle(held, connection, out);
+            let to = match self.judging().judge_at_the_end(&held) {
+                Some(connection) => self.settle(held, connection, out),
+                None => Target::Nobody,
+            };
             if let Some(counter) = counter {
                 self.counters.resolve(counter, number, to);
             }

@@ -61,6 +61,7 @@ fn service_port(port: &WrittenPort) -> Option<Result<ServicePort, Problem>> {
         name: port.name.clone().unwrap_or_default(),
         port: number,
         protocol,
+        node_port: port.node_port.filter(|port| *port != 0),
     }))
 }
 
@@ -91,6 +92,7 @@ pub(super) fn endpoint_slice_of(slice: Slice, options: &Decode) -> Result<Endpoi
                  name,
                  port,
                  protocol,
+                 node_port: _,
              }| NamedPort {
                 name,
                 port,

@@ -127,9 +127,11 @@ pub(super) struct ServiceSpec {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct ServicePort {
     pub(super) name: Option<Arc<str>>,
     pub(super) port: Option<u16>,
+    pub(super) node_port: Option<u16>,
     pub(super) protocol: Option<String>,
 }
 

@@ -2,7 +2,7 @@
 
 use node_agent_engine::input::{
     AttemptState, Counted, Drop, DropClass, Event, EventKind, Flow, Ground, Link, Rejected, Span,
-    Subject, Swept,
+    Subject, Swept, Tracked,
 };
 use node_agent_engine::k8s::{self, Decode};
 use node_agent_engine::model::Protocol;
@@ -21,6 +21,7 @@ pub(crate) const API: &str = "10.43.0.9";
 pub(crate) const NODE: &str = "192.0.2.10";
 pub(crate) const OTHER_NODE: &str = "192.0.2.11";
 pub(crate) const WORLD: &str = "203.0.113.80";
+pub(crate) const NODE_PORT: u16 = 30_432;
 
 /// A core, its clock, and what it wrote.
 pub(crate) struct Bench {
@@ -36,6 +37,12 @@ pub(crate) struct Bench {
     pub(crate) confirms: usize,
     /// What the last question was about.
     pub(crate) asked: Vec<Ground>,
+    /// What conntrack remembers.
+    pub(crate) tracked: Vec<Tracked>,
+    /// How often it was asked.
+    pub(crate) look_ups: usize,
+    /// It answers no more.
+    pub(crate) is_mute: bool,
     ports: u16,
 }
 
@@ -44,6 +51,13 @@ pub(crate) fn pod(name: &str, app: &str, ip: &str, node: &str) -> Value {
         "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": {"app": app}},
         "spec": {"nodeName": node, "containers": [{"name": "main"}]},
         "status": {"phase": "Running", "podIP": ip}})
+}
+
+/// A node has an agent.
+pub(crate) fn agent(node: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": format!("netverdict-{node}"), "namespace": "netverdict", "labels": {"app.kubernetes.io/name": "netverdict"}},
+        "spec": {"nodeName": node, "containers": [{"name": "agent"}]}, "status": {"phase": "Running"}})
 }
 
 fn node(name: &str, ip: &str) -> Value {
@@ -55,6 +69,13 @@ fn node(name: &str, ip: &str) -> Value {
 pub(crate) fn service() -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "api", "namespace": "shop"},
         "spec": {"clusterIP": API, "clusterIPs": [API], "ports": [{"name": "sql", "port": 5432, "protocol": "TCP"}]}})
+}
+
+/// The same, and every node's port [`NODE_PORT`] leads to it.
+pub(crate) fn node_port() -> Value {
+    let mut service = service();
+    service["spec"]["ports"][0]["nodePort"] = json!(NODE_PORT);
+    service
 }
 
 /// The one slice of the Service `api`.
@@ -126,6 +147,9 @@ impl Bench {
             lost: 0,
             confirms: 0,
             asked: Vec::new(),
+            tracked: Vec::new(),
+            look_ups: 0,
+            is_mute: false,
             ports: 40_000,
         };
         for (index, ip) in [(1, WEB), (2, JOB), (3, DB)] {
@@ -139,6 +163,7 @@ impl Bench {
             pod("db", "db", DB, "node-1"),
             pod("away", "db", AWAY, "node-2"),
             policy(),
+            agent("node-1"),
         ] {
             bench.apply(&object);
         }
@@ -168,6 +193,7 @@ impl Bench {
     pub(crate) fn give(&mut self, input: Input) {
         let mut out = Vec::new();
         self.core.handle(self.now, input, &mut out);
+        let mut tuples = Vec::new();
         for output in out {
             match output {
                 Output::Record(record) => match record.body {
@@ -188,11 +214,20 @@ impl Bench {
                     self.bad.push(format!("{object}: {message}"));
                 }
                 Output::Gone(subject) => self.gone.push(subject),
+                Output::LookUp(tuple) => tuples.push(tuple),
                 Output::Epoch(_)
                 | Output::Lost { .. }
                 | Output::PodAddresses(_)
                 | Output::SharedAddress { .. } => {}
             }
+        }
+        self.look_ups += tuples.len();
+        tuples.retain(|_| !self.is_mute);
+        for tuple in tuples {
+            let mut known = self.tracked.iter();
+            let tracked = known.find(|known| [known.original, known.reply].contains(&tuple));
+            let tracked = tracked.copied();
+            self.give(Input::LookedUp { tuple, tracked });
         }
     }
 

@@ -17,6 +17,8 @@ mod changes;
 mod cluster_peers;
 mod crds;
 mod isolation;
+mod kept;
+mod nearest;
 mod packets;
 mod peers;
 mod ports;

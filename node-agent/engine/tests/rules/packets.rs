@@ -70,6 +70,92 @@ fn r27_and_r38_a_service_is_judged_by_its_backends_and_their_ports() {
 }
 
 #[test]
+fn r38_only_backends_of_the_port_and_the_family_that_were_asked_for_count() {
+    let rule = policy(
+        "y/p",
+        json!({"ingress": [{"from": [{"podSelector": {}}]}, {"from": [{"namespaceSelector": {}}], "ports": [{"port": 8080}]}],
+            "podSelector": {"matchLabels": {"app": "a"}}}),
+    );
+    let closed = policy(
+        "y/six",
+        json!({"podSelector": {"matchLabels": {"app": "six"}}}),
+    );
+    let six = pod_with("y/six", &["2001:db8::6"], json!({"app": "six"}), json!({}));
+    let mut of_six = slice(&["2001:db8::6"], 8080);
+    of_six["addressType"] = json!("IPv6");
+    of_six["metadata"]["name"] = json!("web-2");
+    let mut front = service(80);
+    front["spec"]["clusterIPs"] = json!(["10.43.0.7", "fd00::7"]);
+    front["spec"]["ports"] =
+        json!([{"name": "http", "port": 80}, {"name": "admin", "port": 81, "targetPort": 9}]);
+    let mut of_four = slice(&["10.0.0.4"], 8080);
+    of_four["ports"] = json!([{"name": "http", "port": 8080}, {"name": "admin", "port": 9}]);
+    let from = pod_with("x/d", &["10.0.9.1", "2001:db8::9"], json!({}), json!({}));
+    let world = with(&[rule, closed, six, front, of_four, of_six, from]);
+    world.check(&[
+        ("x/d", "10.43.0.7", 80, Tcp, Allowed),
+        ("x/d", "10.43.0.7", 81, Tcp, Denied),
+        ("x/d", "fd00::7", 80, Tcp, Denied),
+        // The Service has no such port.
+        ("x/d", "10.43.0.7", 82, Tcp, Unknown),
+        ("x/d", "10.43.0.7", 80, Udp, Unknown),
+    ]);
+}
+
+#[test]
+fn r38_where_backends_differ_none_of_their_reasons_is_given() {
+    let tier = |action: &str, name: &str| {
+        cluster_policy(
+            name,
+            "Admin",
+            1,
+            json!({"subject": everybody(), "egress": [{"action": action, "to": [app("a")]}]}),
+        )
+    };
+    let out = |rules: Value| policy("x/out", json!({"egress": rules, "policyTypes": ["Egress"]}));
+    let to_a =
+        json!([{"to": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "a"}}}]}]);
+    // 10.0.0.4 is y/a, 10.0.0.5 is y/b: each comes first once.
+    for policies in [
+        vec![out(to_a)],
+        vec![tier("Deny", "p")],
+        vec![tier("Accept", "p"), tier("Deny", "q"), out(json!([]))],
+    ] {
+        for ready in [["10.0.0.4", "10.0.0.5"], ["10.0.0.5", "10.0.0.4"]] {
+            let mut objects = policies.clone();
+            objects.extend([service(80), slice(&ready, 8080)]);
+            let verdict = with(&objects).judge("x/a", "10.43.0.7", 80, Tcp);
+            let side = verdict.egress;
+            assert_eq!(side.verdict, Unknown, "{policies:?}");
+            assert_eq!(verdict.unknown_because, Some(UnknownBecause::Backend));
+            assert!(
+                side.allowed_by.is_none() && side.denied_by.is_none(),
+                "{side:?}"
+            );
+            assert!(
+                side.nearest.is_none() && side.would_allow.is_none(),
+                "{side:?}"
+            );
+            assert!(side.left_open.is_none(), "{side:?}");
+        }
+    }
+}
+
+#[test]
+fn r44_a_service_in_front_of_the_pod_itself_is_asked_about() {
+    let deny = json!({"subject": everybody(), "egress": [{"action": "Deny", "to": [everybody()]}]});
+    let world = with(&[
+        cluster_policy("p", "Admin", 1, deny),
+        service(80),
+        slice(&["10.0.0.4"], 8080),
+    ]);
+    world.check(&[
+        ("y/a", "10.43.0.7", 80, Tcp, Denied),
+        ("y/a", "y/a", 8080, Tcp, Allowed),
+    ]);
+}
+
+#[test]
 fn r35_the_direction_is_who_opens_it() {
     // A reply judged as a connection of its own would be denied: the observer orients, the engine is told.
     let world = with(&[
@@ -190,6 +276,13 @@ fn r42_loopback_is_the_pod_and_link_local_an_address() {
         world.judge("x/a", "127.0.0.1", 80, Tcp).egress.reason,
         Reason::Itself
     );
+    // Whether a policy decides is not known before DNS has answered (R52); where none does, nothing is open.
+    let named = json!({"subject": everybody(), "egress": [{"action": "Accept", "to": [{"domainNames": ["example.org"]}]}]});
+    with(&[cluster_policy("p", "Admin", 1, named)]).check(&[
+        ("x/a", "224.0.0.251", 5353, Udp, Unknown),
+        ("x/a", "198.51.100.1", 5353, Udp, Allowed),
+    ]);
+    with(&[]).check(&[("x/a", "224.0.0.251", 5353, Udp, Allowed)]);
 }
 
 #[test]

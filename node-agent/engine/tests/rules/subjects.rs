@@ -89,6 +89,9 @@ fn r29_the_own_node_is_always_allowed() {
             "{profile:?}"
         );
     }
+    let open = World::of(&[node("n1", "192.0.2.1"), on_node("x/a", "10.0.0.1", "n1")]);
+    let reason = open.judge("192.0.2.1", "x/a", 80, Tcp).ingress.reason;
+    assert_eq!(reason, Reason::OwnNode, "isolated or not");
     // Two pods of which nobody knows the node do not share one.
     let world = World::of(&[
         on_host("h/a", "192.0.2.9", "", json!({})),
@@ -169,6 +172,41 @@ fn r31_host_network_pods_are_their_node_and_open_where_a_selector_would_match() 
         Tcp,
         Allowed,
     )]);
+}
+
+#[test]
+fn r31_a_name_of_a_host_network_pods_port_is_open_for_that_port_only() {
+    let ports = json!([{"name": "web", "containerPort": 80}, {"name": "dns", "containerPort": 53, "protocol": "UDP"}]);
+    let proxy = pod_with(
+        "sys/proxy",
+        &["192.0.2.2"],
+        json!({}),
+        json!({"nodeName": "n2", "hostNetwork": true, "containers": [{"ports": ports}]}),
+    );
+    let named = policy(
+        "x/p",
+        json!({"egress": [{"ports": [{"port": "web"}]}], "policyTypes": ["Egress"]}),
+    );
+    let world = World::of(&[
+        node("n1", "192.0.2.1"),
+        node("n2", "192.0.2.2"),
+        proxy,
+        on_node("x/a", "10.0.0.1", "n1"),
+        named,
+    ]);
+    // The pod, and its node by address.
+    for to in ["sys/proxy", "192.0.2.2"] {
+        world.check(&[
+            ("x/a", to, 80, Tcp, Unknown),
+            ("x/a", to, 81, Tcp, Denied),
+            ("x/a", to, 53, Tcp, Denied),
+            ("x/a", to, 80, Udp, Denied),
+        ]);
+        for profile in [Profile::KubeRouter, Profile::Calico, Profile::Cilium] {
+            let verdict = world.judge_as(profile, "x/a", to, 80, Tcp).verdict;
+            assert_eq!(verdict, Denied, "{profile:?}");
+        }
+    }
 }
 
 #[test]

@@ -104,6 +104,16 @@ fn r45_lower_priority_is_asked_first_and_equal_by_name() {
         );
         assert_eq!(verdict.is_a_choice(), left_open.is_some());
     }
+    // A policy has no other beside it: what its own rules leave open is no choice among equals.
+    let rules = json!([{"action": "Deny", "to": [app("b")]}, {"action": "Accept", "to": [{"networks": ["0.0.0.0/0"]}]}]);
+    let alone = cluster_policy(
+        "a",
+        "Admin",
+        5,
+        json!({"subject": everybody(), "egress": rules}),
+    );
+    let verdict = with(&[alone]).judge("x/a", "?10.9.9.9", 80, Tcp);
+    assert_eq!((verdict.verdict, verdict.egress.left_open), (Unknown, None));
     // A tier of its own has its own priorities.
     let base = cluster_policy("a", "Baseline", 0, ingress("Deny", everybody()));
     with(&[accept("z", 1000), base]).check(&[("x/a", "y/a", 80, Tcp, Allowed)]);

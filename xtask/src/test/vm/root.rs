@@ -16,12 +16,13 @@ const COMMANDS: [&str; 3] = ["ip", "tc", "nft"];
 /// What busybox stands for there.
 const APPLETS: [&str; 5] = ["sh", "mount", "insmod", "poweroff", "cat"];
 /// Modules that the agent's world needs, in the order in which they are loaded.
-pub(super) const MODULES: [&str; 8] = [
+pub(super) const MODULES: [&str; 9] = [
     "lib/libcrc32c",
     "net/ipv4/netfilter/nf_defrag_ipv4",
     "net/ipv6/netfilter/nf_defrag_ipv6",
     "net/netfilter/nf_conntrack",
     "net/netfilter/nfnetlink",
+    "net/netfilter/nf_conntrack_netlink",
     "net/netfilter/nf_tables",
     "net/netfilter/nft_ct",
     "drivers/net/veth",

@@ -1,0 +1,68 @@
+//! A Service of the cluster `kasm`, and translation to its backend.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Context;
+
+use crate::ground::Ground;
+use crate::scenario::{Family, Row};
+
+/// The address of the Service.
+pub const ADDRESS: &str = "10.43.0.9";
+
+/// A Service before a row's destination: the node translates it, and the cluster says so. Gives its address and port.
+///
+/// # Errors
+/// When nftables refuses it, or the manifest cannot be written.
+pub fn before(ground: &Ground, row: &Row) -> anyhow::Result<SocketAddr> {
+    let backend = ground.scenario.address(&row.to, Family::V4)?;
+    let port = row.port;
+    dnat(ground, ADDRESS, "tcp", port, SocketAddr::new(backend, port))?;
+    fs::write(
+        ground.cluster.path().join("service.yaml"),
+        manifests(backend, port),
+    )
+    .context("write the Service")?;
+    Ok(SocketAddr::new(ADDRESS.parse()?, port))
+}
+
+fn manifests(backend: IpAddr, port: u16) -> String {
+    format!(
+        "apiVersion: v1\n\
+         kind: Service\n\
+         metadata: {{name: db, namespace: kasm}}\n\
+         spec:\n\
+         \x20 clusterIP: {ADDRESS}\n\
+         \x20 clusterIPs: [{ADDRESS}]\n\
+         \x20 ports: [{{name: db, port: {port}, protocol: TCP}}]\n\
+         ---\n\
+         apiVersion: discovery.k8s.io/v1\n\
+         kind: EndpointSlice\n\
+         metadata: {{name: db-1, namespace: kasm, labels: {{kubernetes.io/service-name: db}}}}\n\
+         addressType: IPv4\n\
+         ports: [{{name: db, port: {port}, protocol: TCP}}]\n\
+         endpoints: [{{addresses: [{backend}], conditions: {{ready: true}}}}]\n"
+    )
+}
+
+/// The node translates one more destination.
+///
+/// # Errors
+/// When nftables refuses it.
+pub fn dnat(
+    ground: &Ground,
+    from: &str,
+    protocol: &str,
+    port: u16,
+    to: SocketAddr,
+) -> anyhow::Result<()> {
+    ground.node.namespace.nft(&format!(
+        "table ip services {{\n\
+         \tchain prerouting {{\n\
+         \t\ttype nat hook prerouting priority dstnat; policy accept;\n\
+         \t\tip daddr {from} {protocol} dport {port} dnat to {to}\n\
+         \t}}\n\
+         }}\n"
+    ))
+}
