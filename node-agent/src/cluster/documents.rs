@@ -35,6 +35,14 @@ pub(super) fn split(file: &Path, bytes: &[u8]) -> Result<Vec<Document>, String> 
     Ok(documents)
 }
 
+/// Says whether there is no document at all, comments apart. A list without items is one.
+pub(super) fn is_blank(bytes: &[u8]) -> bool {
+    bytes.split(|byte| *byte == b'\n').all(|line| {
+        let line = line.trim_ascii();
+        line.is_empty() || line.starts_with(b"#") || line == b"---" || line == b"..."
+    })
+}
+
 fn json(bytes: &[u8]) -> Result<Vec<Value>, String> {
     serde_json::Deserializer::from_slice(bytes)
         .into_iter()
