@@ -1,6 +1,10 @@
 //! What is said of all ways at once is what is said of each connection by itself, over every pair of addresses.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "helpers of tests"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

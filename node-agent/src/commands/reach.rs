@@ -158,7 +158,6 @@ fn table(
 /// How many there is no way to or from, and the first of them by name.
 fn closed_in_words(direction: Direction, name: &str, closed: &[Group]) -> String {
     let number = match closed.len() {
-        0 => "No others".to_owned(),
         1 => "1 other".to_owned(),
         many => format!("{many} others"),
     };

@@ -146,6 +146,10 @@ fn a_cluster_that_cannot_be_read_is_named() {
             &["bad.yaml", "no YAML or JSON", "line"],
         ),
         (
+            &[("twice.yaml", "kind: Pod\nkind: Pod\n")],
+            &["twice.yaml", "`kind` is not allowed here at line 2"],
+        ),
+        (
             &[("bad.json", "{")],
             &["bad.json", "no YAML or JSON", "line"],
         ),
