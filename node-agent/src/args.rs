@@ -88,10 +88,10 @@ Examples:
     sudo netverdict agent --cluster cluster/ --record netverdict.rec
     netverdict agent --replay netverdict.rec
 
-It needs root, or the capabilities BPF, PERFMON and NET_ADMIN, and a kernel with BTF. A line that is exactly
+It needs root, or the capabilities BPF, PERFMON and NET_ADMIN, and a kernel with BTF. A line that is exactly \
 `ready` on stderr says that it watches. Ctrl-C ends it and leaves nothing behind.
 
-Exit codes: 0 done, 2 bad usage or unreadable input, 3 the machine lacks something
+Exit codes: 0 done, 2 bad usage or unreadable input, 3 the machine lacks something \
 (a capability, BTF, the API server).";
 
 /// The flags of `netverdict agent`, as written.

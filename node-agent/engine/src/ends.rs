@@ -1,5 +1,7 @@
 //! Who was at both ends of an attempt, as of its first packet.
 
+use std::net::IpAddr;
+
 use crate::Moment;
 use crate::cluster::Cluster;
 use crate::connection::{Between, Connection, Party, Profile};
@@ -8,7 +10,7 @@ use crate::input::Link;
 use crate::links::Links;
 use crate::model::{ObjectKey, Pod};
 use crate::outcome::Ending;
-use crate::verdict::Verdict;
+use crate::verdict::{UnknownBecause, Verdict};
 
 /// Both ends of an attempt.
 #[derive(Clone, Debug)]
@@ -50,21 +52,26 @@ impl Ends {
         let (source_at, source_may_be) = owned(attempt.source_link, flow.source);
         let (destination_at, destination_may_be) =
             owned(attempt.destination_link, flow.destination);
-        let source = cluster.lookup(flow.source, source_at);
-        let destination = cluster.lookup(flow.destination, destination_at);
-        let passed = |link: Option<u32>, identity: &Identity| {
-            link.is_some_and(|link| links.get(link).is_some())
-                && matches!(identity, Identity::World)
+        // What lies behind a pod's interface is not outside the cluster, whoever has it.
+        let found = |link: Option<u32>, ip, at| match cluster.lookup(ip, at) {
+            Identity::World if link.is_some_and(|link| links.get(link).is_some()) => {
+                Identity::Unknown
+            }
+            identity => identity,
         };
-        let nobody_behind_interface =
-            passed(attempt.source_link, &source) || passed(attempt.destination_link, &destination);
-        let unknown =
-            |identity: &Identity| matches!(identity, Identity::Unknown | Identity::Ambiguous);
+        let source = found(attempt.source_link, flow.source, source_at);
+        let destination = found(attempt.destination_link, flow.destination, destination_at);
+        let unknown = |identity: &Identity| {
+            matches!(
+                identity,
+                Identity::Unknown | Identity::Ambiguous | Identity::NodeService(_)
+            )
+        };
         Self {
-            unsure: nobody_behind_interface || unknown(&source) || unknown(&destination),
+            unsure: unknown(&source) || unknown(&destination),
             connection: Connection {
-                source: cluster.party_at(flow.source, source_at),
-                destination: cluster.party_at(flow.destination, destination_at),
+                source: Cluster::party(flow.source, &source),
+                destination: Cluster::party(flow.destination, &destination),
                 protocol: flow.protocol,
                 port: Some(flow.destination_port),
                 via_service: ending.sent_to.is_some(),
@@ -76,6 +83,38 @@ impl Ends {
             destination,
             may_be_taken_over: source_may_be || destination_may_be,
         }
+    }
+
+    /// What is not known of an end that nobody is known to be. A Service that the node answers for itself, as NodeLocal DNS
+    /// does, is no pod; an address that is routed to a pod's interface beside the
+    /// pod's own is of a network that the API server does not know.
+    pub(crate) fn doubt(
+        &self,
+        cluster: &Cluster,
+        links: &Links,
+        ending: &Ending,
+    ) -> UnknownBecause {
+        let (flow, attempt) = (ending.flow, &ending.attempt);
+        let is_pod = |ip: &IpAddr| matches!(cluster.lookup(*ip, attempt.first), Identity::Pod(_));
+        let is_second = |end: &Identity, link: Option<u32>, ip| {
+            matches!(end, Identity::Unknown)
+                && link.and_then(|index| links.get(index)).is_some_and(|link| {
+                    link.addresses.contains(&ip) && link.addresses.iter().any(is_pod)
+                })
+        };
+        if is_second(&self.source, attempt.source_link, flow.source)
+            || is_second(
+                &self.destination,
+                attempt.destination_link,
+                flow.destination,
+            )
+        {
+            return UnknownBecause::SecondaryNetwork;
+        }
+        if let Identity::NodeService(_) = self.destination {
+            return UnknownBecause::NodeService;
+        }
+        UnknownBecause::Identity
     }
 
     pub(crate) fn verdict(&self, cluster: &Cluster, profile: Profile) -> Verdict {
@@ -178,6 +217,7 @@ fn pod_key(identity: &Identity) -> Option<&ObjectKey> {
         Identity::Pod(key) => Some(key),
         Identity::Node(_)
         | Identity::Service(_)
+        | Identity::NodeService(_)
         | Identity::World
         | Identity::Ambiguous
         | Identity::Unknown => None,

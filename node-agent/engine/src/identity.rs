@@ -30,6 +30,8 @@ pub enum Identity {
     Node(Arc<str>),
     /// A Service.
     Service(ObjectKey),
+    /// A Service whose address this node has itself: whether a pod answers there is not known.
+    NodeService(ObjectKey),
     /// Nobody of the cluster.
     World,
     /// Several claim it at that time, or its pod has been replaced by another of the same name.
@@ -179,7 +181,7 @@ impl Addresses {
         let named = holding().find(|owner| !owner.is_nameless());
         if let Some(first) = named.or_else(|| holding().next()) {
             if holding().any(|other| other != first && !other.is_nameless()) {
-                return Identity::Ambiguous;
+                return Self::shared(holding());
             }
             return Self::identity(first);
         }
@@ -188,6 +190,21 @@ impl Addresses {
             None if self.in_pod_range(ip) => Identity::Unknown,
             None => Identity::World,
         }
+    }
+
+    /// Who it is that several claim.
+    fn shared<'a>(owners: impl Iterator<Item = Owner<'a>>) -> Identity {
+        let mut service = None;
+        for owner in owners {
+            match owner {
+                Owner::Node(_) => {}
+                Owner::Service(key) if service.is_none() => service = Some(key),
+                Owner::Service(_) | Owner::Pod(..) => return Identity::Ambiguous,
+            }
+        }
+        service.map_or(Identity::Ambiguous, |key| {
+            Identity::NodeService(key.clone())
+        })
     }
 
     /// Who has followed the pod that has the address at a time, if it had it already when its interface went.

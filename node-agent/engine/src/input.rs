@@ -215,6 +215,8 @@ pub enum DropClass {
     Ovs,
     /// A route that lets nothing pass.
     Route,
+    /// No route leads there, or one says that none does.
+    NoRoute,
     /// No socket listens.
     NoSocket,
     /// No neighbour answers.

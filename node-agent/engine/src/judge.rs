@@ -169,7 +169,7 @@ impl Judge<'_> {
             return Some(UnknownBecause::SourceMismatch);
         }
         if ends.unsure {
-            return Some(UnknownBecause::Identity);
+            return Some(ends.doubt(self.cluster, self.links, ending));
         }
         (ending.flow.protocol == Protocol::Udp && !ending.oriented && self.may_be_old(ending))
             .then_some(UnknownBecause::Orientation)
@@ -191,11 +191,20 @@ impl Judge<'_> {
 
     /// Whether a UDP conversation may have begun before its interface was watched.
     fn may_be_old(&self, ending: &Ending) -> bool {
-        let first = ending
-            .attempt
-            .source_link
-            .or(ending.attempt.destination_link);
-        match first.and_then(|index| self.links.get(index)) {
+        let attempt = &ending.attempt;
+        let first = attempt.source_link.or(attempt.destination_link);
+        let seen = first.and_then(|index| self.links.get(index));
+        // What was dropped before it came to an interface: an older conversation would have come there, unless a
+        // program hands packets past it.
+        let flow = ending.flow;
+        let would_have = || {
+            self.links.iter().find(|link| {
+                let is_end = |address| link.addresses.contains(&address);
+                link.foreign_program == Some(false)
+                    && (is_end(flow.source) || is_end(flow.destination))
+            })
+        };
+        match seen.or_else(would_have) {
             Some(link) => {
                 // It may have begun before the interface was watched, and been silent for as long as it is remembered.
                 !link.from_birth

@@ -209,6 +209,7 @@ impl Surroundings<'_> {
             | DropClass::Nfqueue
             | DropClass::Ovs
             | DropClass::Route
+            | DropClass::NoRoute
             | DropClass::NoSocket
             | DropClass::Malformed => {}
         }
@@ -223,11 +224,14 @@ impl Surroundings<'_> {
             Rejected::Reset => Evidence::ResetAtSource,
             Rejected::Icmp { .. } => Evidence::IcmpAtSource,
         });
-        Some(ending.with(
-            OutcomeKind::Rejected,
-            rejected_saw(rejected),
-            Evidence::KfreeSkb,
-        ))
+        let saw = rejected_saw(rejected);
+        // That the way ends there the drop says better.
+        let outcome = if saw == ClientSaw::Unreachable {
+            OutcomeKind::Dropped
+        } else {
+            OutcomeKind::Rejected
+        };
+        Some(ending.with(outcome, saw, Evidence::KfreeSkb))
     }
 
     /// Nothing came back in time, or at all.
@@ -239,10 +243,16 @@ impl Surroundings<'_> {
             Some(_) => ClientSaw::Unreachable,
             None => ClientSaw::Nothing,
         };
+        if ending.attempt.rejected.is_some() {
+            ending.evidence.push(Evidence::IcmpAtSource);
+        }
         if let Some(drop) = ending.attempt.drop.clone() {
+            ending.evidence.push(Evidence::KfreeSkb);
             if drop.class == DropClass::NoSocket {
                 ending.drop = Some(drop);
-                return ending.with(OutcomeKind::Refused, ClientSaw::Unknown, Evidence::KfreeSkb);
+                ending.outcome = OutcomeKind::Refused;
+                ending.client_saw = ClientSaw::Unknown;
+                return ending;
             }
             if drop.class == DropClass::Neighbour {
                 ending.cause = Some(Cause::PeerGone);
@@ -306,7 +316,7 @@ impl Surroundings<'_> {
     fn is_node(&self, address: IpAddr, at: Moment) -> bool {
         matches!(
             self.cluster.lookup(address, at),
-            Identity::Node(_) | Identity::Service(_)
+            Identity::Node(_) | Identity::Service(_) | Identity::NodeService(_)
         )
     }
 }

@@ -5,6 +5,7 @@
 //! that policies name. ICMP is left out: policies do not name it.
 
 mod contacts;
+mod families;
 mod spans;
 mod world;
 
@@ -13,6 +14,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 pub use contacts::Contacts;
@@ -21,7 +23,7 @@ pub use spans::{PortSpan, in_words as ports_in_words};
 use crate::cluster::Cluster;
 use crate::connection::{Connection, Party, PartyKind, Profile};
 use crate::model::{ObjectKey, Pod};
-use crate::record::Direction;
+use crate::record::{Direction, Family};
 use crate::verdict::{Decision, Reason, RuleRef, Side, UnknownBecause, Verdict};
 use crate::words;
 
@@ -30,8 +32,8 @@ use crate::words;
 pub struct Reach {
     /// Workloads by namespace and name, then nodes, then the world.
     pub ways: Vec<Way>,
-    /// How many of those there are no way at all to, or from.
-    pub closed: usize,
+    /// Those there is no way at all to, or from.
+    pub closed: Vec<Group>,
 }
 
 /// A way that policy leaves open between the endpoint and a group of others.
@@ -42,8 +44,14 @@ pub struct Way {
     /// Which of its pods, by name; empty for nodes and the world.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<Arc<str>>,
+    /// How many other pods of the workload there are.
+    #[serde(skip)]
+    pub pods_left_out: usize,
     /// On which of the destination's ports.
     pub ports: Vec<PortSpan>,
+    /// Over which addresses; absent where it is the same over all families that both ends have (R36).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
     /// Allowed or unknown; denied only where it was reached all the same.
     pub verdict: Decision,
     /// What opens it on the source's side.
@@ -66,9 +74,11 @@ pub struct Group {
     pub namespace: Arc<str>,
     /// Kind of the workload, `Node`, or `World`.
     pub kind: Arc<str>,
-    /// Name. Of the world it is a block of addresses, less those blocks in it that policies name too, and less
-    /// the cluster's own addresses.
+    /// Name. Of the world it is a block of addresses, less the cluster's own addresses.
     pub name: Arc<str>,
+    /// The blocks inside the world's block of which policies say something of their own; each is a group itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<IpNet>,
 }
 
 /// What opens a way on one side.
@@ -93,6 +103,7 @@ struct Open {
     egress: Opening,
     ingress: Opening,
     unknown_because: Option<UnknownBecause>,
+    family: Option<Family>,
     ports: Vec<PortSpan>,
 }
 
@@ -117,52 +128,90 @@ impl Cluster {
         };
         let mut reach = Reach {
             ways: Vec::new(),
-            closed: 0,
+            closed: Vec::new(),
         };
         for (group, members) in asker.workloads() {
-            reach.add(&group, members);
+            reach.add(group, members);
         }
         for node in self.nodes() {
             let party = party(None, PartyKind::Node(Arc::clone(&node.name)));
             let group = Group::new("", "Node", &node.name);
-            reach.add(&group, vec![(Vec::new(), asker.open(&party))]);
+            reach.add(group, Members::nameless(asker.open(&party)));
         }
-        for (block, ip) in asker.blocks() {
-            let party = party(Some(ip), PartyKind::World);
-            let group = Group::new("", "World", &block.to_string());
-            reach.add(&group, vec![(Vec::new(), asker.open(&party))]);
+        for block in asker.blocks() {
+            let party = party(Some(block.ip), PartyKind::World);
+            let group = Group {
+                except: block.except,
+                ..Group::new("", "World", &block.block.to_string())
+            };
+            reach.add(group, Members::nameless(asker.open(&party)));
         }
         reach
     }
 }
 
-/// Pods to or from which the same is open, by name.
-type Members = Vec<(Vec<Arc<str>>, Vec<Open>)>;
+/// What is open to or from the members of a group.
+#[derive(Default)]
+struct Members {
+    /// Each with the pods of which it holds, by name.
+    open: Vec<(Open, Vec<Arc<str>>)>,
+    /// How many pods there are.
+    pods: usize,
+}
+
+impl Members {
+    /// Of a group that has no pods.
+    fn nameless(open: Vec<Open>) -> Self {
+        let open = open.into_iter().map(|open| (open, Vec::new()));
+        Self {
+            open: open.collect(),
+            pods: 0,
+        }
+    }
+
+    fn add(&mut self, pod: &Arc<str>, open: Vec<Open>) {
+        self.pods += 1;
+        for open in open {
+            match self.open.iter_mut().find(|(other, _)| *other == open) {
+                Some((_, names)) => names.push(Arc::clone(pod)),
+                None => self.open.push((open, vec![Arc::clone(pod)])),
+            }
+        }
+    }
+}
 
 impl Reach {
-    fn add(&mut self, group: &Group, members: Members) {
-        let before = self.ways.len();
-        for (pods, open) in members {
-            self.ways
-                .extend(open.into_iter().map(|open| Way::new(group, &pods, open)));
+    fn add(&mut self, group: Group, members: Members) {
+        if members.open.is_empty() {
+            self.closed.push(group);
+            return;
         }
-        self.closed += usize::from(self.ways.len() == before);
+        for (open, pods) in members.open {
+            let pods_left_out = members.pods.saturating_sub(pods.len());
+            self.ways.push(Way {
+                pods_left_out,
+                ..Way::new(&group, pods, open)
+            });
+        }
     }
 }
 
 impl Way {
-    fn new(group: &Group, pods: &[Arc<str>], open: Open) -> Self {
+    fn new(group: &Group, pods: Vec<Arc<str>>, open: Open) -> Self {
         let Open {
             verdict,
             egress,
             ingress,
             unknown_because,
+            family,
             ports,
         } = open;
         Self {
             peer: group.clone(),
-            pods: pods.to_vec(),
+            pods,
+            pods_left_out: 0,
             ports,
+            family,
             verdict,
             egress,
             ingress,
@@ -178,6 +227,7 @@ impl Group {
             namespace: namespace.into(),
             kind: kind.into(),
             name: name.into(),
+            except: Vec::new(),
         }
     }
 
@@ -186,11 +236,13 @@ impl Group {
             namespace: Arc::clone(&pod.key.namespace),
             kind: Arc::clone(&pod.workload.kind),
             name: Arc::clone(&pod.workload.name),
+            except: Vec::new(),
         }
     }
 }
 
-/// `shop/Deployment api`, `shop/web-0` for a pod that stands alone, `Node node-1`, `World 0.0.0.0/0`.
+/// `shop/Deployment api`, `shop/web-0` for a pod that stands alone, `Node node-1`,
+/// `World 0.0.0.0/0 except 10.0.0.0/8`.
 impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.namespace.is_empty() {
@@ -199,7 +251,12 @@ impl fmt::Display for Group {
         match &*self.kind {
             "Pod" => f.write_str(&self.name),
             kind => write!(f, "{kind} {}", self.name),
+        }?;
+        for (index, block) in self.except.iter().enumerate() {
+            let before = if index == 0 { " except " } else { ", " };
+            write!(f, "{before}{block}")?;
         }
+        Ok(())
     }
 }
 
@@ -239,10 +296,7 @@ impl Asker<'_> {
         for pod in others {
             let open = self.open(&party(None, PartyKind::Pod(pod.key.clone())));
             let members = workloads.entry(Group::of_pod(pod)).or_default();
-            match members.iter_mut().find(|(_, other)| *other == open) {
-                Some((names, _)) => names.push(Arc::clone(&pod.key.name)),
-                None => members.push((vec![Arc::clone(&pod.key.name)], open)),
-            }
+            members.add(&pod.key.name, open);
         }
         workloads
     }
@@ -253,23 +307,24 @@ impl Asker<'_> {
 
     /// What is open between the subject and another, ports with the same answer together.
     fn open(&self, other: &Party) -> Vec<Open> {
+        let lines = self.lines(other);
         let mut found: Vec<Open> = Vec::new();
         for span in self.spans(other) {
-            let verdict = self.judge(other, &span);
-            if verdict.verdict == Decision::Denied {
-                continue;
-            }
-            let open = Open::of(&verdict, span);
-            match found.iter_mut().find(|other| other.same_but_ports(&open)) {
-                Some(known) => spans::add(&mut known.ports, span),
-                None => found.push(open),
+            for open in self.over(&lines, span) {
+                match found.iter_mut().find(|other| other.same_but_ports(&open)) {
+                    Some(known) => spans::add(&mut known.ports, span),
+                    None => found.push(open),
+                }
             }
         }
         found
     }
 
-    fn judge(&self, other: &Party, span: &PortSpan) -> Verdict {
-        let (source, destination) = self.ends(other);
+    fn judge(&self, (own, other): &(Party, Party), span: &PortSpan) -> Verdict {
+        let (source, destination) = match self.direction {
+            Direction::Egress => (own, other),
+            Direction::Ingress => (other, own),
+        };
         let connection = Connection {
             source: source.clone(),
             destination: destination.clone(),
@@ -295,6 +350,7 @@ impl Open {
             egress: Opening::of(&verdict.egress),
             ingress: Opening::of(&verdict.ingress),
             unknown_because: verdict.unknown_because,
+            family: None,
             ports: vec![span],
         }
     }
@@ -304,6 +360,7 @@ impl Open {
             && self.egress == other.egress
             && self.ingress == other.ingress
             && self.unknown_because == other.unknown_because
+            && self.family == other.family
     }
 }
 

@@ -76,7 +76,7 @@ pub(crate) fn endpoint(
             end.kind = EndpointKind::Node;
             end.name = Some(Arc::clone(name));
         }
-        Identity::Service(key) => {
+        Identity::Service(key) | Identity::NodeService(key) => {
             end.kind = EndpointKind::Service;
             end.namespace = Some(Arc::clone(&key.namespace));
             end.name = Some(Arc::clone(&key.name));

@@ -96,10 +96,12 @@ impl Decoder {
     }
 
     fn drop(&mut self, reason: u32, location: u64, class: u8, netns: u32) -> Option<Drop> {
+        let reason = self.reasons.name(reason);
+        let location = self.symbols.name(location);
         Some(Drop {
-            reason: self.reasons.name(reason),
-            location: self.symbols.name(location),
-            class: class_of(class)?,
+            class: class_of_route(&reason, &location).or_else(|| class_of(class))?,
+            reason,
+            location,
             netns,
             in_pod: netns != self.own_netns,
         })
@@ -171,6 +173,17 @@ fn event_kind(number: u8) -> Option<EventKind> {
         kind::DROPPED => Some(EventKind::Dropped),
         kind::ESTABLISHED => Some(EventKind::Established),
         kind::SUPERSEDED => Some(EventKind::Superseded),
+        _ => None,
+    }
+}
+
+/// A missing route, one that says so, and over IPv6 one that forbids: the reason is the same, the place tells them apart.
+fn class_of_route(reason: &str, location: &str) -> Option<DropClass> {
+    match (reason, location) {
+        ("IP_INNOROUTES" | "IP_OUTNOROUTES", "ip6_pkt_prohibit" | "ip6_pkt_prohibit_out") => {
+            Some(DropClass::Route)
+        }
+        ("IP_INNOROUTES" | "IP_OUTNOROUTES", _) => Some(DropClass::NoRoute),
         _ => None,
     }
 }

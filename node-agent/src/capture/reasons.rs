@@ -11,7 +11,8 @@ use super::btf::Types;
 /// The name of no reason at all.
 const NOT_SPECIFIED: &str = "NOT_SPECIFIED";
 
-/// Functions whose drops carry no reason, and what such a drop is.
+/// Functions whose drops carry no reason, and what such a drop is. Those come first that are needed first, should there be
+/// no room for all.
 pub(super) const LOCATIONS: &[(&str, u8)] = &[
     ("nfqnl_reinject", drop_class::NFQUEUE),
     ("nf_reinject", drop_class::NFQUEUE),
@@ -20,10 +21,15 @@ pub(super) const LOCATIONS: &[(&str, u8)] = &[
     ("ip6_pkt_drop", drop_class::ROUTE),
     ("ip6_pkt_discard", drop_class::ROUTE),
     ("ip6_pkt_prohibit", drop_class::ROUTE),
+    // What IPv6 does behind a blackhole route.
+    ("dst_discard_out", drop_class::ROUTE),
+    ("do_xdp_generic", drop_class::XDP),
     ("netkit_xmit", drop_class::TC),
     ("do_execute_actions", drop_class::OVS),
     ("ovs_dp_process_packet", drop_class::OVS),
     ("ovs_vport_receive", drop_class::OVS),
+    ("neigh_invalidate", drop_class::NEIGHBOUR),
+    ("ndisc_error_report", drop_class::NEIGHBOUR),
 ];
 
 /// As [`LOCATIONS`], for kernels before 5.17 that give no reason to any drop.

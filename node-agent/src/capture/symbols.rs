@@ -21,31 +21,36 @@ pub(super) struct Symbols {
 }
 
 impl Symbols {
-    /// Finds the ranges of the functions in `wanted`. Without CAP_SYSLOG the kernel shows no addresses: then
-    /// there are none.
+    /// Finds the ranges of the functions in `wanted`, as many as there is room for, the first first. Without CAP_SYSLOG
+    /// the kernel shows no addresses: then there are none.
     pub(super) fn read<'a>(
         wanted: impl Iterator<Item = &'a (&'a str, u8)>,
     ) -> (Self, Vec<LocationRange>) {
-        let wanted: HashMap<&str, u8> = wanted.copied().collect();
-        let (mut starts, mut ranges) = (Vec::new(), Vec::new());
+        let wanted: HashMap<&str, (usize, u8)> = wanted
+            .enumerate()
+            .map(|(order, &(name, class))| (name, (order, class)))
+            .collect();
+        let (mut starts, mut found) = (Vec::new(), Vec::new());
         each_symbol(|start, name| {
             starts.push(start);
-            if let Some(class) = wanted.get(name) {
-                ranges.push(LocationRange {
-                    start,
-                    end: start + 1,
-                    class: u32::from(*class),
-                    padding: 0,
-                });
+            if let Some(&(order, class)) = wanted.get(stem(name)) {
+                found.push((order, start, class));
             }
         });
         starts.sort_unstable();
-        ranges.truncate(LOCATION_SLOTS as usize);
-        for range in &mut ranges {
+        found.sort_unstable();
+        found.truncate(LOCATION_SLOTS as usize);
+        let ranges = found.into_iter().map(|(_, start, class)| {
             // The return address lies behind the call, so at the latest where the next function begins.
-            let next = starts.partition_point(|start| *start <= range.start);
-            range.end = starts.get(next).map_or(range.start + 1, |start| start + 1);
-        }
+            let next = starts.partition_point(|other| *other <= start);
+            LocationRange {
+                start,
+                end: starts.get(next).map_or(start + 1, |next| next + 1),
+                class: u32::from(class),
+                padding: 0,
+            }
+        });
+        let ranges = ranges.collect();
         let this = Self {
             names: HashMap::new(),
             unknown: Arc::from(""),
@@ -104,6 +109,11 @@ fn each_symbol(mut f: impl FnMut(u64, &str)) {
     }
 }
 
+/// A function's name without what a compiler adds to it that makes another of it: `ip6_pkt_drop.isra.0`.
+fn stem(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
 /// Reads `ffffffff81000000 T name [module]`; `None` for data, and where addresses are hidden.
 fn symbol(line: &[u8]) -> Option<(u64, &str)> {
     let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
@@ -116,6 +126,13 @@ fn symbol(line: &[u8]) -> Option<(u64, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_compiler_s_copy_is_the_same_function() {
+        for name in ["ip6_pkt_drop", "ip6_pkt_drop.isra.0", "ip6_pkt_drop.cold"] {
+            assert_eq!(stem(name), "ip6_pkt_drop");
+        }
+    }
 
     #[test]
     fn reads_functions_only() {

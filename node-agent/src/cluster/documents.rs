@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
+use serde_saphyr::{Error, UserMessageFormatter};
 
 /// Aliases may repeat this many nodes in one file: ordinary manifests use a handful.
 const REPLAYED_NODES: usize = 100_000;
@@ -35,6 +36,14 @@ pub(super) fn split(file: &Path, bytes: &[u8]) -> Result<Vec<Document>, String> 
     Ok(documents)
 }
 
+/// Says whether there is no document at all, comments apart. A list without items is one.
+pub(super) fn is_blank(bytes: &[u8]) -> bool {
+    bytes.split(|byte| *byte == b'\n').all(|line| {
+        let line = line.trim_ascii();
+        line.is_empty() || line.starts_with(b"#") || line == b"---" || line == b"..."
+    })
+}
+
 fn json(bytes: &[u8]) -> Result<Vec<Value>, String> {
     serde_json::Deserializer::from_slice(bytes)
         .into_iter()
@@ -45,7 +54,11 @@ fn json(bytes: &[u8]) -> Result<Vec<Value>, String> {
 /// Reads YAML as `kubectl` does: `yes`, `on` and `y` without quotes are booleans, a key given twice is an error.
 fn yaml(bytes: &[u8]) -> Result<Vec<Value>, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
-    serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| error.to_string())
+    serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| match error {
+        // Its text for developers goes on with a setting of the library.
+        Error::DuplicateMappingKey { .. } => error.render_with_formatter(&UserMessageFormatter),
+        _ => error.to_string(),
+    })
 }
 
 /// How YAML is read.

@@ -77,7 +77,7 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// When a path or a file cannot be read, a file is neither YAML nor JSON, a folder is empty and
+    /// When a path or a file cannot be read, a file is neither YAML nor JSON, a path holds nothing and
     /// [`Empty::Fail`] is set, or an object is refused and [`Refused::Fail`] is set.
     pub fn open(paths: &[PathBuf], options: Options) -> Result<(Self, Reading), Error> {
         let roots = paths
@@ -144,13 +144,8 @@ impl Files {
             move |source| Error::Unreadable { path, source }
         };
         let found = root.list().map_err(unreadable(&root.path))?;
-        if found.is_empty() {
-            let path = root.path.clone();
-            match self.options.empty {
-                Empty::Fail => return Err(Error::Nothing { path }),
-                Empty::Wait => notices.push(Notice::Empty { path }),
-            }
-        }
+        let root = root.path.clone();
+        let mut is_blank = true;
         for path in found {
             let bytes = fs::read(&path).map_err(unreadable(&path))?;
             let documents =
@@ -158,6 +153,7 @@ impl Files {
                     file: path.clone(),
                     message,
                 })?;
+            is_blank &= documents::is_blank(&bytes);
             let mut refusals = Vec::new();
             let objects = self.objects(&path, &documents, &mut refusals);
             match (self.options.refused, refusals.first()) {
@@ -173,6 +169,11 @@ impl Files {
                 ..File::default()
             };
             self.files.insert((index, path), file);
+        }
+        match self.options.empty {
+            Empty::Fail if is_blank => return Err(Error::Nothing { path: root }),
+            Empty::Wait if is_blank => notices.push(Notice::Empty { path: root }),
+            Empty::Fail | Empty::Wait => {}
         }
         Ok(())
     }

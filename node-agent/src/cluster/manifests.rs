@@ -48,28 +48,22 @@ impl Manifests {
         };
         let mut notices = Vec::new();
         for path in paths {
+            let before = read.files.len();
             if path.as_os_str() == STDIN {
                 let mut bytes = Vec::new();
                 io::stdin()
                     .read_to_end(&mut bytes)
                     .map_err(unreadable(path))?;
                 read.add(path, bytes, &mut notices)?;
-                if read
-                    .files
-                    .last()
-                    .is_some_and(|file| file.text.trim().is_empty())
-                {
-                    return Err(Error::Nothing { path: path.clone() });
+            } else {
+                for file in Root::new(path)?.list().map_err(unreadable(path))? {
+                    let bytes = fs::read(&file).map_err(unreadable(&file))?;
+                    read.add(&file, bytes, &mut notices)?;
                 }
-                continue;
             }
-            let found = Root::new(path)?.list().map_err(unreadable(path))?;
-            if found.is_empty() {
+            let mut added = read.files.iter().skip(before);
+            if added.all(|file| documents::is_blank(file.text.as_bytes())) {
                 return Err(Error::Nothing { path: path.clone() });
-            }
-            for file in found {
-                let bytes = fs::read(&file).map_err(unreadable(&file))?;
-                read.add(&file, bytes, &mut notices)?;
             }
         }
         Ok((read, notices))

@@ -128,7 +128,7 @@ impl fmt::Display for Notice {
             ),
             Self::Empty { path } => write!(
                 f,
-                "{} holds no .yaml, .yml or .json file yet: waiting for content",
+                "{} holds nothing to read yet (no .yaml, .yml or .json file, or no content): waiting for content",
                 File(path)
             ),
             Self::Unlisted { path, message } => {

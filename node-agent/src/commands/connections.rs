@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use node_agent_engine::model::Protocol;
 use node_agent_engine::verdict::{Decision, Verdict};
 
-use super::{Error, input, print};
+use super::{Error, input};
 use crate::shown;
 pub use problem::Problem;
 
@@ -101,7 +101,9 @@ impl fmt::Display for Place {
 pub(super) fn read(path: &Path) -> Result<Vec<Asked>, Error> {
     let asked = parse(path, &input::read(path)?)?;
     if asked.is_empty() {
-        print::warn(&format!("{} holds no connection", shown::File(path)));
+        return Err(Error::NoConnection {
+            path: path.to_owned(),
+        });
     }
     Ok(asked)
 }

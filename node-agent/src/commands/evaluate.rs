@@ -39,7 +39,7 @@ JSON lines have these fields, all after `protocol` may be left out:
     {\"from\": \"shop/web-0\", \"to\": \"192.0.2.1\", \"port\": 443, \"protocol\": \"TCP\", \"from_ip\": \"10.0.0.7\",
      \"to_ip\": \"192.0.2.1\", \"via\": \"service\", \"expect\": \"denied\", \"expect_egress\": \"denied\", \"expect_ingress\": \"allowed\"}
 
-An end is NAMESPACE/POD or any address: a pod's, a node's, a Service's, or one outside the cluster. A connection is a
+An end is NAMESPACE/POD or any address: a pod's, a node's, a Service's, or one outside the cluster. A connection is a \
 new one, to the real destination and its port: behind a Service that is the pod and its target port.
 
 Exit codes: 0 done, 1 a verdict is not the expected one, 2 bad usage or unreadable input.";

@@ -14,7 +14,7 @@ use serde_json::Serializer;
 
 use super::{Error, Found, print};
 use crate::cluster::{Manifests, Place};
-use crate::shown::{self, Harmless};
+use crate::shown::{self, Harmless, STDIN};
 
 /// How it is used.
 pub const EXAMPLES: &str = "\
@@ -28,7 +28,7 @@ Examples:
   In CI, for errors only, as SARIF for code scanning:
     netverdict lint --cluster manifests/ -o sarif --fail-on error > netverdict.sarif
 
-The more of the cluster is given, the more can be said: that a selector matches no pod is said only of a
+The more of the cluster is given, the more can be said: that a selector matches no pod is said only of a \
 namespace whose pods are there.
 
 Exit codes: 0 nothing found, 1 something found (at or above --fail-on), 2 bad usage or unreadable input.";
@@ -82,7 +82,7 @@ enum FailOn {
 /// A finding with where it stands.
 struct Located<'a> {
     finding: &'a Finding,
-    /// The file, `-` for standard input.
+    /// The file, `stdin` for standard input.
     file: String,
     place: Option<Place>,
 }
@@ -155,10 +155,11 @@ fn locate<'a>(manifests: &Manifests, finding: &'a Finding) -> Located<'a> {
 }
 
 fn shown_file(manifests: &Manifests, object: usize) -> String {
-    manifests
-        .file(object)
-        .map(|file| file.display().to_string())
-        .unwrap_or_default()
+    match manifests.file(object) {
+        Some(file) if file.as_os_str() == STDIN => "stdin".to_owned(),
+        Some(file) => file.display().to_string(),
+        None => String::new(),
+    }
 }
 
 /// A reader that goes away is no failure.
@@ -221,23 +222,26 @@ fn say(manifests: &Manifests, report: &Report) {
     let words: Vec<String> = found
         .iter()
         .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| match count {
-            1 => format!("1 {}", what.trim_end_matches('s')),
-            count => format!("{count} {what}"),
-        })
+        .map(|(count, what)| numbered(*count, what.trim_end_matches('s'), what))
         .collect();
     let found = if words.is_empty() {
         "nothing found".to_owned()
     } else {
         words.join(", ")
     };
-    match report.policies {
-        0 => anstream::eprintln!(
-            "{found}: no policy among {} objects",
-            manifests.values().len()
-        ),
-        1 => anstream::eprintln!("{found} in 1 policy"),
-        policies => anstream::eprintln!("{found} in {policies} policies"),
+    let objects = numbered(manifests.values().len(), "object", "objects");
+    if report.policies == 0 {
+        anstream::eprintln!("{found}: no policy among {objects}");
+    } else {
+        let policies = numbered(report.policies, "policy", "policies");
+        anstream::eprintln!("{found}; looked at {policies} among {objects}");
+    }
+}
+
+fn numbered(count: usize, one: &str, many: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
     }
 }
 

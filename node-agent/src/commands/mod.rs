@@ -62,6 +62,12 @@ pub enum Error {
         /// What is wrong with it.
         problem: connections::Problem,
     },
+    /// A list of connections without any: a test that expects nothing would pass whatever policies say.
+    #[error("{} holds no connection", shown::File(path))]
+    NoConnection {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file of names is not what it should be.
     #[error(
         "{}: {message}; expected {{\"example.org\": [\"192.0.2.1\"]}}",

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use node_agent_engine::reach::{Contacts, Reach, Way, ports_in_words};
-use node_agent_engine::record::Direction;
+use clap::{ArgGroup, Args, ValueEnum};
+use node_agent_engine::reach::{Contacts, Group, Reach, Way, ports_in_words};
+use node_agent_engine::record::{Direction, Family};
 use node_agent_engine::verdict::Decision;
 use serde::Serialize;
 
@@ -25,24 +25,23 @@ Examples:
   Who can reach the database, as a picture?
     netverdict reach --cluster manifests/ --to shop/db-0 -o dot | dot -Tsvg > db.svg
 
-Every way is listed that policy leaves open on both sides, by workload, with what opens it on each side. The world is
-told by the blocks of addresses that policies name: `World 0.0.0.0/0` are all that no smaller block names. ICMP is
-left out.
+Every way is listed that policy leaves open on both sides, by workload, with what opens it on each side. The world is \
+told by the blocks of addresses that policies name: what `World 0.0.0.0/0` is `except` for is told on its own, or closed. \
+`over IPv6` says that it is not so over IPv4. ICMP is left out.
 
 Exit codes: 0 done, 2 bad usage or unreadable input.";
 
+/// How many of those that there is no way to are named.
+const NAMED: usize = 10;
+
 /// The flags of `netverdict reach`, as written.
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("end").args(["from", "to"]).required(true))]
 pub struct ReachArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
     /// Whom this can reach: NAMESPACE/POD, or an address.
-    #[arg(
-        long,
-        value_name = "END",
-        required_unless_present = "to",
-        conflicts_with = "to"
-    )]
+    #[arg(long, value_name = "END")]
     from: Option<String>,
     /// Who can reach this: NAMESPACE/POD, or an address.
     #[arg(long, value_name = "END")]
@@ -144,7 +143,7 @@ fn table(
         let cells = [
             print::word(way.verdict).to_owned(),
             peer_in_words(way),
-            ports_in_words(&way.ports),
+            line_in_words(way),
             way.egress.in_words(),
             way.ingress.in_words(),
         ];
@@ -152,20 +151,49 @@ fn table(
         table.add_row(print::row(cells.into_iter().chain(reached)));
     }
     printer.table(&table)?;
-    let closed = match direction {
-        Direction::Egress => format!("{} others cannot be reached from {name}.", reach.closed),
-        Direction::Ingress => format!("{} others cannot reach {name}.", reach.closed),
-    };
     printer.line("")?;
-    printer.line(&closed)
+    printer.line(&closed_in_words(direction, name, &reach.closed))
+}
+
+/// How many there is no way to or from, and the first of them by name.
+fn closed_in_words(direction: Direction, name: &str, closed: &[Group]) -> String {
+    let number = match closed.len() {
+        1 => "1 other".to_owned(),
+        many => format!("{many} others"),
+    };
+    let sentence = match direction {
+        Direction::Egress => format!("{number} cannot be reached from {name}"),
+        Direction::Ingress => format!("{number} cannot reach {name}"),
+    };
+    let mut names: Vec<String> = closed.iter().take(NAMED).map(Group::to_string).collect();
+    match closed.len().checked_sub(NAMED) {
+        None | Some(0) => {}
+        Some(more) => names.push(format!("and {more} more")),
+    }
+    if names.is_empty() {
+        return format!("{sentence}.");
+    }
+    format!("{sentence}: {}.", names.join("; "))
 }
 
 fn peer_in_words(way: &Way) -> String {
-    match way.pods.as_slice() {
-        [] => way.peer.to_string(),
-        [pod] if *pod == way.peer.name => way.peer.to_string(),
-        [pod] => format!("{} ({pod})", way.peer),
-        pods => format!("{} ({} pods)", way.peer, pods.len()),
+    let peer = &way.peer;
+    match (way.pods.as_slice(), way.pods_left_out) {
+        ([], _) => peer.to_string(),
+        ([pod], _) if *pod == peer.name => peer.to_string(),
+        ([pod], _) => format!("{peer} ({pod})"),
+        (pods, 0) => format!("{peer} ({} pods)", pods.len()),
+        (pods, others) => format!("{peer} ({} of {} pods)", pods.len(), pods.len() + others),
+    }
+}
+
+/// On which ports, and over which addresses where those make a difference.
+fn line_in_words(way: &Way) -> String {
+    let ports = ports_in_words(&way.ports);
+    match way.family {
+        None => ports,
+        Some(Family::IPv4) => format!("{ports} over IPv4"),
+        Some(Family::IPv6) => format!("{ports} over IPv6"),
     }
 }
 
@@ -215,9 +243,14 @@ fn dot(
             Direction::Egress => format!("{own} -> {peer}"),
             Direction::Ingress => format!("{peer} -> {own}"),
         };
+        // Where it does not hold of the whole workload.
+        let pods = match way.pods_left_out {
+            0 => String::new(),
+            _ => format!("{}\n", way.pods.join(", ")),
+        };
         let label = format!(
-            "{}\negress: {}\ningress: {}",
-            ports_in_words(&way.ports),
+            "{pods}{}\negress: {}\ningress: {}",
+            line_in_words(way),
             way.egress.in_words(),
             way.ingress.in_words()
         );

@@ -136,9 +136,18 @@ fn a_bad_line_is_named_and_nothing_is_answered() {
 fn a_cluster_that_cannot_be_read_is_named() {
     for (files, words) in [
         (&[][..], &["holds nothing to read"][..]),
+        (&[("blank.yaml", "")], &["holds nothing to read"]),
+        (
+            &[("blank.yaml", "# later\n---\n"), ("a.json", "\n")],
+            &["holds nothing to read"],
+        ),
         (
             &[("bad.yaml", "a: [")],
             &["bad.yaml", "no YAML or JSON", "line"],
+        ),
+        (
+            &[("twice.yaml", "kind: Pod\nkind: Pod\n")],
+            &["twice.yaml", "`kind` is not allowed here at line 2"],
         ),
         (
             &[("bad.json", "{")],
@@ -214,5 +223,18 @@ fn other_files_are_named_too() {
                 &format!("--from shop/web-0 --input-file {records}"),
             )
             .refused(2, words);
+    }
+}
+
+#[test]
+fn a_list_without_objects_is_content_and_one_without_connections_is_none() {
+    let world = World::of(&[("none.yaml", "{apiVersion: v1, kind: List, items: []}")]);
+    let asked = "--from 192.0.2.1 --to 192.0.2.2 --port 1/TCP";
+    assert_eq!(world.run("evaluate", asked).code, Some(0));
+    for text in ["", "# nothing yet\n", "from\tto\tport/protocol\n"] {
+        let file = world.file("none.tsv", text);
+        world
+            .run("evaluate", &format!("--connections {file}"))
+            .refused(2, &["none.tsv", "holds no connection"]);
     }
 }

@@ -176,3 +176,96 @@ fn record(name: &str, kind: &str, ip: &str, port: u16, outcome: &str, count: u64
     })
     .to_string()
 }
+
+/// Two pods of one workload that share a way each have one of their own, and a pod whose addresses are of both
+/// families.
+const ROLLED: &str = r#"
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Pod, metadata: {name: web-1, namespace: s, labels: {app: web}, ownerReferences: [{apiVersion: apps/v1, kind: StatefulSet, name: web, uid: w, controller: true}]}, spec: {containers: [{ports: [{name: http, containerPort: 8080}]}]}, status: {podIP: 10.0.0.5}}
+- {apiVersion: v1, kind: Pod, metadata: {name: web-2, namespace: s, labels: {app: web}, ownerReferences: [{apiVersion: apps/v1, kind: StatefulSet, name: web, uid: w, controller: true}]}, spec: {containers: [{ports: [{name: http, containerPort: 9090}]}]}, status: {podIP: 10.0.0.6}}
+- {apiVersion: v1, kind: Pod, metadata: {name: db, namespace: s, labels: {app: db}}, spec: {containers: [{}]}, status: {podIP: 10.0.0.7, podIPs: [{ip: 10.0.0.7}, {ip: "fd00::7"}]}}
+- {apiVersion: v1, kind: Pod, metadata: {name: log, namespace: s, labels: {app: log}}, spec: {containers: [{}]}, status: {podIP: 10.0.0.8, podIPs: [{ip: 10.0.0.8}, {ip: "fd00::8"}]}}
+- {apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: web, namespace: s}, spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: http}]}, {ports: [{port: 1, protocol: UDP}]}]}}
+- {apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: log, namespace: s}, spec: {podSelector: {matchLabels: {app: log}}, ingress: [{from: [{ipBlock: {cidr: "fd00::/64"}}]}]}}
+- {apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: out, namespace: s}, spec: {podSelector: {matchLabels: {app: log}}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8, 192.168.0.0/16]}}]}]}}
+"#;
+
+#[test]
+fn a_way_that_pods_of_a_workload_share_is_told_once() {
+    let world = World::of(&[("all.yaml", ROLLED)]);
+    let said = world.run("reach", "--from s/db -o json").well(0);
+    let ways = said.json();
+    let web = ways.iter().filter(|way| way["peer"]["name"] == "web");
+    let found: Vec<(String, Value)> = web.map(|way| (row(way).1, way["pods"].clone())).collect();
+    assert_eq!(
+        found,
+        [
+            ("TCP 8080-8080".to_owned(), serde_json::json!(["web-1"])),
+            ("UDP 1-1".to_owned(), serde_json::json!(["web-1", "web-2"])),
+            ("TCP 9090-9090".to_owned(), serde_json::json!(["web-2"])),
+        ]
+    );
+    // Whoever looks at the picture sees which pods are meant where not all are.
+    let graph = world.run("reach", "--from s/db -o dot").well(0).stdout;
+    for label in [
+        "[label=\"web-1\\nTCP 8080\\n",
+        "[label=\"UDP 1\\n",
+        "[label=\"web-2\\nTCP 9090\\n",
+    ] {
+        assert_eq!(graph.matches(label).count(), 1, "{label} {graph}");
+    }
+}
+
+#[test]
+fn a_way_over_one_family_says_so() {
+    let world = World::of(&[("all.yaml", ROLLED)]);
+    for (flags, peer) in [("--from s/db", "log"), ("--to s/log", "db")] {
+        let said = world.run("reach", &format!("{flags} -o json")).well(0);
+        let ways = said.json();
+        let way = ways.iter().find(|way| way["peer"]["name"] == peer);
+        let way = way.unwrap_or_else(|| panic!("{flags}: {ways:?}"));
+        assert_eq!(way["family"], "IPv6", "{flags}");
+        let table = world.run("reach", flags).well(0).stdout;
+        assert!(table.contains("any port over IPv6"), "{table}");
+    }
+}
+
+#[test]
+fn what_is_closed_is_named() {
+    let world = World::of(&[("all.yaml", ROLLED)]);
+    let said = world.run("reach", "--from s/log -o json").well(0);
+    let ways = said.json();
+    let world_way = &ways[0]["peer"];
+    assert_eq!(world_way["name"], "0.0.0.0/0");
+    assert_eq!(
+        world_way["except"],
+        serde_json::json!(["10.0.0.0/8", "192.168.0.0/16"])
+    );
+    let table = world.run("reach", "--from s/log").well(0).stdout;
+    for words in [
+        "World 0.0.0.0/0 except 10.0.0.0/8, 192.168.0.0/16",
+        "5 others cannot be reached from s/log: s/db; s/StatefulSet web; World 10.0.0.0/8; World 192.168.0.0/16; World ::/0.",
+    ] {
+        assert!(table.contains(words), "{words}: {table}");
+    }
+    let one = world.run("reach", "--to s/web-1").well(0).stdout;
+    assert!(
+        one.contains("1 other cannot reach s/web-1: s/log."),
+        "{one}"
+    );
+}
+
+#[test]
+fn both_ends_that_can_be_asked_are_in_the_usage() {
+    let said = World::shop().run("reach", "");
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.stderr.contains("<--from <END>|--to <END>>"),
+        "{}",
+        said.stderr
+    );
+    let both = World::shop().run("reach", "--from shop/web-0 --to shop/db-0");
+    assert_eq!(both.code, Some(2), "{}", both.stderr);
+}

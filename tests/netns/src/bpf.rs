@@ -1,5 +1,8 @@
 //! Programs of the tests' own at an interface, assembled by hand: a loader and a compiler for ten lines would be more.
 
+mod hanging;
+
+use std::fs::File;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -16,6 +19,8 @@ use netlink_packet_route::tc::{
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
+pub use hanging::hanging;
+
 use crate::ns::Namespace;
 
 /// How a program hangs on an interface.
@@ -27,6 +32,15 @@ pub enum By {
     TcxFirst,
     /// A filter of a clsact qdisc, of a later priority than an agent's.
     Clsact,
+}
+
+/// What a program at an interface looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// What the interface receives.
+    In,
+    /// What it sends.
+    Out,
 }
 
 /// A program at an interface; a tcx link goes with it, a filter with the interface.
@@ -43,51 +57,59 @@ impl Hanging {
         interface: &str,
         by: By,
     ) -> anyhow::Result<Self> {
+        Self::attach_to(program, node, interface, by, Way::In)
+    }
+
+    /// Attaches a program to what an interface receives or sends.
+    pub(crate) fn attach_to(
+        program: OwnedFd,
+        node: &Namespace,
+        interface: &str,
+        by: By,
+        way: Way,
+    ) -> anyhow::Result<Self> {
+        const TCX_INGRESS: u32 = 46;
+        const TCX_EGRESS: u32 = 47;
         let at = index(node, interface)?;
+        let hook = match way {
+            Way::In => TCX_INGRESS,
+            Way::Out => TCX_EGRESS,
+        };
         let kept = match by {
-            By::Tcx => node.enter(|| link(&program, at, 0))?,
-            By::TcxFirst => node.enter(|| link(&program, at, BPF_F_BEFORE))?,
+            By::Tcx => node.enter(|| link(&program, at, hook, 0))?,
+            By::TcxFirst => node.enter(|| link(&program, at, hook, BPF_F_BEFORE))?,
             By::Clsact => {
                 node.run(&["tc", "qdisc", "replace", "dev", interface, "clsact"])?;
-                node.enter(|| filter(&program, at))?;
+                node.enter(|| filter(&program, at, way))?;
                 program
             }
         };
         Ok(Self { _kept: kept })
     }
-}
 
-/// How many programs hang by tcx on an interface of this thread's network, in both directions together.
-///
-/// # Errors
-/// When the kernel does not say.
-pub fn hanging(interface: u32) -> anyhow::Result<u32> {
-    const QUERY: libc::c_long = 16;
-    const TCX_INGRESS: u32 = 46;
-    let mut total = 0;
-    for direction in [TCX_INGRESS, TCX_INGRESS + 1] {
-        let mut attr = QueryAttr {
-            interface,
-            direction,
-            ..QueryAttr::default()
-        };
-        bpf(QUERY, &mut attr).with_context(|| format!("query interface {interface}"))?;
-        total += attr.count;
+    /// Attaches a program in front of everything that an interface receives, in the way that every driver has.
+    pub(crate) fn attach_xdp(
+        program: &OwnedFd,
+        node: &Namespace,
+        interface: &str,
+    ) -> anyhow::Result<Self> {
+        const XDP: u32 = 37;
+        const SKB_MODE: u32 = 1 << 1;
+        let at = index(node, interface)?;
+        let kept = node.enter(|| link(program, at, XDP, SKB_MODE))?;
+        Ok(Self { _kept: kept })
     }
-    Ok(total)
-}
 
-/// What the kernel is asked for programs at an interface; no room for their numbers, so it only counts.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-struct QueryAttr {
-    interface: u32,
-    direction: u32,
-    query_flags: u32,
-    attach_flags: u32,
-    programs: u64,
-    count: u32,
-    padding: u32,
+    /// Attaches a program to a cgroup.
+    pub(crate) fn attach_cgroup(
+        program: &OwnedFd,
+        cgroup: &File,
+        hook: u32,
+    ) -> anyhow::Result<Self> {
+        let target = cgroup.as_raw_fd().cast_unsigned();
+        let kept = link(program, target, hook, 0)?;
+        Ok(Self { _kept: kept })
+    }
 }
 
 /// Counts the IPv4 packets that an interface receives, to the last one before it is gone.
@@ -185,7 +207,8 @@ pub(crate) const fn op(code: u8, to: u8, from: u8, offset: i16, number: i32) -> 
 
 // By the numbers of `linux/bpf.h`: `BPF_ALU64` with `BPF_MOV` of a register or a number, and with `BPF_ADD`; `BPF_LD |
 // BPF_ABS` of 2 and 4 bytes of the frame into r0; `BPF_JMP` with `BPF_JEQ`, `BPF_JNE`, `BPF_JA`, `BPF_CALL`, `BPF_EXIT`;
-// `BPF_JMP32 | BPF_JNE`; `BPF_LD | BPF_DW | BPF_IMM`; `BPF_ST | BPF_W`; `BPF_STX | BPF_DW | BPF_ATOMIC`.
+// `BPF_JMP32 | BPF_JNE`; `BPF_JNE`, `BPF_JGT`, `BPF_JLT` and `BPF_JGE` of 64
+// bits; `BPF_END` to big-endian; `BPF_LDX` of 4 and 2 bytes; `BPF_LD | BPF_DW | BPF_IMM`; `BPF_ST | BPF_W`; `BPF_STX | BPF_DW | BPF_ATOMIC`.
 pub(crate) const MOVE: u8 = 0xbf;
 pub(crate) const SET: u8 = 0xb7;
 pub(crate) const HALF: u8 = 0x28;
@@ -195,7 +218,15 @@ pub(crate) const UNLESS_EQUAL: u8 = 0x56;
 pub(crate) const JUMP: u8 = 0x05;
 pub(crate) const CALL: u8 = 0x85;
 pub(crate) const EXIT: u8 = 0x95;
-const ADD: u8 = 0x07;
+pub(crate) const UNLESS_SAME: u8 = 0x55;
+pub(crate) const IF_GREATER: u8 = 0x2d;
+pub(crate) const IF_ABOVE: u8 = 0x25;
+pub(crate) const IF_BELOW: u8 = 0xa5;
+pub(crate) const UNLESS_BELOW: u8 = 0x35;
+pub(crate) const FROM_NETWORK: u8 = 0xdc;
+pub(crate) const READ_WORD: u8 = 0x61;
+pub(crate) const READ_HALF: u8 = 0x69;
+pub(crate) const ADD: u8 = 0x07;
 const LOAD: u8 = 0x18;
 const STORE: u8 = 0x62;
 const ATOMIC: u8 = 0xdb;
@@ -217,6 +248,8 @@ struct LoadAttr {
     kernel_version: u32,
     flags: u32,
     name: [u8; 16],
+    device: u32,
+    hook: u32,
 }
 
 /// The part of `union bpf_attr` that `BPF_LINK_CREATE` reads.
@@ -224,7 +257,7 @@ struct LoadAttr {
 #[derive(Default)]
 struct LinkAttr {
     program: u32,
-    interface: u32,
+    target: u32,
     attach_type: u32,
     flags: u32,
     relative: u32,
@@ -245,10 +278,20 @@ const BPF_F_BEFORE: u32 = 1 << 3;
 
 /// Has the kernel check and take a program.
 pub(crate) fn load(program: &[Instruction]) -> anyhow::Result<OwnedFd> {
-    const PROG_LOAD: libc::c_long = 5;
     const SCHED_CLS: u32 = 3;
+    load_as(program, SCHED_CLS, 0)
+}
+
+/// The same for programs of another type, and for one hook where the type has several.
+pub(crate) fn load_as(
+    program: &[Instruction],
+    program_type: u32,
+    hook: u32,
+) -> anyhow::Result<OwnedFd> {
+    const PROG_LOAD: libc::c_long = 5;
     let mut attr = LoadAttr {
-        program_type: SCHED_CLS,
+        program_type,
+        hook,
         count: u32::try_from(program.len())?,
         instructions: program.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
@@ -260,19 +303,18 @@ pub(crate) fn load(program: &[Instruction]) -> anyhow::Result<OwnedFd> {
         .context("load a program")
 }
 
-fn link(program: &OwnedFd, interface: u32, flags: u32) -> anyhow::Result<OwnedFd> {
+fn link(program: &OwnedFd, target: u32, hook: u32, flags: u32) -> anyhow::Result<OwnedFd> {
     const LINK_CREATE: libc::c_long = 28;
-    const TCX_INGRESS: u32 = 46;
     let mut attr = LinkAttr {
         program: program.as_raw_fd().cast_unsigned(),
-        interface,
-        attach_type: TCX_INGRESS,
+        target,
+        attach_type: hook,
         flags,
         ..LinkAttr::default()
     };
     bpf(LINK_CREATE, &mut attr)
         .and_then(descriptor)
-        .context("attach a program by tcx")
+        .context("attach a program by a link")
 }
 
 fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
@@ -293,14 +335,17 @@ fn descriptor(answer: libc::c_long) -> io::Result<OwnedFd> {
 }
 
 /// Adds a filter of priority 2: an agent's is 1.
-fn filter(program: &OwnedFd, interface: u32) -> anyhow::Result<()> {
+fn filter(program: &OwnedFd, interface: u32, way: Way) -> anyhow::Result<()> {
     const PRIORITY: u32 = 2;
     const EVERY_PROTOCOL: u16 = 3;
     let mut message = TcMessage::default();
     message.header.index = interface.cast_signed();
     message.header.parent = TcHandle {
         major: TcHandle::CLSACT.major,
-        minor: TcHandle::MIN_INGRESS,
+        minor: match way {
+            Way::In => TcHandle::MIN_INGRESS,
+            Way::Out => TcHandle::MIN_EGRESS,
+        },
     };
     // None: the kernel gives each its own.
     message.header.handle = TcHandle { major: 0, minor: 0 };

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
+use anyhow::anyhow;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::cleanup;
@@ -43,12 +44,12 @@ pub fn rows(plan: Plan) -> Vec<Trial> {
         );
         let (plan, ran) = (Arc::clone(&plan), Arc::clone(&ran));
         trials.push(Trial::test(name, move || {
-            failed(plan.check(once(&plan, &ran)?, index))
+            failed(once(&ran, || plan.run()).and_then(|ran| plan.check(ran, index)))
         }));
     }
     let name = format!("{} and nothing else", plan.name);
     trials.push(Trial::test(name, move || {
-        failed(plan.check_rest(once(&plan, &ran)?))
+        failed(once(&ran, || plan.run()).and_then(|ran| plan.check_rest(ran)))
     }));
     trials
 }
@@ -61,13 +62,25 @@ pub fn test(name: &str, work: impl FnOnce() -> anyhow::Result<()> + Send + 'stat
     })
 }
 
-fn once<'a>(plan: &Plan, ran: &'a OnceLock<Result<Ran, String>>) -> Result<&'a Ran, Failed> {
+/// A test that takes no node of its own.
+pub fn light(name: &str, work: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> Trial {
+    Trial::test(name, move || failed(work()))
+}
+
+/// What several tests share: the first of them does it, on a node, and the others wait.
+///
+/// # Errors
+/// When it fails, for each of them.
+pub fn once<T>(
+    ran: &OnceLock<Result<T, String>>,
+    run: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<&T> {
     ran.get_or_init(|| {
         let _place = Place::take();
-        plan.run().map_err(|error| format!("{error:#}"))
+        run().map_err(|error| format!("{error:#}"))
     })
     .as_ref()
-    .map_err(|error| Failed::from(error.as_str()))
+    .map_err(|error| anyhow!("{error}"))
 }
 
 fn failed<T>(result: anyhow::Result<T>) -> Result<T, Failed> {

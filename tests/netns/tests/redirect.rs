@@ -206,7 +206,13 @@ fn hand_on(ground: &Ground, by: By, handed: Handed) -> anyhow::Result<Vec<Hangin
     for client in [ALLOWED, DENIED] {
         let client = node.pod(client)?;
         if handed != Handed::BackOnly {
-            all.push(redirect(&node.namespace, client, server, Some(SHOT), by)?);
+            all.push(redirect(
+                &node.namespace,
+                client,
+                server,
+                Some(SHOT..=SHOT),
+                by,
+            )?);
         }
         if handed != Handed::ThereOnly {
             all.push(redirect(&node.namespace, server, client, None, by)?);

@@ -101,7 +101,7 @@ pub(crate) struct Tool {
 
 /// What the tests in namespaces and the demo call, what libFuzzer is compiled with, and what the emulated machine is
 /// started and furnished with.
-pub(crate) const TOOLS: [Tool; 6] = [
+pub(crate) const TOOLS: [Tool; 8] = [
     Tool {
         command: "nft",
         package: "nftables",
@@ -110,6 +110,16 @@ pub(crate) const TOOLS: [Tool; 6] = [
     Tool {
         command: "ip",
         package: "iproute2",
+        purpose: Purpose::Namespaces,
+    },
+    Tool {
+        command: "iptables-nft",
+        package: "iptables",
+        purpose: Purpose::Namespaces,
+    },
+    Tool {
+        command: "ipset",
+        package: "ipset",
         purpose: Purpose::Namespaces,
     },
     Tool {

@@ -251,6 +251,7 @@ impl Cluster {
                 Identity::Pod(key) => self.live(&key).cloned(),
                 Identity::Node(_)
                 | Identity::Service(_)
+                | Identity::NodeService(_)
                 | Identity::World
                 | Identity::Ambiguous
                 | Identity::Unknown => None,

@@ -35,12 +35,19 @@ impl Cluster {
     /// The party behind an address at that time (R30).
     #[must_use]
     pub fn party_at(&self, ip: IpAddr, at: Moment) -> Party {
-        let identity = match self.lookup(ip, at) {
-            Identity::Pod(key) => PartyKind::Pod(key),
-            Identity::Node(name) => PartyKind::Node(name),
-            Identity::Service(key) => PartyKind::Service(key),
+        Self::party(ip, &self.lookup(ip, at))
+    }
+
+    /// Whoever was found to have an address, as a party.
+    pub(crate) fn party(ip: IpAddr, owner: &Identity) -> Party {
+        let identity = match owner {
+            Identity::Pod(key) => PartyKind::Pod(key.clone()),
+            Identity::Node(name) => PartyKind::Node(name.clone()),
+            Identity::Service(key) => PartyKind::Service(key.clone()),
             Identity::World => PartyKind::World,
-            Identity::Ambiguous | Identity::Unknown => PartyKind::Unknown,
+            Identity::NodeService(_) | Identity::Ambiguous | Identity::Unknown => {
+                PartyKind::Unknown
+            }
         };
         Party {
             ip: Some(ip.to_canonical()),

@@ -80,7 +80,7 @@ impl Cluster {
     ) -> Option<ObjectKey> {
         let (number, protocol) = how;
         match self.lookup(ip, at) {
-            Identity::Service(key) => Some(key),
+            Identity::Service(key) | Identity::NodeService(key) => Some(key),
             Identity::Node(_) => {
                 let leads_there = |service: &&Service| {
                     let mut ports = service.ports.iter();

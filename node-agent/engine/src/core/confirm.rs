@@ -132,7 +132,11 @@ impl Ends {
                     let pods = cluster.backend_pods(key);
                     grounds.extend(pods.map(Ground::Pod));
                 }
-                Identity::Node(_) | Identity::World | Identity::Ambiguous | Identity::Unknown => {}
+                Identity::Node(_)
+                | Identity::NodeService(_)
+                | Identity::World
+                | Identity::Ambiguous
+                | Identity::Unknown => {}
             }
         }
         grounds

@@ -67,6 +67,7 @@ impl Core {
                 Identity::Pod(key) => self.local.contains_key(&key),
                 Identity::Node(_)
                 | Identity::Service(_)
+                | Identity::NodeService(_)
                 | Identity::World
                 | Identity::Ambiguous
                 | Identity::Unknown => true,

@@ -73,7 +73,10 @@ impl Cluster {
             Identity::Pod(pod) => PartyKind::Pod(pod),
             Identity::Node(name) => PartyKind::Node(name),
             Identity::World => PartyKind::World,
-            Identity::Service(_) | Identity::Ambiguous | Identity::Unknown => PartyKind::Unknown,
+            Identity::Service(_)
+            | Identity::NodeService(_)
+            | Identity::Ambiguous
+            | Identity::Unknown => PartyKind::Unknown,
         };
         Party {
             ip: Some(ip),

@@ -12,6 +12,9 @@ use super::{Check, Facts, Finding, Severity};
 use crate::model::{PortSpec, Protocol, Selector};
 use crate::record::Direction;
 
+/// Ports of which a pod that has both protocols serves UDP first.
+const UDP_FIRST: [u16; 3] = [53, 123, 514];
+
 /// Ports where somebody who leaves out the protocol hardly means TCP.
 const UDP_PORTS: [u16; 14] = [
     53, 67, 68, 69, 123, 161, 162, 500, 514, 1194, 1812, 4500, 4789, 51820,
@@ -264,10 +267,12 @@ impl PortPlace<'_> {
                 .is_some_and(|pods| pods.iter().any(|pod| pod.declares(number, protocol)))
         };
         let is_udp = declared(Protocol::Udp) || UDP_PORTS.contains(&number);
-        if has_udp || declared(Protocol::Tcp) || !is_udp {
+        let is_tcp =
+            declared(Protocol::Tcp) && !(declared(Protocol::Udp) && UDP_FIRST.contains(&number));
+        if has_udp || is_tcp || !is_udp {
             return None;
         }
-        let wrong = if declared(Protocol::Udp) {
+        let wrong = if declared(Protocol::Udp) && !declared(Protocol::Tcp) {
             format!("port {number} is UDP there, and no protocol is written")
         } else {
             format!("port {number}, usually of UDP, without a protocol")

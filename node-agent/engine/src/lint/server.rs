@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::overlap::is_disjoint;
 use super::policy::{NetPol, PlacedPeer};
 use super::rule::{Peer, Peers, Rule};
-use super::world::{KnownPod, World, kind, text_at};
+use super::world::{KnownPod, Token, World, kind, text_at};
 use super::{Check, Facts, Finding, Severity};
 use crate::model::{Operator, Protocol, Selector};
 use crate::record::Direction::Egress;
@@ -150,7 +150,8 @@ impl Server {
         })
     }
 
-    /// Pods with an account of their own that no rule leads there; said once, by the first policy of theirs.
+    /// Pods with a token that no rule leads there; said once, by the first policy of theirs. The default account's
+    /// token counts where the account has rights: every pod has that one.
     fn forgotten(&self, facts: &Facts<'_>, policy: &NetPol<'_>) -> Option<Finding> {
         if self.endpoints.is_empty() || policy.rules(Egress).is_empty() {
             return None;
@@ -169,19 +170,24 @@ impl Server {
             is_first && !leads(policy) && !theirs.any(leads)
         };
         let pods = facts.world.subjects(policy)?;
+        let has_rights = |pod: &KnownPod| facts.world.others.iter().any(|other| binds(other, pod));
+        let is_talking = |pod: &KnownPod| match pod.token {
+            Token::None => false,
+            Token::Default => has_rights(pod),
+            Token::Own => true,
+        };
         let mut talking = pods
             .iter()
-            .filter(|pod| pod.is_subject() && pod.has_own_account);
+            .filter(|pod| pod.is_subject() && is_talking(pod));
         let pod = talking.find(|pod| is_cut_off(pod))?;
-        let has_rights = facts.world.others.iter().any(|other| binds(other, pod));
         let account = &pod.pod.service_account;
         let wrong = format!(
-            "{} has the account {account}, and no rule lets it reach the API server",
+            "{} has a token of the account {account}, and no rule lets it reach the API server",
             pod.shown()
         );
         let effect = "if it talks to the API server, that fails";
         let mut finding = self.finding(policy, "spec.egress", wrong, effect);
-        finding.severity = if has_rights {
+        finding.severity = if has_rights(pod) {
             Severity::Error
         } else {
             Severity::Info

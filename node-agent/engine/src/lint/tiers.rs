@@ -23,8 +23,54 @@ pub(super) fn check(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
         }
         networks(policies, policy, findings);
         findings.extend(unknown_kind(facts, policy));
+        findings.extend(not_the_one(policy));
+        denied_names(policy, findings);
     }
     hidden::check(facts, policies, findings);
+}
+
+/// N22: there is one BaselineAdminNetworkPolicy, and its name is given (R56).
+fn not_the_one(policy: &Tiered) -> Option<Finding> {
+    (policy.kind == SINGLE && policy.name != "default").then(|| {
+        policy
+            .finding(
+                Check::N22,
+                Severity::Error,
+                "metadata.name",
+                format!("there is one {SINGLE} in a cluster, and it is called `default`"),
+                "the API server refuses it under another name, so nothing of it holds",
+            )
+            .with_fix("write `name: default`, or use ClusterNetworkPolicies of the tier Baseline")
+    })
+}
+
+/// N28: domain names are for rules that accept (R52).
+fn denied_names(policy: &Tiered, findings: &mut Vec<Finding>) {
+    for (index, rule) in policy.rules(Direction::Egress).iter().enumerate() {
+        if rule.action == Action::Accept {
+            continue;
+        }
+        for (at, _) in rule
+            .peers
+            .iter()
+            .enumerate()
+            .filter(|(_, peer)| matches!(peer, TierPeer::Domains))
+        {
+            let finding = policy.finding(
+                Check::N28,
+                Severity::Warning,
+                format!("spec.egress[{index}].to[{at}].domainNames"),
+                format!(
+                    "domain names are for the action Accept, not for {:?}",
+                    rule.action
+                ),
+                "no plugin has to enforce it, and the API server does not refuse it",
+            );
+            findings.push(finding.with_fix(
+                "accept the names that are wanted, and deny networks in a rule after that",
+            ));
+        }
+    }
 }
 
 /// N28: the cluster's kinds are known, and this one is not among them.
@@ -121,7 +167,9 @@ fn may_share_a_peer(one: &TierRule, other: &TierRule) -> bool {
                 .any(|one| other.iter().any(|other| overlap(one, other))),
             (TierPeer::Pods(_), TierPeer::Networks(_))
             | (TierPeer::Networks(_), TierPeer::Pods(_)) => true,
-            (TierPeer::Other, _) | (_, TierPeer::Other) => false,
+            (TierPeer::Domains | TierPeer::Nodes, _) | (_, TierPeer::Domains | TierPeer::Nodes) => {
+                false
+            }
         })
     })
 }

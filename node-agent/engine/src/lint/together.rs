@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::overlap::{is_disjoint, overlap, ports_meet};
+use super::overlap::{is_disjoint, overlap, ports_cover, ports_meet};
 use super::policy::{DIRECTIONS, NetPol, PlacedPeer, rule_field};
 use super::rule::{Peer, Peers, Rule};
+use super::world::text_at;
 use super::{Check, Facts, Finding, Severity};
 use crate::model::ObjectKey;
 
@@ -18,6 +19,8 @@ pub(super) fn check(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
         if let Some(first) = by_name.insert(&policy.key, policy) {
             if self::content(first) != content {
                 findings.push(same_name(policy));
+            } else if !is_one_object(first, policy) {
+                findings.push(given_twice(policy));
             }
         } else if let Some(first) = by_content.get(&content) {
             findings.push(same_content(policy, first));
@@ -63,6 +66,23 @@ fn same_name(policy: &NetPol<'_>) -> Finding {
         "the one applied last replaces the other",
     );
     finding.with_fix("give one of them another name")
+}
+
+/// Whether an API server gave both: then somebody reads one object from two files.
+fn is_one_object(one: &NetPol<'_>, other: &NetPol<'_>) -> bool {
+    let [one, other] = [one, other].map(|policy| text_at(policy.written, &["metadata", "uid"]));
+    one.is_some() && one == other
+}
+
+fn given_twice(policy: &NetPol<'_>) -> Finding {
+    let finding = policy.finding(
+        Check::N24,
+        Severity::Warning,
+        "metadata.name",
+        "this policy is there twice, with the same name and the same rules",
+        "there is one in the end, and somebody who changes one of them forgets the other",
+    );
+    finding.with_fix("leave out one of them")
 }
 
 fn same_content(policy: &NetPol<'_>, first: &NetPol<'_>) -> Finding {
@@ -131,6 +151,8 @@ fn reopened(
 enum Opened {
     All,
     Part(IpNet),
+    /// A part for fewer ports, as somebody opens it who knows of the exception.
+    OnPurpose(IpNet),
 }
 
 impl Opened {
@@ -142,15 +164,15 @@ impl Opened {
         hole: &IpNet,
         by: &str,
     ) -> Finding {
+        let in_part =
+            |part: &IpNet| format!("{hole} is excepted here, and {part} of it allowed by {by}");
         let (severity, wrong) = match self {
             Self::All => (
                 Severity::Warning,
                 format!("{hole} is excepted here and allowed by {by}"),
             ),
-            Self::Part(part) => (
-                Severity::Info,
-                format!("{hole} is excepted here, and {part} of it allowed by {by}"),
-            ),
+            Self::Part(part) => (Severity::Warning, in_part(part)),
+            Self::OnPurpose(part) => (Severity::Info, in_part(part)),
         };
         let finding = policy.finding(
             Check::N20,
@@ -163,8 +185,7 @@ impl Opened {
     }
 }
 
-/// What a rule opens of an exception; none when it means other ports. One address, or one port range of its
-/// own, opened on purpose beside a wide block is how exceptions are made.
+/// What a rule opens of an exception; none when it means other ports.
 fn opens(rule: &Rule, placed: &PlacedPeer<'_>, cidr: &IpNet, hole: &IpNet) -> Option<Opened> {
     if !ports_meet(&rule.ports, &placed.rule.ports) {
         return None;
@@ -190,9 +211,13 @@ fn opens(rule: &Rule, placed: &PlacedPeer<'_>, cidr: &IpNet, hole: &IpNet) -> Op
         if open.contains(hole) {
             return Some(Opened::All);
         }
-        let is_address = open.prefix_len() == open.max_prefix_len();
-        if !is_address && !closed.iter().any(|closed| closed.contains(open)) && open != cidr {
-            part = Some(Opened::Part(*open));
+        if !closed.iter().any(|closed| closed.contains(open)) && open != cidr {
+            let is_as_wide = ports_cover(&rule.ports, &placed.rule.ports);
+            part = Some(if is_as_wide {
+                Opened::Part(*open)
+            } else {
+                Opened::OnPurpose(*open)
+            });
         }
     }
     part

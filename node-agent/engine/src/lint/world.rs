@@ -17,7 +17,7 @@ use crate::model::{
 };
 
 use pods::Pods;
-pub(super) use pods::{KnownPod, Origin, Resolver, is_generated};
+pub(super) use pods::{KnownPod, Origin, Resolver, Token, is_generated};
 pub(super) use services::{KnownService, Target};
 
 /// The label that every namespace carries (R34).

@@ -1,6 +1,7 @@
 //! What is wrong with the text of a policy, whatever the cluster: N11 to N13, N15, N16, N22.
 
 mod fields;
+mod refused;
 
 use serde_json::Value;
 
@@ -97,21 +98,10 @@ impl Written<'_> {
             format!("{message} ({rule})"),
             "the API server refuses the whole policy, so nothing of it holds",
         );
-        let found = at(self.object, field);
-        if let Some(Value::Bool(_) | Value::Number(_)) = found
-            && message.starts_with("must be a string")
-        {
-            return finding.with_fix(
-                "put it in quotes: YAML reads yes, no, on, off, y, n and numbers otherwise",
-            );
+        match refused::fix(self.object, rejection) {
+            Some(fix) => finding.with_fix(fix),
+            None => finding,
         }
-        let is_rule = |value: &Value| value.get("from").or_else(|| value.get("to")).is_some();
-        if field.starts_with("spec.policyTypes[") && found.is_some_and(is_rule) {
-            return finding.with_fix(
-                "a rule stands in the list policyTypes: write `ingress:` or `egress:` above it",
-            );
-        }
-        finding
     }
 
     fn unknown_field(&self, rejection: &Rejection) -> Finding {
@@ -211,6 +201,7 @@ impl Written<'_> {
         {
             let (severity, found) = match value {
                 Value::Null => (Severity::Error, "null"),
+                Value::Object(_) if is_empty(value) && matches_all => (Severity::Error, "empty"),
                 value if is_empty(value) && matches_all => (Severity::Warning, "empty"),
                 _ => continue,
             };

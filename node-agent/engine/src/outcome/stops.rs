@@ -18,8 +18,8 @@ pub(super) fn decides(drop: &Drop, rejected: Option<Rejected>) -> bool {
             !drop.in_pod && rejected.is_none_or(|seen| rejected_saw(seen) != ClientSaw::Unreachable)
         }
         DropClass::Neighbour | DropClass::Other => !drop.in_pod,
-        // The node is not to blame, and nobody enforced anything.
-        DropClass::NoSocket | DropClass::Malformed => false,
+        // The node is not to blame, and nobody enforced anything: or the way ends, as silence has it.
+        DropClass::NoSocket | DropClass::NoRoute | DropClass::Malformed => false,
     }
 }
 

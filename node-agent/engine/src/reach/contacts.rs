@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Asker, Group, Open, PortSpan, Reach, Way, spans};
+use super::{Asker, Group, Open, PortSpan, Reach, Way, party, spans};
 use crate::cluster::Cluster;
 use crate::connection::{Party, PartyKind, Profile};
 use crate::input::Moment;
 use crate::model::ObjectKey;
-use crate::record::{Connection, Direction, Endpoint, EndpointKind, OutcomeKind};
+use crate::record::{Connection, Direction, Endpoint, EndpointKind, Family, OutcomeKind};
 use crate::verdict::Decision;
 
 /// Connections that records tell of, and that got through.
@@ -56,7 +56,7 @@ impl Reach {
             direction,
             profile,
         };
-        let used = asker.way_used(other, record);
+        let used = asker.way_used(own, other, record);
         let port = record.destination.port;
         let is_used = |way: &&mut Way| {
             let same = match used.verdict {
@@ -64,7 +64,8 @@ impl Reach {
                 Decision::Allowed | Decision::Unknown => is_member(&way.peer, &way.pods, other),
             };
             let fits = |span: &PortSpan| span.contains(record.protocol, port);
-            same && way.ports.iter().any(fits)
+            let over = |family: Family| family == record.family;
+            same && way.family.is_none_or(over) && way.ports.iter().any(fits)
         };
         // Of the world's blocks the smallest that the address lies in.
         let known = self.ways.iter_mut().filter(is_used);
@@ -83,26 +84,30 @@ impl Way {
 }
 
 impl Asker<'_> {
-    fn way_used(&self, other: &Endpoint, record: &Connection) -> Way {
+    fn way_used(&self, own: &Endpoint, other: &Endpoint, record: &Connection) -> Way {
         let span = PortSpan {
             protocol: record.protocol,
             first: record.destination.port,
             last: record.destination.port,
         };
-        let party = Party {
-            ip: Some(other.ip),
-            identity: match pod_key(other).filter(|key| self.cluster.pod(key).is_some()) {
-                Some(key) => PartyKind::Pod(key),
-                None => self.cluster.party_at(other.ip, Moment(u64::MAX)).identity,
-            },
+        let identity = match pod_key(other).filter(|key| self.cluster.pod(key).is_some()) {
+            Some(key) => PartyKind::Pod(key),
+            None => self.cluster.party_at(other.ip, Moment(u64::MAX)).identity,
         };
-        let verdict = self.judge(&party, &span);
+        let lines = self.lines(&party(None, identity.clone()));
+        let ends = (
+            party(Some(own.ip), self.subject.identity.clone()),
+            party(Some(other.ip), identity),
+        );
+        let open = Open {
+            family: (lines.len() > 1).then_some(record.family),
+            ..Open::of(&self.judge(&ends, &span), span)
+        };
         let pods = other
             .name
             .iter()
             .filter(|_| other.kind == EndpointKind::Pod);
-        let pods: Vec<Arc<str>> = pods.cloned().collect();
-        Way::new(&Group::of_endpoint(other), &pods, Open::of(&verdict, span))
+        Way::new(&Group::of_endpoint(other), pods.cloned().collect(), open)
     }
 }
 

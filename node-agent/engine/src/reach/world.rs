@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::Asker;
-use crate::connection::PartyKind;
 use crate::identity::Identity;
 use crate::input::Moment;
 use crate::model::{DomainName, Peer, Peers, Policy};
@@ -21,15 +20,33 @@ const SOMEWHERE: [IpAddr; 4] = [
     IpAddr::V6(Ipv6Addr::new(0x2606, 0, 0, 0, 0, 0, 0, 0x80)),
 ];
 
+/// A block of the world's addresses of which policies say something of its own.
+pub(super) struct Block {
+    pub(super) block: IpNet,
+    /// The largest of the blocks inside it.
+    pub(super) except: Vec<IpNet>,
+    /// An address in it and in none of those.
+    pub(super) ip: IpAddr,
+}
+
 impl Asker<'_> {
-    /// Every block that the subject's policies name, the whole of both families included, with an address of
-    /// the world that lies in it and in none of the blocks inside it. A block without such an address is left out.
-    pub(super) fn blocks(&self) -> Vec<(IpNet, IpAddr)> {
+    /// Every block that the subject's policies name, the whole of both families included. One that has no
+    /// address of the world outside of those inside it is left out.
+    pub(super) fn blocks(&self) -> Vec<Block> {
         let mut blocks = self.families();
         for (policy, direction) in self.policies(self.subject, self.direction) {
             blocks.extend(self.named(policy, direction));
         }
-        let with_address = |block: &IpNet| Some((*block, self.address_in(block, &blocks)?));
+        let with_address = |block: &IpNet| {
+            let inside = blocks.iter().copied();
+            let inside = inside.filter(|other| other != block && block.contains(other));
+            let except = largest(inside);
+            Some(Block {
+                block: *block,
+                ip: self.address_in(block, &except)?,
+                except,
+            })
+        };
         blocks.iter().filter_map(with_address).collect()
     }
 
@@ -37,18 +54,7 @@ impl Asker<'_> {
         let everything = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]
             .into_iter()
             .filter_map(|ip| IpNet::new(ip, 0).ok());
-        let ips = match (&self.subject.ip, &self.subject.identity) {
-            (Some(ip), _) => vec![*ip],
-            (None, PartyKind::Pod(key)) => self
-                .cluster
-                .pod(key)
-                .map(|pod| pod.ips.clone())
-                .unwrap_or_default(),
-            (
-                None,
-                PartyKind::Node(_) | PartyKind::World | PartyKind::Service(_) | PartyKind::Unknown,
-            ) => Vec::new(),
-        };
+        let ips = self.addresses(self.subject);
         let used = |block: &IpNet| {
             ips.is_empty() && block.addr().is_ipv4()
                 || ips.iter().any(|ip| ip.is_ipv4() == block.addr().is_ipv4())
@@ -86,11 +92,7 @@ impl Asker<'_> {
             .flat_map(|(_, ips)| ips.iter().copied().map(IpNet::from))
     }
 
-    fn address_in(&self, block: &IpNet, blocks: &BTreeSet<IpNet>) -> Option<IpAddr> {
-        let inside: Vec<&IpNet> = blocks
-            .iter()
-            .filter(|other| *other != block && block.contains(*other))
-            .collect();
+    fn address_in(&self, block: &IpNet, inside: &[IpNet]) -> Option<IpAddr> {
         // If any address is left, one at the edge of a block inside is, or one at the edge of this.
         let edges = inside
             .iter()
@@ -108,6 +110,18 @@ impl Asker<'_> {
                 && self.cluster.lookup(*ip, Moment(u64::MAX)) == Identity::World
         })
     }
+}
+
+/// Those that lie in no other of them.
+fn largest(blocks: impl Iterator<Item = IpNet>) -> Vec<IpNet> {
+    let mut largest: Vec<IpNet> = Vec::new();
+    // A block comes before those inside it.
+    for block in blocks {
+        if !largest.iter().any(|known| known.contains(&block)) {
+            largest.push(block);
+        }
+    }
+    largest
 }
 
 fn is_unicast(ip: &IpAddr) -> bool {

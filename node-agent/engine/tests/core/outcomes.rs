@@ -4,8 +4,8 @@ use node_agent_engine::input::{DropClass, EventKind, Input};
 use node_agent_engine::record::Assessment::{
     self, Allowed, Blocked, Refused, Unanswered, Unenforced, UnexpectedDrop, Unknown,
 };
-use node_agent_engine::record::ClientSaw;
 use node_agent_engine::record::OutcomeKind::{self, Answered, Delivered, Dropped, Rejected};
+use node_agent_engine::record::{ClientSaw, Evidence};
 use node_agent_engine::verdict::UnknownBecause::{self, FarSide, LeftNode, NotSeenStopped};
 
 use node_agent_engine::model::Protocol;
@@ -263,6 +263,29 @@ fn a_reset_from_an_interface_that_is_not_watched_is_no_rejection() {
         bench.pass(10 * S);
         let found = bench.only();
         assert_eq!((found.assessment, found.unknown_because), expected);
+    }
+}
+
+/// An error that says that the way ends there is no rejection; what dropped the packet says more, or nothing does.
+#[test]
+fn a_way_that_ends_is_no_rejection() {
+    for (class, expected) in [
+        (DropClass::Other, (UnexpectedDrop, Dropped)),
+        (DropClass::Route, (Unanswered, OutcomeKind::Unanswered)),
+        (DropClass::NoRoute, (Unanswered, OutcomeKind::Unanswered)),
+    ] {
+        let mut bench = Bench::settled();
+        let seen = bench.attempt(WEB, DB).rejected(NODE, 3, 1);
+        for input in drop(&mut bench, seen, class, false) {
+            bench.give(input);
+        }
+        bench.pass(10 * S);
+        let found = bench.only();
+        assert_eq!((found.assessment, found.outcome.outcome), expected);
+        assert_eq!(found.outcome.client_saw, ClientSaw::Unreachable);
+        for saw in [Evidence::KfreeSkb, Evidence::IcmpAtSource] {
+            assert!(found.outcome.evidence.contains(&saw), "{class:?} {saw:?}");
+        }
     }
 }
 

@@ -5,12 +5,12 @@ use node_agent_engine::model::Protocol;
 use node_agent_engine::record::Assessment::{
     self, Allowed, Blocked, Unanswered, Unenforced, Unknown,
 };
-use node_agent_engine::record::OutcomeKind;
+use node_agent_engine::record::{EndpointKind, OutcomeKind};
 use node_agent_engine::verdict::UnknownBecause::{
     self, NotSeenStopped, Orientation, SourceMismatch,
 };
 
-use super::bench::{Bench, DB, JOB, S, Seen, WEB};
+use super::bench::{API, Bench, DB, JOB, NODE, S, Seen, WEB, service};
 use super::outcomes::drop;
 
 type Claim = (Assessment, Option<UnknownBecause>);
@@ -57,6 +57,45 @@ fn a_datagram_that_looks_like_a_reply_accuses_nobody() {
         assert_eq!(
             found, expected,
             "{protocol:?} {ports:?} of {from}, tracked: {tracked}"
+        );
+    }
+}
+
+/// What was dropped before any interface saw it is new where an older conversation would have been seen.
+#[test]
+fn a_datagram_that_came_to_no_interface_is_new_if_its_ends_were_watched_from_birth() {
+    let stopped = (Blocked, None);
+    let doubt = (Unknown, Some(Orientation));
+    for (from_birth, foreign_program, expected) in [
+        (true, Some(false), stopped),
+        (false, Some(false), doubt),
+        (true, Some(true), doubt),
+        (true, None, doubt),
+    ] {
+        let mut bench = Bench::settled();
+        for (index, address) in [(2, JOB), (3, DB)] {
+            bench.give(Input::Link(Link {
+                index,
+                name: "veth".into(),
+                watched_since: bench.now,
+                from_birth,
+                addresses: vec![address.parse().unwrap()],
+                foreign_program,
+                netns: None,
+            }));
+        }
+        let mut seen = bench.attempt(JOB, DB);
+        seen.flow.protocol = Protocol::Udp;
+        seen.attempt.source_link = None;
+        for input in drop(&mut bench, seen, DropClass::Netfilter, true) {
+            bench.give(input);
+        }
+        bench.pass(10 * S);
+        let found = bench.only();
+        assert_eq!(
+            (found.assessment, found.unknown_because),
+            expected,
+            "{from_birth} {foreign_program:?}"
         );
     }
 }
@@ -150,5 +189,72 @@ fn a_packet_that_is_at_fault_itself_stopped_nobody() {
         );
         assert_eq!(found.outcome.outcome, OutcomeKind::Unanswered, "{from}");
         assert!(found.outcome.drop_reason.is_some(), "{from}");
+    }
+}
+
+/// Of whom nobody knows who it is, it is not known what he misses either.
+#[test]
+fn who_is_not_known_misses_nothing() {
+    let mut bench = Bench::settled();
+    bench.apply(&service());
+    bench.pass(20 * S);
+    let mut seen = bench.attempt(API, DB).arrived();
+    seen.attempt.source_link = None;
+    bench.give(seen.event(bench.now, EventKind::Answered, 1));
+    bench.pass(10 * S);
+    let found = bench.only();
+    assert_eq!(found.unknown_because, Some(UnknownBecause::Identity));
+    assert!(found.verdict.ingress.nearest.is_none());
+}
+
+/// An address of nobody's behind a pod's interface is not outside; routed there beside the pod's, it is the pod's second.
+#[test]
+fn an_address_beside_a_pod_s_own_is_of_another_network() {
+    let second = "172.20.0.3";
+    for (addresses, expected) in [
+        (vec![DB, second], UnknownBecause::SecondaryNetwork),
+        (vec![second], UnknownBecause::Identity),
+        (vec![DB], UnknownBecause::Identity),
+    ] {
+        let mut bench = Bench::settled();
+        bench.give(Input::Link(Link {
+            index: 3,
+            name: "veth3".into(),
+            watched_since: bench.now,
+            from_birth: true,
+            addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
+            foreign_program: Some(false),
+            netns: None,
+        }));
+        let mut seen = bench.attempt(JOB, second);
+        seen.attempt.destination_link = Some(3);
+        bench.give(seen.event(bench.now, EventKind::Answered, 1));
+        bench.pass(10 * S);
+        let found = bench.only();
+        assert_eq!(found.unknown_because, Some(expected), "{addresses:?}");
+        assert_eq!(found.destination.kind, EndpointKind::Unknown);
+    }
+}
+
+/// NodeLocal DNS: the node answers at an address that the cluster knows as a Service's.
+#[test]
+fn a_service_that_the_node_answers_for_itself_is_no_pod() {
+    for (addresses, expected) in [
+        (vec![NODE, API], Some(UnknownBecause::NodeService)),
+        (vec![NODE], None),
+    ] {
+        let mut bench = Bench::settled();
+        bench.apply(&service());
+        let ips = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+        bench.give(Input::NodeAddresses(ips));
+        bench.pass(20 * S);
+        let seen = bench.attempt(WEB, API);
+        bench.give(seen.event(bench.now, EventKind::Answered, 1));
+        bench.pass(10 * S);
+        let found = bench.only();
+        let doubt = found.unknown_because == Some(UnknownBecause::NodeService);
+        assert_eq!(doubt, expected.is_some(), "{addresses:?}");
+        assert_eq!(found.destination.kind, EndpointKind::Service);
+        assert!(found.service.is_some());
     }
 }

@@ -8,7 +8,7 @@ use node_agent_engine::lint::{Check, Severity};
 use serde::Serialize;
 
 use super::Located;
-use crate::shown::{STDIN, pretty_json};
+use crate::shown::pretty_json;
 
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 
@@ -167,9 +167,6 @@ fn result<'a>(located: &Located<'a>) -> SarifResult<'a> {
 
 /// A path as a URI: relative ones stay so, which is what code scanning resolves in its checkout.
 fn uri(file: &str) -> String {
-    if file == STDIN {
-        return "stdin".to_owned();
-    }
     let mut uri = String::new();
     if file.starts_with('/') {
         uri += "file://";
@@ -191,7 +188,7 @@ mod tests {
     #[test]
     fn paths_become_uris() {
         let table = [
-            ("-", "stdin"),
+            ("stdin", "stdin"),
             ("./a/b.yaml", "a/b.yaml"),
             ("a b/ü.yaml", "a%20b/%C3%BC.yaml"),
             ("/a.yaml", "file:///a.yaml"),

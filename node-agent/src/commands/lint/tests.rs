@@ -189,7 +189,12 @@ fn what_is_found_decides_the_exit_code() {
 
 #[test]
 fn what_cannot_be_read_is_an_error() {
-    for files in [&[][..], &[("a.yaml", "a: [")], &[("a.json", "{")]] {
+    for files in [
+        &[][..],
+        &[("a.yaml", "a: [")],
+        &[("a.json", "{")],
+        &[("a.yaml", "# later\n")],
+    ] {
         assert!(run_on("", &folder(files)).is_err(), "{files:?}");
     }
 }

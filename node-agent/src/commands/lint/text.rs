@@ -6,7 +6,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use node_agent_engine::lint::Severity;
 
 use super::Located;
-use crate::shown::{STDIN, lines, text};
+use crate::shown::{lines, text};
 
 /// Writes all findings, with an empty line between them.
 pub(super) fn write(out: &mut impl Write, findings: &[Located<'_>]) -> io::Result<()> {
@@ -23,10 +23,7 @@ fn one(out: &mut impl Write, located: &Located<'_>) -> io::Result<()> {
     let finding = located.finding;
     let style = style(finding.severity);
     let bold = Style::new().bold();
-    let file = match located.file.as_str() {
-        STDIN => "stdin",
-        file => &text(file),
-    };
+    let file = text(&located.file);
     match located.place {
         Some(place) => write!(out, "{file}:{}:{}: ", place.line, place.column)?,
         None => write!(out, "{file}: ")?,

@@ -45,7 +45,7 @@ fn check(machine: &Machine, steps: &[&str], manual: &[&str]) {
 
 #[test]
 fn a_fresh_debian_gets_packages_and_then_the_linker() {
-    let packages = "install packages: rustc-web libstd-rust-web-dev-bpf llvm-22-dev zlib1g-dev libzstd-dev nftables iproute2 g++ qemu-system-x86 cpio busybox-static";
+    let packages = "install packages: rustc-web libstd-rust-web-dev-bpf llvm-22-dev zlib1g-dev libzstd-dev nftables iproute2 iptables ipset g++ qemu-system-x86 cpio busybox-static";
     check(
         &fresh(offering(&WANTED)),
         &[UPDATE, packages, BUILD_LINKER, FETCH_KERNEL],
@@ -74,7 +74,7 @@ fn a_machine_with_everything_needs_nothing() {
 #[test]
 fn without_a_packaged_compiler_nightly_is_used() {
     let ubuntu = fresh(offering(&["llvm-22-dev", "zlib1g-dev", "libzstd-dev"]));
-    let packages = "install packages: llvm-22-dev zlib1g-dev libzstd-dev nftables iproute2 g++ qemu-system-x86 cpio busybox-static";
+    let packages = "install packages: llvm-22-dev zlib1g-dev libzstd-dev nftables iproute2 iptables ipset g++ qemu-system-x86 cpio busybox-static";
     check(
         &ubuntu,
         &[UPDATE, packages, NIGHTLY, BUILD_LINKER, FETCH_KERNEL],
@@ -126,6 +126,8 @@ fn without_root_it_says_what_root_must_do() {
             "again",
             "install nftables",
             "install iproute2",
+            "install iptables",
+            "install ipset",
             "install g++",
             "install qemu-system-x86",
             "install cpio",
@@ -149,6 +151,8 @@ fn on_another_distribution_it_names_what_is_needed() {
             "again",
             "nftables",
             "iproute2",
+            "iptables",
+            "ipset",
             "g++",
             "qemu-system-x86",
             "cpio",

@@ -132,7 +132,7 @@ fn denier<'a>(
                     .addresses()
                     .iter()
                     .any(|ip| networks.iter().any(|net| net.contains(ip))),
-                TierPeer::Other => false,
+                TierPeer::Domains | TierPeer::Nodes => false,
             });
             if is_for {
                 return is_denial(rule).then_some(policy);

@@ -43,8 +43,8 @@ pub(super) struct TierRule {
 pub(super) enum TierPeer {
     Pods(Pods),
     Networks(Vec<IpNet>),
-    /// Nodes or domain names.
-    Other,
+    Domains,
+    Nodes,
 }
 
 impl Tiered {
@@ -138,10 +138,9 @@ impl From<Peer> for TierPeer {
         match peer {
             Peer::OwnNetworkPods { namespaces, pods } => Self::Pods(Pods { namespaces, pods }),
             Peer::Networks(networks) => Self::Networks(networks),
+            Peer::Domains(_) => Self::Domains,
             // The last two are a NetworkPolicy's only.
-            Peer::Nodes(_) | Peer::Domains(_) | Peer::Pods { .. } | Peer::Block { .. } => {
-                Self::Other
-            }
+            Peer::Nodes(_) | Peer::Pods { .. } | Peer::Block { .. } => Self::Nodes,
         }
     }
 }

@@ -16,8 +16,7 @@ pub(in crate::lint) struct KnownPod {
     pub(in crate::lint) pod: Pod,
     pub(in crate::lint) origin: Origin,
     pub(in crate::lint) resolver: Resolver,
-    /// It has an account of its own and its token is mounted: it may talk to the API server.
-    pub(in crate::lint) has_own_account: bool,
+    pub(in crate::lint) token: Token,
     /// What a person knows it by: kind and name.
     pub(in crate::lint) workload: (String, String),
     /// The Services that send to it, by their places in its namespace.
@@ -80,7 +79,7 @@ struct Kind {
     service_account: Arc<str>,
     origin: Origin,
     resolver: Resolver,
-    has_own_account: bool,
+    token: Token,
     workload: (String, String),
     /// Of which families its addresses are.
     families: [bool; 2],
@@ -106,6 +105,43 @@ pub(in crate::lint) enum Resolver {
     Other,
 }
 
+/// Whether a pod has a token for the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::lint) enum Token {
+    /// It has none.
+    None,
+    /// The default account's, which every pod gets that does not refuse it.
+    Default,
+    /// Its own account's, or one whose mount is written in the pod.
+    Own,
+}
+
+impl Token {
+    fn of(written: &Value, account: &str) -> Self {
+        let spec = |field: &str| value_at(written, &["spec", field]);
+        let mut mounts = items(spec("containers"))
+            .iter()
+            .flat_map(|container| items(container.get("volumeMounts")));
+        let is_token = |mount: &Value| text_at(mount, &["mountPath"]) == Some(TOKEN_PATH);
+        if mounts.any(is_token) {
+            return Self::Own;
+        }
+        match spec("automountServiceAccountToken").and_then(Value::as_bool) {
+            Some(false) => Self::None,
+            Some(true) | None if account == "default" => Self::Default,
+            Some(true) | None => Self::Own,
+        }
+    }
+}
+
+fn items(list: Option<&Value>) -> &[Value] {
+    let list = list.and_then(Value::as_array);
+    list.map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Where tokens are mounted.
+const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
 impl KnownPod {
     pub(super) fn new(
         source: usize,
@@ -121,14 +157,13 @@ impl KnownPod {
             Some("Default" | "None") => Resolver::Other,
             Some(_) | None => Resolver::Cluster,
         };
-        let mounts = spec("automountServiceAccountToken").and_then(Value::as_bool) != Some(false);
         let workload = match origin {
             Origin::Live => (pod.workload.kind.to_string(), pod.workload.name.to_string()),
             Origin::Template => (kind(maker).1.to_owned(), pod.key.name.to_string()),
         };
         Self {
             source,
-            has_own_account: mounts && &*pod.service_account != "default",
+            token: Token::of(written, &pod.service_account),
             pod,
             origin,
             resolver,
@@ -155,7 +190,7 @@ impl KnownPod {
             service_account: Arc::clone(service_account),
             origin: self.origin,
             resolver: self.resolver,
-            has_own_account: self.has_own_account,
+            token: self.token,
             workload: self.workload.clone(),
             families: [true, false].map(|v4| ips.iter().any(|ip| ip.is_ipv4() == v4)),
             addresses: if by_address { ips.clone() } else { Vec::new() },

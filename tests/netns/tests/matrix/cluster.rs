@@ -1,0 +1,224 @@
+//! The cluster of a ground: its pods, Services and policies.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netns::node::NODE_ADDRESSES;
+use netns::scenario::{Family, Scenario};
+use serde_json::{Value, json};
+
+use crate::cell::{Attempt, Cell, NODE_PORTS, Pods, Policy, To};
+
+/// Who may enter a server, and who may not leave.
+const POLICIES: &str = "\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: servers, namespace: shop}
+spec:
+  podSelector: {matchLabels: {role: server}}
+  policyTypes: [Ingress]
+  ingress:
+  - from:
+    - podSelector: {matchLabels: {enters: 'yes'}}
+    - ipBlock: {cidr: 198.51.100.0/24}
+    - ipBlock: {cidr: '2001:db8:51::/64'}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: captives, namespace: shop}
+spec:
+  podSelector: {matchLabels: {leaves: 'no'}}
+  policyTypes: [Egress]
+";
+/// The server of the cells that share one.
+const SERVER: &str = "server";
+/// Addresses outside: policy lets the first enter, and the second not. The third nobody has.
+pub(crate) const FRIEND: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 1)),
+];
+pub(crate) const STRANGER: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x71, 0, 0, 0, 0, 1)),
+];
+pub(crate) const NOBODY: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 99)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x71, 0, 0, 0, 0, 0x99)),
+];
+
+/// The pod that a cell's client of that policy is.
+pub(crate) fn client(index: usize, cell: &Cell, policy: Policy) -> String {
+    pod(index, cell, policy.pod())
+}
+
+/// The pod that a cell's server is.
+pub(crate) fn server(index: usize, cell: &Cell) -> String {
+    pod(index, cell, SERVER)
+}
+
+fn pod(index: usize, cell: &Cell, name: &str) -> String {
+    match cell.pods {
+        Pods::Shared => format!("shop/{name}"),
+        Pods::Own => format!("shop/{name}-{index}"),
+    }
+}
+
+/// The address that the node translates for an attempt.
+pub(crate) fn virtual_address(attempt: &Attempt) -> IpAddr {
+    let [high, low] = attempt.port.to_be_bytes();
+    match attempt.family {
+        Family::V4 => Ipv4Addr::new(10, 96, high, low).into(),
+        Family::V6 => Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, attempt.port).into(),
+    }
+}
+
+/// The address on a network that the API does not know.
+pub(crate) fn second(attempt: &Attempt) -> IpAddr {
+    let [high, low] = attempt.port.to_be_bytes();
+    match attempt.family {
+        Family::V4 => Ipv4Addr::new(172, 20, high, low).into(),
+        Family::V6 => Ipv6Addr::new(0xfd00, 0x20, 0, 0, 0, 0, 0, attempt.port).into(),
+    }
+}
+
+/// The address of an address family among two.
+pub(crate) fn of(family: Family, addresses: [IpAddr; 2]) -> IpAddr {
+    let [v4, v6] = addresses;
+    match family {
+        Family::V4 => v4,
+        Family::V6 => v6,
+    }
+}
+
+/// What an attempt's client connects to.
+pub(crate) fn target(
+    scenario: &Scenario,
+    cell: &Cell,
+    attempt: &Attempt,
+) -> anyhow::Result<(IpAddr, u16)> {
+    let family = attempt.family;
+    let address = match cell.to {
+        To::Pod => scenario.address(&server(attempt.cell, cell), family)?,
+        To::Service | To::NodeService | To::Itself => virtual_address(attempt),
+        To::NodePort => {
+            let node = of(family, NODE_ADDRESSES);
+            return Ok((node, attempt.port + NODE_PORTS));
+        }
+        To::Node => of(family, NODE_ADDRESSES),
+        To::World => of(family, FRIEND),
+        To::Nobody => of(family, NOBODY),
+        To::Second => second(attempt),
+    };
+    Ok((address, attempt.port))
+}
+
+/// The cluster that these attempts need.
+pub(crate) fn scenario(cells: &[Cell], attempts: &[Attempt]) -> anyhow::Result<Scenario> {
+    let mut objects = vec![json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"},
+    })];
+    let mut pods = BTreeSet::new();
+    for attempt in attempts {
+        if let Some(cell) = cells.get(attempt.cell) {
+            pods.insert(client(attempt.cell, cell, attempt.policy));
+            pods.insert(server(attempt.cell, cell));
+        }
+    }
+    for (number, key) in (2_u16..).zip(&pods) {
+        objects.push(manifest(key, number));
+    }
+    let text = serde_json::to_string(&objects)?;
+    let without_services = Scenario::new("matrix", &as_documents(&objects)?, text, "\n")?;
+    for attempt in attempts {
+        let Some(cell) = cells.get(attempt.cell) else {
+            continue;
+        };
+        if matches!(
+            cell.to,
+            To::Service | To::NodeService | To::NodePort | To::Itself
+        ) {
+            objects.extend(service(&without_services, cell, attempt)?);
+        }
+    }
+    Scenario::new(
+        "matrix",
+        &as_documents(&objects)?,
+        POLICIES.to_owned(),
+        "\n",
+    )
+}
+
+fn as_documents(objects: &[Value]) -> anyhow::Result<String> {
+    let texts: Result<Vec<String>, _> = objects.iter().map(serde_json::to_string).collect();
+    Ok(texts?.join("\n---\n"))
+}
+
+fn manifest(key: &str, number: u16) -> Value {
+    let name = key.split('/').next_back().unwrap_or_default();
+    let labels = match name.split('-').next().unwrap_or_default() {
+        "friend" => json!({"enters": "yes"}),
+        "captive" => json!({"enters": "yes", "leaves": "no"}),
+        "locked" => json!({"leaves": "no"}),
+        SERVER => json!({"role": "server", "enters": "no"}),
+        _ => json!({"enters": "no"}),
+    };
+    let [high, low] = number.to_be_bytes();
+    let address = Ipv4Addr::new(10, 42, high, low).to_string();
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": labels},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "main", "image": "example/app:1"}]},
+        "status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]},
+    })
+}
+
+/// The Service of one attempt, and its slice.
+fn service(scenario: &Scenario, cell: &Cell, attempt: &Attempt) -> anyhow::Result<[Value; 2]> {
+    let backend = match cell.to {
+        To::Itself => client(attempt.cell, cell, attempt.policy),
+        _ => server(attempt.cell, cell),
+    };
+    let address = scenario.address(&backend, attempt.family)?.to_string();
+    let virtual_address = virtual_address(attempt).to_string();
+    let protocol = attempt.transport.name(attempt.family);
+    let number = attempt.port;
+    let mut port = json!({"port": number, "targetPort": number, "protocol": protocol});
+    let mut kind = "ClusterIP";
+    if let (To::NodePort, Some(port)) = (cell.to, port.as_object_mut()) {
+        port.insert("nodePort".to_owned(), json!(number + NODE_PORTS));
+        kind = "NodePort";
+    }
+    let name = service_name(attempt);
+    let pod = backend.split('/').next_back();
+    Ok([
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": {
+                "type": kind, "clusterIP": virtual_address, "clusterIPs": [virtual_address],
+                "ipFamilies": [family(attempt)], "ports": [port],
+            },
+        }),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {
+                "name": name, "namespace": "shop", "labels": {"kubernetes.io/service-name": name},
+            },
+            "addressType": family(attempt),
+            "endpoints": [{
+                "addresses": [address], "conditions": {"ready": true}, "nodeName": "node-1",
+                "targetRef": {"kind": "Pod", "namespace": "shop", "name": pod},
+            }],
+            "ports": [{"port": attempt.port, "protocol": protocol}],
+        }),
+    ])
+}
+
+/// The name of an attempt's Service.
+pub(crate) fn service_name(attempt: &Attempt) -> String {
+    format!("service-{}", attempt.port)
+}
+
+fn family(attempt: &Attempt) -> &'static str {
+    attempt.family.name()
+}

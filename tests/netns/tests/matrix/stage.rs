@@ -1,0 +1,288 @@
+//! One ground: its node, what stops connections on it, one agent, and what came of all attempts.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use netns::agent::{Agent, Setup};
+use netns::node::{NODE_ADDRESSES, Node, ReversePath, TEST_PREFIX, Wiring};
+use netns::ns::Namespace;
+use netns::paths;
+use netns::raw::{Wire, ends};
+use netns::record::Record;
+use netns::scenario::Scenario;
+use netns::traffic::{Listen, Protocol, Server, Servers};
+use socket2::{Domain, Socket, Type};
+
+use crate::cell::{Attempt, Cell, ClientWay, From, Ground, NODE_PORTS, Saw, Serves, To, Transport};
+use crate::client::{Client, Plan, any, serve_sctp};
+use crate::cluster::{self, FRIEND, STRANGER};
+use crate::mechanism::Cgroup;
+
+/// Every attempt has its record by then: 3 s until it is unanswered, or as long for a neighbour, confirmation, a window.
+const RECORDS: Duration = Duration::from_secs(20);
+
+/// What came of a ground.
+pub(crate) struct Ran {
+    /// What each client saw, by its port.
+    pub(crate) saw: BTreeMap<u16, Saw>,
+    pub(crate) records: Vec<Record>,
+    pub(crate) stderr: String,
+    pub(crate) scenario: Scenario,
+}
+
+pub(crate) struct Stage<'a> {
+    pub(crate) node: Node,
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) cells: &'a [Cell],
+    pub(crate) attempts: &'a [Attempt],
+}
+
+/// What must stay until all is over: servers, programs, cgroups.
+type Kept = Vec<Box<dyn Any>>;
+
+/// Sets a ground up, makes every attempt at once, and reads what is said of them.
+pub(crate) fn run(ground: Ground, cells: &[Cell], attempts: &[Attempt]) -> anyhow::Result<Ran> {
+    let scenario = cluster::scenario(cells, attempts)?;
+    let folder = scenario.write()?;
+    let wiring = match ground {
+        Ground::Bridged => Wiring::Bridged,
+        Ground::Routed | Ground::Before | Ground::Clsact | Ground::BeforeClsact => Wiring::Routed,
+    };
+    let attach = match ground {
+        Ground::Clsact | Ground::BeforeClsact => "clsact",
+        Ground::Routed | Ground::Bridged | Ground::Before => "auto",
+    };
+    let external = [FRIEND, STRANGER].concat();
+    let mut stage = Stage {
+        node: Node::wired(TEST_PREFIX, &external, ReversePath::Open, wiring)?,
+        scenario: &scenario,
+        cells,
+        attempts,
+    };
+    let setup = Setup::new(&paths::agent()?, folder.path()).flag(&["--attach", attach]);
+    let pods = scenario.pod_specs();
+    let (mut agent, _kept) = if matches!(ground, Ground::Before | Ground::BeforeClsact) {
+        stage.node.add_pods(&pods)?;
+        let kept = stage.set_up()?;
+        (Agent::start(&setup, &stage.node.namespace)?, kept)
+    } else {
+        let agent = Agent::start(&setup, &stage.node.namespace)?;
+        stage.node.add_watched_pods(&pods, &agent)?;
+        let kept = stage.set_up()?;
+        (agent, kept)
+    };
+    agent.settle()?;
+    if wiring == Wiring::Bridged {
+        // What the node has heard of its pods comes to the agent with its next look at the bridge.
+        agent.settle()?;
+        agent.settle()?;
+    }
+    let saw = stage.connect()?;
+    let mut missing: BTreeSet<u16> = stage.with_record().map(|attempt| attempt.port).collect();
+    let mut read = 0;
+    agent.wait_until(RECORDS, |records| {
+        for port in records.iter().skip(read).filter_map(port_of) {
+            missing.remove(&port);
+        }
+        read = records.len();
+        missing.is_empty()
+    })?;
+    let finished = agent.stop()?;
+    Ok(Ran {
+        saw,
+        records: finished.records,
+        stderr: finished.stderr,
+        scenario,
+    })
+}
+
+/// The attempt that a record is of; one of ICMP has no port.
+pub(crate) fn port_of(record: &Record) -> Option<u16> {
+    let port = u16::try_from(record.number("/destination/port")?).ok()?;
+    Some(if port >= NODE_PORTS {
+        port - NODE_PORTS
+    } else {
+        port
+    })
+}
+
+impl Stage<'_> {
+    /// Attempts that a record tells of.
+    fn with_record(&self) -> impl Iterator<Item = &Attempt> {
+        self.attempts.iter().filter(|attempt| {
+            let told = |cell: &Cell| {
+                let claim = cell.claim(attempt.policy);
+                let holds = claim.is_some_and(|claim| claim.falls_short.is_none());
+                holds && cell.outcome != "none"
+            };
+            self.cells.get(attempt.cell).is_some_and(told)
+        })
+    }
+
+    pub(crate) fn cell(&self, attempt: &Attempt) -> anyhow::Result<&Cell> {
+        self.cells.get(attempt.cell).context("no such cell")
+    }
+
+    pub(crate) fn client_key(&self, attempt: &Attempt) -> anyhow::Result<String> {
+        let cell = self.cell(attempt)?;
+        Ok(cluster::client(attempt.cell, cell, attempt.policy))
+    }
+
+    fn set_up(&self) -> anyhow::Result<Kept> {
+        let mut kept = Kept::new();
+        for attempt in self.attempts {
+            let mechanism = &self.cell(attempt)?.mechanism;
+            let said = || format!("set up `{mechanism}` {attempt:?}");
+            self.shell(attempt).with_context(said)?;
+            for attach in &self.cell(attempt)?.attach {
+                kept.push(self.attach(attempt, attach).with_context(said)?);
+            }
+        }
+        kept.extend(self.serve()?);
+        Ok(kept)
+    }
+
+    /// A server for every attempt.
+    fn serve(&self) -> anyhow::Result<Kept> {
+        let mut kept = Kept::new();
+        let mut listens = Vec::new();
+        let mut sctp = BTreeSet::new();
+        for attempt in self.attempts {
+            let cell = self.cell(attempt)?;
+            let (namespace, address) = self.server_place(attempt)?;
+            let protocol = match attempt.transport {
+                Transport::Tcp => Protocol::Tcp,
+                Transport::Udp => Protocol::Udp,
+                Transport::Sctp => {
+                    if sctp.insert((namespace.name(), address)) {
+                        serve_sctp(namespace, address, cell.server == Serves::Answering)?;
+                    }
+                    continue;
+                }
+                Transport::Icmp => continue,
+            };
+            let at = SocketAddr::new(self.listens_on(attempt, address)?, attempt.port);
+            let server = match cell.server {
+                Serves::Answering => Server::Answering,
+                Serves::Silent => Server::Silent,
+                Serves::Closed => continue,
+                Serves::Full => {
+                    let at = SocketAddr::new(address, attempt.port);
+                    kept.push(full(namespace, at)?);
+                    continue;
+                }
+            };
+            listens.push(Listen {
+                namespace,
+                at,
+                protocol,
+                server,
+            });
+        }
+        let servers = Servers::start(&listens)?;
+        kept.push(Box::new(servers));
+        Ok(kept)
+    }
+
+    /// A datagram's answer comes from the address that it was sent to only where the socket has one.
+    fn listens_on(&self, attempt: &Attempt, address: IpAddr) -> anyhow::Result<IpAddr> {
+        Ok(match self.cell(attempt)?.to {
+            To::World => address,
+            To::NodeService => cluster::virtual_address(attempt),
+            To::Second => cluster::second(attempt),
+            To::Pod | To::Service | To::NodePort | To::Itself | To::Node | To::Nobody => {
+                any(address)
+            }
+        })
+    }
+
+    fn server_place(&self, attempt: &Attempt) -> anyhow::Result<(&Namespace, IpAddr)> {
+        let cell = self.cell(attempt)?;
+        let key = match cell.to {
+            To::Pod | To::Service | To::NodePort | To::Second => {
+                cluster::server(attempt.cell, cell)
+            }
+            To::Itself => self.client_key(attempt)?,
+            To::Node | To::NodeService => {
+                let address = cluster::of(attempt.family, NODE_ADDRESSES);
+                return Ok((&self.node.namespace, address));
+            }
+            To::World | To::Nobody => {
+                return Ok((&self.node.world, cluster::of(attempt.family, FRIEND)));
+            }
+        };
+        let address = self.scenario.address(&key, attempt.family)?;
+        Ok((self.node.namespace_of(&key)?, address))
+    }
+
+    /// All attempts at once, so that their waiting times do not add up.
+    fn connect(&self) -> anyhow::Result<BTreeMap<u16, Saw>> {
+        let clients = self
+            .attempts
+            .iter()
+            .map(|attempt| Ok((attempt.port, self.client(attempt)?)))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        std::thread::scope(|scope| {
+            let running: Vec<_> = clients
+                .into_iter()
+                .map(|(port, client)| (port, scope.spawn(|| client.try_it())))
+                .collect();
+            running
+                .into_iter()
+                .map(|(port, thread)| {
+                    let saw = thread.join().unwrap_or_else(|_| bail!("a client panicked"));
+                    Ok((port, saw.with_context(|| format!("the client of {port}"))?))
+                })
+                .collect()
+        })
+    }
+
+    fn client(&self, attempt: &Attempt) -> anyhow::Result<Client> {
+        let cell = self.cell(attempt)?;
+        let key = self.client_key(attempt)?;
+        let (address, port) = cluster::target(self.scenario, cell, attempt)?;
+        let world = if attempt.policy.direction().is_none() {
+            FRIEND
+        } else {
+            STRANGER
+        };
+        let (namespace, from) = match cell.from {
+            From::Pod => (self.node.namespace_of(&key)?, None),
+            From::Node => (&*self.node.namespace, None),
+            From::World => (&self.node.world, Some(cluster::of(attempt.family, world))),
+        };
+        let plan = Plan {
+            namespace,
+            transport: attempt.transport,
+            way: cell.client,
+            from,
+            to: SocketAddr::new(address, port),
+        };
+        match cell.client {
+            ClientWay::Connects | ClientWay::HopsOne | ClientWay::Long => Client::open(&plan),
+            ClientWay::InCgroup => Ok(Client::in_cgroup(&plan, &Cgroup::path(attempt)?)),
+            ClientWay::BadChecksum => Client::damaged(
+                Wire::open(namespace, "eth0")?,
+                ends(&self.node, self.node.pod(&key)?)?,
+                self.scenario.address(&key, attempt.family)?,
+                plan.to,
+            ),
+        }
+    }
+}
+
+/// A socket that listens and has no room for one more.
+fn full(namespace: &Namespace, at: SocketAddr) -> anyhow::Result<Box<dyn Any>> {
+    let both = namespace.enter(|| {
+        let open = || Socket::new(Domain::for_address(at), Type::STREAM, None);
+        let (listening, waiting) = (open()?, open()?);
+        listening.bind(&at.into())?;
+        listening.listen(0)?;
+        waiting.connect(&at.into())?;
+        Ok((listening, waiting))
+    })?;
+    Ok(Box::new(both))
+}
