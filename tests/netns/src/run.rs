@@ -270,7 +270,7 @@ impl Plan {
         std::thread::scope(|scope| {
             let running: Vec<_> = clients
                 .into_iter()
-                .map(|client| scope.spawn(|| client.try_it(CLIENT_LIMIT)))
+                .map(|client| scope.spawn(move || client.try_it(CLIENT_LIMIT)))
                 .collect();
             running
                 .into_iter()

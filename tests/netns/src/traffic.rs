@@ -232,7 +232,7 @@ impl Client {
     ///
     /// # Errors
     /// When the client sees something that [`Saw`] has no word for.
-    pub fn try_it(mut self, limit: Duration) -> anyhow::Result<Saw> {
+    pub fn try_it(&self, limit: Duration) -> anyhow::Result<Saw> {
         let to = SockAddr::from(self.to);
         let result = match self.protocol {
             Protocol::Tcp => self.socket.connect_timeout(&to, limit),
@@ -252,11 +252,11 @@ impl Client {
         }
     }
 
-    fn exchange(&mut self, to: &SockAddr, limit: Duration) -> std::io::Result<()> {
+    fn exchange(&self, to: &SockAddr, limit: Duration) -> std::io::Result<()> {
         self.socket.set_read_timeout(Some(limit))?;
         self.socket.connect(to)?;
         self.socket.send(b"question")?;
-        self.socket.read(&mut [0; 64]).map(drop)
+        (&self.socket).read(&mut [0; 64]).map(drop)
     }
 }
 

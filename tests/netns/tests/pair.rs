@@ -8,7 +8,7 @@ use netns::ground::LIMIT;
 use netns::pair::{Guard, Member, PORT, Pair, node_address};
 use netns::record::Record;
 use netns::scenario::Family;
-use netns::traffic::{Listen, Protocol, Saw, Server, Servers, connect};
+use netns::traffic::{Client, Listen, Protocol, Saw, Server, Servers, connect};
 use netns::trials;
 
 /// Attempts of each case and protocol.
@@ -246,7 +246,9 @@ fn attempt(pair: &Pair, case: &Case, family: Family) -> anyhow::Result<()> {
         Way::Service => SocketAddr::new(pair.service(case.to, family)?, PORT),
         Way::NodePort => SocketAddr::new(node_address(0, family), pair.node_port(case.to)?),
     };
-    let client = pair.pod(CLIENT)?;
+    let namespace = pair.pod(CLIENT)?;
+    // Until the last one is made: a datagram from a port that was used before is no attempt of its own.
+    let mut clients = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         for _ in 0..ATTEMPTS {
             let patience = match case.saw {
@@ -254,7 +256,9 @@ fn attempt(pair: &Pair, case: &Case, family: Family) -> anyhow::Result<()> {
                 // A SYN that was answered with an ICMP error is sent again after a second.
                 Saw::Answer | Saw::Refused | Saw::Unreachable => LIMIT,
             };
-            let saw = connect(client, to, protocol, patience)?;
+            let client = Client::open(namespace, to, protocol)?;
+            let saw = client.try_it(patience)?;
+            clients.push(client);
             ensure!(
                 saw == case.saw,
                 "{protocol:?} to `{}`: the client saw {saw:?}",
