@@ -23,11 +23,7 @@ pub(crate) fn assess(verdict: &Verdict, ending: &Ending) -> Assessed {
     if let Some(because) = ending.doubt {
         return (Assessment::Unknown, Some(because));
     }
-    if verdict.is_a_choice() {
-        let because = UnknownBecause::OpenInSpecification;
-        return (Assessment::Unknown, Some(because));
-    }
-    match verdict.verdict {
+    let assessed = match verdict.verdict {
         Decision::Unknown => {
             let because = verdict
                 .unknown_because
@@ -36,6 +32,21 @@ pub(crate) fn assess(verdict: &Verdict, ending: &Ending) -> Assessed {
         }
         Decision::Allowed => allowed(ending.outcome),
         Decision::Denied => denied(ending),
+    };
+    if verdict.is_a_choice() && !(verdict.is_the_usual_choice() && is_no_problem(assessed.0)) {
+        let because = UnknownBecause::OpenInSpecification;
+        return (Assessment::Unknown, Some(because));
+    }
+    assessed
+}
+
+fn is_no_problem(assessment: Assessment) -> bool {
+    match assessment {
+        Assessment::Allowed | Assessment::Refused | Assessment::Unanswered => true,
+        Assessment::Blocked
+        | Assessment::Unenforced
+        | Assessment::UnexpectedDrop
+        | Assessment::Unknown => false,
     }
 }
 

@@ -10,6 +10,8 @@ mod side;
 mod tiers;
 mod translated;
 
+pub(crate) use backends::whichever_backend;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -17,9 +19,8 @@ use crate::cluster::{Cluster, Endpoint};
 use crate::connection::{Connection, Party, PartyKind, Profile};
 use crate::model::Protocol;
 use crate::record::Direction;
-use crate::verdict::{Brief, Verdict};
+use crate::verdict::{Brief, Side, Verdict};
 use crate::walk::{End, Question, Who};
-use side::SideAnswer;
 
 impl Cluster {
     /// Judges a connection.
@@ -144,15 +145,15 @@ impl<'a> Sides<'a> {
     }
 }
 
-fn combined(egress: SideAnswer, ingress: SideAnswer) -> Verdict {
+fn combined(egress: Side, ingress: Side) -> Verdict {
     let brief = Brief::of(
-        (egress.side.verdict, egress.unknown_because),
-        (ingress.side.verdict, ingress.unknown_because),
+        (egress.verdict, egress.unknown_because()),
+        (ingress.verdict, ingress.unknown_because()),
     );
     Verdict {
         verdict: brief.verdict,
-        egress: egress.side,
-        ingress: ingress.side,
+        egress,
+        ingress,
         unknown_because: brief.unknown_because,
     }
 }

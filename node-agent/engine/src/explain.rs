@@ -3,6 +3,7 @@
 //!
 //! It asks what judging asks, by the same walk over the same policies, so the two cannot disagree.
 
+mod open;
 mod text;
 
 use serde::Serialize;
@@ -11,6 +12,7 @@ pub use text::Paragraph;
 
 use crate::cluster::Cluster;
 use crate::connection::{Connection, PartyKind, Profile};
+use crate::evaluate::whichever_backend;
 use crate::model::{Action, Peers, Policy, Ports, Rule, Tier};
 use crate::suggest::{self, Suggestion};
 use crate::verdict::{Decision, Missed, MissedWhat, PolicyRef, Side, UnknownBecause, Verdict};
@@ -44,7 +46,10 @@ pub struct ExplainedSide {
     /// The answer.
     #[serde(flatten)]
     pub side: Side,
-    /// Those that are asked, in that order, then those that select the pod for the other direction only.
+    /// Every policy that isolates this side, in the order of their names; `side` does not repeat them.
+    pub isolated_by: Vec<PolicyRef>,
+    /// Those that are asked, in that order, then those that select the pod for the other direction only. Of a pod
+    /// on its node's network those that are asked where selectors see it.
     pub policies: Vec<ExplainedPolicy>,
 }
 
@@ -150,24 +155,28 @@ impl Cluster {
         let stopped = backends
             .iter()
             .find(|backend| self.evaluate(backend, profile).verdict != Decision::Allowed);
-        stopped.or(backends.first()).cloned()
+        let backend = stopped.or(backends.first()).cloned();
+        Some(backend.unwrap_or_else(|| whichever_backend(connection)))
     }
 }
 
 impl Question<'_> {
-    fn explained(&self, side: Side) -> ExplainedSide {
+    fn explained(&self, mut side: Side) -> ExplainedSide {
+        let on_host = self.host_policies();
         let (asked, others) = match &self.subject().who {
             Who::Pod { class, .. } => (
                 class.isolation.policies(self.direction),
                 class.isolation.policies(self.direction.other()),
             ),
-            Who::Node { .. } | Who::World | Who::Unknown => (&[][..], &[][..]),
+            Who::Node { .. } => (on_host.as_slice(), &[][..]),
+            Who::World | Who::Unknown => (&[][..], &[][..]),
         };
         let others = others
             .iter()
             .filter(|policy| !policy.has_say(self.direction));
         let policies = asked.iter().chain(others);
         ExplainedSide {
+            isolated_by: std::mem::take(&mut side.isolated_by),
             side,
             policies: policies
                 .map(|policy| self.explained_policy(policy))

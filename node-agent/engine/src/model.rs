@@ -131,8 +131,25 @@ pub struct Service {
     pub key: ObjectKey,
     /// Cluster, external and load-balancer addresses; empty for a headless Service.
     pub ips: Vec<IpAddr>,
+    /// Those of them that are for clients outside the cluster.
+    #[serde(default)]
+    pub external_ips: Vec<IpAddr>,
+    /// What its backends see of who comes to those.
+    #[serde(default)]
+    pub external_clients: ExternalClients,
     /// Its ports.
     pub ports: Vec<ServicePort>,
+}
+
+/// `spec.externalTrafficPolicy`: what backends see of clients that come to an external address (R39).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExternalClients {
+    /// `Cluster`: any node may pass them on, with an address of its own in place of theirs.
+    #[default]
+    Hidden,
+    /// `Local`: their own address.
+    Seen,
 }
 
 /// A port of a Service.

@@ -8,10 +8,15 @@ use crate::walk::{Place, Question};
 
 /// The place that misses the fewest conditions; among equals the first policy by key, then the first rule,
 /// peer and port. Absent when no isolating policy has a rule with a place, and when the nearest one may match: it is
-/// not known who is at the other end, and nothing is missed.
-pub(crate) fn nearest(question: &Question<'_>, policies: &[Arc<Policy>]) -> Option<NearestMiss> {
+/// not known who is at the other end, and nothing is missed. Every place is known to miss `least` conditions, so
+/// none is nearer than the first that misses no more.
+pub(crate) fn nearest(
+    question: &Question<'_>,
+    policies: &[Arc<Policy>],
+    least: usize,
+) -> Option<NearestMiss> {
     let mut nearest: Option<Candidate<'_>> = None;
-    for policy in policies.iter().filter(|policy| policy.isolates()) {
+    'nearer: for policy in policies.iter().filter(|policy| policy.isolates()) {
         for (index, rule) in policy.rules(question.direction).iter().enumerate() {
             let Some((place, missed)) = question.nearest_place(policy, rule) else {
                 continue;
@@ -27,6 +32,9 @@ pub(crate) fn nearest(question: &Question<'_>, policies: &[Arc<Policy>]) -> Opti
                     place,
                     missed,
                 });
+                if missed <= least {
+                    break 'nearer;
+                }
             }
         }
     }

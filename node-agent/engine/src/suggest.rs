@@ -85,8 +85,30 @@ pub(crate) fn suggestion(
 pub(crate) fn base(question: &Question<'_>, subject: &Pod, policy: &PolicyRef) -> Policy {
     match question.cluster.policy(&policy.key) {
         Some(known) => known.clone(),
-        None => blank(policy, telling_selector(question, subject)),
+        None => blank(policy, isolated_selector(question, subject)),
     }
+}
+
+/// The labels that tell the subject, and whatever a policy asks that isolates it already: a new policy isolates
+/// nobody that was not. Of several the one that asks least.
+fn isolated_selector(question: &Question<'_>, subject: &Pod) -> Selector {
+    let mut selector = telling_selector(question, subject);
+    let isolating = match &question.subject().who {
+        Who::Pod { class, .. } => {
+            let policies = class.isolation.isolating(question.direction);
+            policies.min_by_key(|policy| policy.subject.pods.requirements.len())
+        }
+        Who::Node { .. } | Who::World | Who::Unknown => None,
+    };
+    for requirement in isolating
+        .iter()
+        .flat_map(|policy| &policy.subject.pods.requirements)
+    {
+        if !selector.requirements.contains(requirement) {
+            selector.requirements.push(requirement.clone());
+        }
+    }
+    selector
 }
 
 /// Adds a rule to a policy.

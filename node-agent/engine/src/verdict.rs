@@ -1,10 +1,13 @@
 //! What policy says of a connection, with its reasons.
 
+mod left_open;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::PolicyKey;
+pub use left_open::LeftOpen;
 
 /// Policy's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -130,7 +133,7 @@ pub struct Side {
     /// The rule that denies it; only with [`Reason::RuleDenied`]. No rule of another tier can change that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denied_by: Option<RuleRef>,
-    /// Where the specification lets another answer be right as well.
+    /// Why it is unknown; on a side that is not, where the specification lets another answer be right as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_open: Option<LeftOpen>,
     /// The rule that came nearest; only with [`Reason::NoRuleMatched`], absent when no isolating policy has a rule and
@@ -140,20 +143,6 @@ pub struct Side {
     /// The smallest rule that would allow it; only on a side that denies, absent with [`Reason::RuleDenied`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_allow: Option<WouldAllow>,
-}
-
-/// A choice among the answers that the specification allows. It is always the same one, and nothing is claimed
-/// from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LeftOpen {
-    /// A policy of the same tier and priority says otherwise; the first by name was taken (R45).
-    EqualPriority,
-    /// A NetworkPolicy selects the pod, but not in this direction; the Baseline tier was asked (R57).
-    OtherDirection,
-    /// Its source was translated on the way, and from its own address the answer would be another; what the pod's
-    /// interface sees was taken (R39).
-    SourceTranslation,
 }
 
 /// Why a side says what it says.

@@ -10,7 +10,7 @@ use crate::cluster::{Class, Cluster, PodState};
 use crate::connection::Profile;
 use crate::model::{Peer, Peers, Policy, Ports, Protocol, Rule};
 use crate::record::Direction;
-use crate::verdict::{Missed, PolicyRef, UnknownBecause};
+use crate::verdict::{LeftOpen, Missed, PolicyRef};
 
 mod cluster_peer;
 mod peer;
@@ -21,7 +21,7 @@ mod port;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fit {
     Misses,
-    Open(UnknownBecause),
+    Open(LeftOpen),
     Matches,
 }
 

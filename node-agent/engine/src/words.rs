@@ -8,7 +8,9 @@ use serde_json::Value;
 use crate::cluster::Cluster;
 use crate::connection::{Connection, Party, PartyKind};
 use crate::model::Tier;
-use crate::verdict::{Missed, MissedWhat, PolicyRef, Reason, RuleRef, Side, UnknownBecause};
+use crate::verdict::{
+    Decision, LeftOpen, Missed, MissedWhat, PolicyRef, Reason, RuleRef, Side, UnknownBecause,
+};
 
 impl Side {
     /// Why this side says what it says, in a few words.
@@ -16,6 +18,9 @@ impl Side {
     pub fn in_words(&self) -> String {
         if let Some(policy) = self.unsupported.first() {
             return format!("{policy} is not evaluated yet");
+        }
+        if let (Decision::Unknown, Some(left_open)) = (self.verdict, self.left_open) {
+            return format!("not known: {}", left_open.in_words());
         }
         match (self.reason, &self.nearest, self.isolated_by.as_slice()) {
             (Reason::NoRuleMatched, Some(nearest), _) => {
@@ -82,6 +87,7 @@ pub(crate) trait Token: Serialize {
     }
 }
 
+impl Token for LeftOpen {}
 impl Token for MissedWhat {}
 impl Token for Tier {}
 impl Token for UnknownBecause {}
@@ -93,7 +99,24 @@ pub(crate) fn missed(missed: &Missed) -> String {
         wanted,
         found,
     } = missed;
-    format!("{}: {wanted} wanted, {found} found", what.in_words())
+    let what_in_words = what.in_words();
+    match what {
+        MissedWhat::NamedPort => format!("{what_in_words}: {found} is not {wanted}"),
+        MissedWhat::NamespaceLabels
+        | MissedWhat::Namespace
+        | MissedWhat::PodLabels
+        | MissedWhat::NotAPod
+        | MissedWhat::Port
+        | MissedWhat::EndPort
+        | MissedWhat::Protocol
+        | MissedWhat::Cidr
+        | MissedWhat::Except
+        | MissedWhat::Family
+        | MissedWhat::NotANode
+        | MissedWhat::NodeLabels
+        | MissedWhat::DomainName
+        | MissedWhat::Direction => format!("{what_in_words}: {wanted} wanted, {found} found"),
+    }
 }
 
 impl Connection {

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use node_agent_engine::model::ObjectKey;
+use node_agent_engine::model::{ObjectKey, Pod};
 use node_agent_engine::{Cluster, Connection, Party};
 
-use super::Error;
 use super::connections::{Asked, Problem};
 use super::source::NOW;
+use super::{Error, print};
 
 /// How many names an error offers.
 const OFFERED: usize = 6;
@@ -21,9 +21,16 @@ pub(super) fn located(cluster: &Cluster, asked: &Asked) -> Result<Connection, Er
 }
 
 fn connection(cluster: &Cluster, asked: &Asked) -> Result<Connection, Problem> {
+    let source = party(cluster, &asked.from, asked.from_ip)?;
+    let destination = party(cluster, &asked.to, asked.to_ip)?;
+    if let (Some(from), Some(to)) = (source.ip, destination.ip)
+        && from.is_ipv4() != to.is_ipv4()
+    {
+        return Err(Problem::Families { from, to });
+    }
     Ok(Connection {
-        source: party(cluster, &asked.from, asked.from_ip)?,
-        destination: party(cluster, &asked.to, asked.to_ip)?,
+        source,
+        destination,
         protocol: asked.protocol,
         port: asked.port,
         via_service: asked.via_service,
@@ -56,9 +63,25 @@ pub(super) fn party(cluster: &Cluster, text: &str, ip: Option<IpAddr>) -> Result
             ips: listed(pod.ips.iter()),
         });
     }
+    if pod.finished {
+        print::warn(&finished(cluster, pod, ip));
+    }
     cluster
         .party_of(&key, ip, NOW)
         .ok_or_else(|| no_pod(cluster, key))
+}
+
+/// What a pod that owns nothing any more (R33) is judged as.
+fn finished(cluster: &Cluster, pod: &Pod, ip: Option<IpAddr>) -> String {
+    let ObjectKey { namespace, name } = &pod.key;
+    let judged = match cluster.heir(pod, ip, NOW) {
+        Some(heir) => format!(
+            "its address is another's now: {}; ask for that one",
+            cluster.describe(&heir)
+        ),
+        None => "it is judged as an address outside the cluster".to_owned(),
+    };
+    format!("pod {namespace}/{name} is finished, no policy sees it any more; {judged}")
 }
 
 /// Reads the address in a field that may be left out.

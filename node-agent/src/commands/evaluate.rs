@@ -42,6 +42,9 @@ JSON lines have these fields, all after `protocol` may be left out:
 An end is NAMESPACE/POD or any address: a pod's, a node's, a Service's, or one outside the cluster. A connection is a \
 new one, to the real destination and its port: behind a Service that is the pod and its target port.
 
+`nearest` is the rule that misses the fewest conditions; among equals that of the first policy by name, then the
+first rule, peer and port. It is absent when no isolating policy has a rule, and when one may match.
+
 Exit codes: 0 done, 1 a verdict is not the expected one, 2 bad usage or unreadable input.";
 
 /// The flags of `netverdict evaluate`, as written.

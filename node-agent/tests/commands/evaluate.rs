@@ -118,12 +118,8 @@ fn exit_code_says_whether_an_expectation_differs() {
 fn ends_may_be_any_address() {
     let world = World::shop();
     for (flags, verdict) in [
-        // A pod's address is the pod; a finished pod's address is whoever has it now.
+        // A pod's address is the pod.
         ("--from 10.0.0.2 --to 10.0.0.4 --port 5432/TCP", "allowed"),
-        (
-            "--from shop/api-6d-a --to shop/job-0 --port 5432/TCP",
-            "allowed",
-        ),
         (
             "--from ::ffff:10.0.0.2 --to 10.0.0.4 --port 5432/TCP",
             "allowed",
@@ -233,4 +229,42 @@ fn a_reader_that_goes_away_is_no_failure() {
     let ended = child.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(1), "what was found is still said");
     assert_eq!(String::from_utf8(ended.stderr).unwrap(), "");
+}
+
+#[test]
+fn a_finished_pod_is_not_whoever_has_its_address_now() {
+    let world = World::shop();
+    let said = world.run(
+        "evaluate",
+        "--from shop/job-0 --to shop/web-0 --port 8080/TCP",
+    );
+    assert_eq!(
+        (said.code, &said.json()[0]["verdict"]),
+        (Some(0), &json!("unknown"))
+    );
+    for words in ["pod shop/job-0 is finished", "another's now: shop/db-0"] {
+        assert!(said.stderr.contains(words), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn two_families_make_no_connection() {
+    let world = World::shop();
+    for flags in [
+        "--from shop/web-0 --from-ip 10.0.0.1 --to 2001:db8::1 --port 80/TCP",
+        "--from 192.0.2.1 --to shop/web-0 --to-ip fd00::1 --port 80/TCP",
+    ] {
+        let said = world.run("evaluate", flags);
+        assert_eq!(said.code, Some(2), "{flags}");
+        assert!(
+            said.stderr.contains("are of different families"),
+            "{}",
+            said.stderr
+        );
+    }
+    let said = world.run(
+        "evaluate",
+        "--from ::ffff:192.0.2.1 --to shop/db-0 --port 80/TCP",
+    );
+    assert_eq!(said.code, Some(0), "IPv4 written as IPv6: {}", said.stderr);
 }

@@ -88,3 +88,140 @@ fn nothing_is_to_be_fixed_where_nothing_is_denied() {
         assert_eq!(said.json()[0]["fix"], serde_json::json!([]), "{flags}");
     }
 }
+
+/// A cluster of one namespace, `s`, with what a test needs.
+fn text_of(objects: &str, flags: &str) -> String {
+    let world = World::of(&[("cluster.yaml", objects)]);
+    world.run("explain", flags).well(0).stdout
+}
+
+fn pod(name: &str, ip: &str, spec: &str) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: s, labels: {{app: {name}}}}}, \
+         spec: {{nodeName: n1, containers: [{{name: c}}]{spec}}}, status: {{podIP: {ip}}}}}\n---\n"
+    )
+}
+
+fn policy(name: &str, spec: &str) -> String {
+    format!(
+        "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: {name}, namespace: s}}, spec: {spec}}}\n---\n"
+    )
+}
+
+fn cluster_policy(name: &str, spec: &str) -> String {
+    format!(
+        "{{apiVersion: policy.networking.k8s.io/v1alpha2, kind: ClusterNetworkPolicy, metadata: {{name: {name}}}, spec: {spec}}}\n---\n"
+    )
+}
+
+#[track_caller]
+fn says(text: &str, words: &[&str]) {
+    for words in words {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+}
+
+#[test]
+fn what_leaves_it_open_is_said() {
+    let host = pod("hp", "192.168.0.2", ", hostNetwork: true").replace("n1", "n2");
+    let web = pod("web", "10.0.0.5", "");
+    let from_host = policy(
+        "web",
+        "{podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {matchLabels: {app: hp}}}]}]}",
+    );
+    let of_host = policy("hpdeny", "{podSelector: {matchLabels: {app: hp}}}");
+    let objects = [host, web, from_host, of_host].concat();
+    let text = text_of(&objects, "--from s/hp --to s/web --port 80/TCP");
+    says(
+        &text,
+        &[
+            "s/web isolates it, and no rule surely matches.",
+            "Not known: A pod on its node's network takes part",
+            "rule 0 may match: nobody can say\n",
+        ],
+    );
+    let text = text_of(&objects, "--from s/web --to s/hp --port 80/TCP");
+    says(
+        &text,
+        &[
+            "Ingress of s/hp: allowed",
+            "Left open: A pod on its node's network takes part",
+            "s/hpdeny: no ingress rule",
+        ],
+    );
+    let objects = [
+        pod("web", "10.0.0.5", ""),
+        policy("deny", "{podSelector: {}, policyTypes: [Ingress, Egress]}"),
+        "{apiVersion: v1, kind: Node, metadata: {name: n1}, status: {addresses: [{type: InternalIP, address: 192.168.0.1}]}}\n---\n".to_owned(),
+        "{apiVersion: v1, kind: Service, metadata: {name: a, namespace: s}, spec: {clusterIP: 10.96.0.9, ports: [{port: 80}]}}\n".to_owned(),
+    ]
+    .concat();
+    let own_node = text_of(&objects, "--from s/web --to 192.168.0.1 --port 80/TCP");
+    says(
+        &own_node,
+        &["Left open: Some dataplanes ask the policies on the way to the own node."],
+    );
+    let no_slices = text_of(&objects, "--from s/web --to 10.96.0.9 --port 80/TCP");
+    says(
+        &no_slices,
+        &[
+            "s/deny isolates it",
+            "Not known: No EndpointSlice of the Service is known",
+        ],
+    );
+    let no_port = text_of(&objects, "--from s/web --to 10.96.0.9 --port 9999/TCP");
+    says(&no_port, &["Not known: The Service has no such port."]);
+}
+
+#[test]
+fn what_no_network_policy_can_allow_is_said() {
+    let pods = [pod("db", "10.0.0.5", ""), pod("cli", "10.0.0.6", "")].concat();
+    let admin = cluster_policy(
+        "guard",
+        "{tier: Admin, priority: 1, subject: {pods: {namespaceSelector: {}, podSelector: {matchLabels: {app: db}}}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}",
+    );
+    let closed = policy("closed", "{podSelector: {}, policyTypes: [Egress]}");
+    let text = text_of(
+        &[pods.as_str(), &admin, &closed].concat(),
+        "--from s/cli --to s/db --port 81/TCP",
+    );
+    says(
+        &text,
+        &[
+            "To allow one side of it: apply this new policy",
+            "Ingress stays denied: ClusterNetworkPolicy guard itself has to change",
+        ],
+    );
+    assert!(!text.contains("both sides must change"), "{text}");
+    let baseline = cluster_policy(
+        "base",
+        "{tier: Baseline, priority: 1, subject: {namespaces: {}}, egress: [{action: Deny, to: [{networks: [0.0.0.0/0]}]}]}",
+    );
+    let text = text_of(
+        &[pods.as_str(), &baseline].concat(),
+        "--from s/cli --to 192.0.2.1 --port 443/TCP",
+    );
+    says(
+        &text,
+        &[
+            "Egress stays denied: a NetworkPolicy that isolates the pod for egress would decide in place of ClusterNetworkPolicy base",
+        ],
+    );
+}
+
+#[test]
+fn a_side_that_nobody_isolates_has_an_empty_list() {
+    let world = World::of(&[("cluster.yaml", &pod("web", "10.0.0.5", ""))]);
+    let said = world.run(
+        "explain",
+        "--from s/web --to 192.0.2.1 --port 80/TCP -o json",
+    );
+    let explained = &said.well(0).json()[0];
+    for side in ["egress", "ingress"] {
+        assert_eq!(
+            explained[side]["isolated_by"],
+            serde_json::json!([]),
+            "{side}"
+        );
+    }
+}

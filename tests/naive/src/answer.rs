@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use crate::matching::{Match, selects};
-use crate::owner::Owner;
+use crate::owner::{Owner, external_addresses};
 use crate::{Dataplane, Objects, Question, list, namespace_of, text};
 
 /// What is said of a connection, or of one side of it.
@@ -43,7 +43,7 @@ impl Answer {
 
 /// How a tier of policies may end, as far as what is known goes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum End {
+pub(crate) enum TierEnd {
     Allowed,
     Denied,
     /// The next tier decides.
@@ -61,15 +61,19 @@ pub(crate) struct Connection<'a> {
     pub(crate) direction: Direction,
     subject: Owner<'a>,
     pub(crate) peer: Owner<'a>,
-    pub(crate) peer_ip: IpAddr,
+    /// Absent when it is not known.
+    pub(crate) peer_ip: Option<IpAddr>,
     pub(crate) destination: Owner<'a>,
-    from: IpAddr,
-    to: IpAddr,
+    from: Option<IpAddr>,
+    to: Option<IpAddr>,
     pub(crate) protocol: &'static str,
     pub(crate) port: Option<u16>,
     pub(crate) dataplane: Dataplane,
     through_a_service: bool,
 }
+
+/// Who an end is, and its address as far as it is known.
+type End<'a> = (Owner<'a>, Option<IpAddr>);
 
 impl Connection<'_> {
     fn is_to_itself(&self) -> bool {
@@ -81,20 +85,25 @@ impl Objects {
     /// Answers a question.
     #[must_use]
     pub fn answer(&self, question: &Question) -> Answer {
+        let from = (self.owner(question.from), Some(question.from));
         let Owner::Service(service) = self.owner(question.to) else {
-            return self.answer_between_real_ends(question, false);
+            let to = (self.owner(question.to), Some(question.to));
+            return self.answer_between(from, to, question, false);
         };
-        // R38: as all its ready backends agree.
+        // R38: as all its ready backends agree. Where none is known it may be anybody.
         let backends = self.backends(service, question.to, question.protocol, question.port);
+        if backends.is_empty() {
+            let anybody = Question {
+                port: None,
+                ..*question
+            };
+            return self.answer_between(from, (Owner::Unknown, None), &anybody, true);
+        }
         let answers: Vec<Answer> = backends
             .into_iter()
             .map(|(to, port)| {
-                let question = Question {
-                    to,
-                    port: Some(port),
-                    ..*question
-                };
-                self.answer_between_real_ends(&question, true)
+                let port = Some(port);
+                self.answer_of_backend(service, from, to, &Question { port, ..*question })
             })
             .collect();
         let agreed = |side: fn(&Answer) -> Says| match answers.split_first() {
@@ -109,12 +118,52 @@ impl Objects {
         }
     }
 
-    fn answer_between_real_ends(&self, question: &Question, through_a_service: bool) -> Answer {
-        let (from, to) = (self.owner(question.from), self.owner(question.to));
+    /// R39: what came to an external address may have any node's address by then.
+    fn answer_of_backend(
+        &self,
+        service: &Value,
+        from: End<'_>,
+        to: IpAddr,
+        question: &Question,
+    ) -> Answer {
+        let owner = self.owner(to);
+        let backend = (owner, Some(to));
+        let answer = self.answer_between(from, backend, question, true);
+        let is_external = external_addresses(service).any(|ip| ip == question.to);
+        let is_seen = service["spec"]["externalTrafficPolicy"] == "Local";
+        if !is_external || is_seen || !matches!(from.0, Owner::Pod(_) | Owner::World) {
+            return answer;
+        }
+        let own = match owner {
+            Owner::Pod(pod) => text(&pod["spec"]["nodeName"]),
+            Owner::Node(name) => name,
+            Owner::Service(_) | Owner::World | Owner::Unknown => "",
+        };
+        let differs = |(name, ips): &(String, Vec<IpAddr>)| {
+            let same_family = ips.iter().find(|ip| ip.is_ipv4() == to.is_ipv4());
+            let node = (Owner::Node(name), same_family.or(ips.first()).copied());
+            self.answer_between(node, backend, question, true).ingress != answer.ingress
+        };
+        Answer {
+            ingress: match self.passing_nodes(own).iter().any(differs) {
+                true => Says::Unknown,
+                false => answer.ingress,
+            },
+            ..answer
+        }
+    }
+
+    fn answer_between(
+        &self,
+        (from, from_ip): End<'_>,
+        (to, to_ip): End<'_>,
+        question: &Question,
+        through_a_service: bool,
+    ) -> Answer {
         let side = |direction| {
             let (subject, peer, peer_ip) = match direction {
-                Direction::Ingress => (to, from, question.from),
-                Direction::Egress => (from, to, question.to),
+                Direction::Ingress => (to, from, from_ip),
+                Direction::Egress => (from, to, to_ip),
             };
             self.says(&Connection {
                 direction,
@@ -122,8 +171,8 @@ impl Objects {
                 peer,
                 peer_ip,
                 destination: to,
-                from: question.from,
-                to: question.to,
+                from: from_ip,
+                to: to_ip,
                 protocol: question.protocol,
                 port: question.port,
                 dataplane: question.dataplane,
@@ -144,26 +193,27 @@ impl Objects {
             Owner::Service(_) | Owner::Unknown => return Says::Unknown,
         };
         // R32, R42, R44.
-        if connection.from.is_loopback()
-            || connection.to.is_loopback()
+        let is_loopback = |ip: Option<IpAddr>| ip.is_some_and(|ip| ip.is_loopback());
+        if is_loopback(connection.from)
+            || is_loopback(connection.to)
             || (connection.is_to_itself() && !connection.through_a_service)
         {
             return Says::Allowed;
         }
         // R57: the first that decides; where all leave it open, it is allowed.
         let mut ends = self.tier("Admin", pod, connection);
-        if ends.remove(&End::Undecided) {
+        if ends.remove(&TierEnd::Undecided) {
             ends.extend(self.network_policies(pod, connection));
         }
-        if ends.remove(&End::Undecided) {
+        if ends.remove(&TierEnd::Undecided) {
             ends.extend(self.tier("Baseline", pod, connection));
         }
-        let is_decided = ends.iter().any(|end| *end != End::Undecided);
+        let is_decided = ends.iter().any(|end| *end != TierEnd::Undecided);
         // R42: groups are undefined, whatever the rules say.
-        if is_group(connection.to) && is_decided {
+        if connection.to.is_some_and(is_group) && is_decided {
             return Says::Unknown;
         }
-        match (ends.contains(&End::Denied), ends.len()) {
+        match (ends.contains(&TierEnd::Denied), ends.len()) {
             (true, 1) => Says::Denied,
             (true, _) => Says::Unknown,
             (false, _) => Says::Allowed,
@@ -171,17 +221,17 @@ impl Objects {
     }
 
     /// What `networking.k8s.io/v1` says.
-    fn network_policies(&self, pod: &Value, connection: &Connection<'_>) -> BTreeSet<End> {
+    fn network_policies(&self, pod: &Value, connection: &Connection<'_>) -> BTreeSet<TierEnd> {
         let policies: Vec<&Value> = self
             .of_kind("NetworkPolicy")
             .filter(|policy| isolates(policy, pod, connection.direction))
             .collect();
         // R1.
         if policies.is_empty() {
-            return [End::Undecided].into();
+            return [TierEnd::Undecided].into();
         }
         if own_node_is_allowed(pod, connection) {
-            return [End::Allowed].into();
+            return [TierEnd::Allowed].into();
         }
         // R37: what a rule for all protocols (R19) does not cover is defined by some dataplanes only.
         let undefined = match connection.dataplane {
@@ -193,11 +243,11 @@ impl Objects {
             Owner::Service(_) | Owner::Unknown => false,
         };
         match self.allows(&policies, connection) {
-            Match::Yes => [End::Allowed].into(),
+            Match::Yes => [TierEnd::Allowed].into(),
             Match::No if !undefined && !connection.is_to_itself() && is_known => {
-                [End::Denied].into()
+                [TierEnd::Denied].into()
             }
-            Match::No | Match::Open => [End::Allowed, End::Denied].into(),
+            Match::No | Match::Open => [TierEnd::Allowed, TierEnd::Denied].into(),
         }
     }
 

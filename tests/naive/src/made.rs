@@ -218,10 +218,20 @@ impl Choices<'_> {
     }
 
     fn service(&mut self) -> Value {
-        json!({"apiVersion": "v1", "kind": "Service",
+        let mut service = json!({"apiVersion": "v1", "kind": "Service",
             "metadata": {"namespace": self.word(&NAMESPACES), "name": "s"},
             "spec": {"clusterIPs": [self.word(&SERVICE_ADDRESSES)],
-                "ports": [{"name": "front", "port": self.of(&PORTS), "protocol": self.word(&PROTOCOLS)}]}})
+                "ports": [{"name": "front", "port": self.of(&PORTS), "protocol": self.word(&PROTOCOLS)}]}});
+        let address = self.word(&SERVICE_ADDRESSES);
+        match self.below(4) {
+            2 => service["spec"]["externalIPs"] = json!([address]),
+            3 => service["status"] = json!({"loadBalancer": {"ingress": [{"ip": address}]}}),
+            _ => {}
+        }
+        if self.once_in(3) {
+            service["spec"]["externalTrafficPolicy"] = "Local".into();
+        }
+        service
     }
 
     fn slice(&mut self) -> Value {

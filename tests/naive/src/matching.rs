@@ -107,6 +107,10 @@ impl Objects {
         if protocol != connection.protocol {
             return Match::No;
         }
+        // R21: every port, the one that nobody knows too.
+        if wanted["port"].is_null() {
+            return Match::Yes;
+        }
         let Some(port) = connection.port else {
             return Match::Open;
         };
@@ -118,7 +122,6 @@ impl Objects {
             })
         };
         match &wanted["port"] {
-            Value::Null => Match::Yes,
             Value::String(name) => match connection.destination {
                 Owner::Pod(pod) => Match::when(has(pod, name)),
                 Owner::Node(node) => Match::open_when(
@@ -138,12 +141,12 @@ impl Objects {
 
 /// R11, R12, R18: by the address alone; but Cilium asks who it is first.
 fn block_matches(block: &Value, connection: &Connection<'_>) -> Match {
-    let inside = Match::when(
-        is_in(&block["cidr"], connection.peer_ip)
-            && !list(&block["except"])
-                .iter()
-                .any(|hole| is_in(hole, connection.peer_ip)),
-    );
+    let inside = match connection.peer_ip {
+        Some(ip) => Match::when(
+            is_in(&block["cidr"], ip) && !list(&block["except"]).iter().any(|hole| is_in(hole, ip)),
+        ),
+        None => Match::Open,
+    };
     match (connection.dataplane, connection.peer) {
         (Dataplane::Cilium, Owner::Pod(_) | Owner::Node(_)) => Match::No,
         (Dataplane::Cilium, Owner::Service(_) | Owner::Unknown) => Match::Open,

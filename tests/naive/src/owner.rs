@@ -59,6 +59,22 @@ impl Objects {
             .chain(services.map(Owner::Service))
     }
 
+    /// Every node that may pass on what comes from outside, and the addresses it may do that with; one of which
+    /// nothing is known where no node is.
+    pub(crate) fn passing_nodes(&self, own: &str) -> Vec<(String, Vec<IpAddr>)> {
+        let mut nodes: Vec<_> = self
+            .of_kind("Node")
+            .map(|node| (name_of(node).2, node_addresses(node).collect()))
+            .collect();
+        if nodes.is_empty() {
+            nodes.push((String::new(), Vec::new()));
+        }
+        if !own.is_empty() && nodes.iter().all(|(name, _)| name != own) {
+            nodes.push((own.to_owned(), Vec::new()));
+        }
+        nodes
+    }
+
     pub(crate) fn node(&self, name: &str) -> Option<&Value> {
         let key = ("Node".to_owned(), String::new(), name.to_owned());
         self.objects.get(&key)
@@ -171,6 +187,16 @@ fn service_addresses(service: &Value) -> impl Iterator<Item = IpAddr> {
     list(&service["spec"]["clusterIPs"])
         .iter()
         .filter_map(address)
+        .chain(external_addresses(service))
+}
+
+/// Those for clients outside the cluster.
+pub(crate) fn external_addresses(service: &Value) -> impl Iterator<Item = IpAddr> {
+    let balancer = list(&service["status"]["loadBalancer"]["ingress"]).iter();
+    list(&service["spec"]["externalIPs"])
+        .iter()
+        .filter_map(address)
+        .chain(balancer.filter_map(|entry| address(&entry["ip"])))
 }
 
 fn address(value: &Value) -> Option<IpAddr> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use crate::answer::{Connection, Direction, End};
+use crate::answer::{Connection, Direction, TierEnd};
 use crate::matching::{Match, container_ports, selects};
 use crate::owner::{Owner, node_addresses, number, protocol_of};
 use crate::{Objects, list, namespace_of, text};
@@ -31,7 +31,7 @@ impl Objects {
         tier: &str,
         pod: &Value,
         connection: &Connection<'_>,
-    ) -> BTreeSet<End> {
+    ) -> BTreeSet<TierEnd> {
         let rules = match connection.direction {
             Direction::Ingress => "ingress",
             Direction::Egress => "egress",
@@ -54,7 +54,7 @@ impl Objects {
                 return ends;
             }
         }
-        ends.insert(End::Undecided);
+        ends.insert(TierEnd::Undecided);
         ends
     }
 
@@ -76,11 +76,11 @@ impl Objects {
     }
 
     /// R46, R56: one of the peers and one of the ports. R53: what nobody understands fails closed.
-    fn tiered_rule(&self, rule: &Value, connection: &Connection<'_>) -> (End, Match) {
+    fn tiered_rule(&self, rule: &Value, connection: &Connection<'_>) -> (TierEnd, Match) {
         let end = match text(&rule["action"]) {
-            "Accept" | "Allow" => End::Allowed,
-            "Deny" => End::Denied,
-            _ => End::Undecided,
+            "Accept" | "Allow" => TierEnd::Allowed,
+            "Deny" => TierEnd::Denied,
+            _ => TierEnd::Undecided,
         };
         let (peers, known): (_, &[&str]) = match connection.direction {
             Direction::Ingress => (list(&rule["from"]), &INGRESS_PEERS),
@@ -93,8 +93,8 @@ impl Objects {
             && ports.iter().all(|port| has_one(port, &PORTS));
         match (is_understood, end) {
             (true, _) => {}
-            (false, End::Allowed) => return (end, Match::No),
-            (false, End::Denied | End::Undecided) => return (End::Denied, Match::Yes),
+            (false, TierEnd::Allowed) => return (end, Match::No),
+            (false, TierEnd::Denied | TierEnd::Undecided) => return (TierEnd::Denied, Match::Yes),
         }
         let peer = peers
             .iter()
@@ -114,6 +114,9 @@ impl Objects {
         let ip = connection.peer_ip;
         if let Some(networks) = peer.get("networks") {
             // R51: whoever has the address.
+            let Some(ip) = ip else {
+                return Match::Open;
+            };
             let mut networks = list(networks)
                 .iter()
                 .filter_map(|net| text(net).parse().ok());
@@ -121,7 +124,7 @@ impl Objects {
         }
         if let Some(domains) = peer.get("domainNames") {
             // R52: whatever DNS gave; as long as nobody says that, it may be anything.
-            let Some(names) = &self.names else {
+            let (Some(names), Some(ip)) = (&self.names, ip) else {
                 return Match::Open;
             };
             let mut given = names.iter().filter(|(_, ips)| ips.contains(&ip));
@@ -141,7 +144,7 @@ impl Objects {
             // R50: by the addresses in its status.
             (Owner::Node(name), Some(selector)) => match self.node(name) {
                 Some(node) => Match::when(
-                    node_addresses(node).any(|own| own == ip)
+                    ip.is_none_or(|ip| node_addresses(node).any(|own| own == ip))
                         && selects(selector, &node["metadata"]["labels"]),
                 ),
                 None => Match::Open,
@@ -191,6 +194,7 @@ fn tiered_port(port: &Value, connection: &Connection<'_>) -> Match {
         .map(text)
         .concat();
     match (connection.destination, connection.port) {
+        (_, None) if !connection.protocol.starts_with("ICMP") => Match::Open,
         (_, None) | (Owner::World | Owner::Node(_), _) => Match::No,
         (Owner::Pod(pod), Some(_)) => Match::when(container_ports(pod).any(|own| {
             text(&own["name"]) == name
@@ -208,6 +212,9 @@ fn is_between(
     connection: &Connection<'_>,
 ) -> Match {
     let port = connection.port;
+    if port.is_none() && protocol == connection.protocol {
+        return Match::Open;
+    }
     Match::when(protocol == connection.protocol && first <= port && port <= last)
 }
 

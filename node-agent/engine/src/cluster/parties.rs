@@ -1,12 +1,14 @@
 //! Who takes part in a connection, and since when what is known of them has held.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::{Cluster, Endpoint};
 use crate::connection::{Connection, Party, PartyKind};
 use crate::identity::{Identity, Successor};
 use crate::input::Moment;
-use crate::model::ObjectKey;
+use crate::model::{ObjectKey, Pod, Policy};
+use crate::record::Direction;
 
 impl Cluster {
     /// Who had an address at that time. Pods that share their node's network are the node (R31), finished
@@ -55,8 +57,9 @@ impl Cluster {
         }
     }
 
-    /// A pod as a party, by its name and, when it matters, one of its addresses. A finished pod is whoever
-    /// has its address now (R33). Absent when there is no such pod.
+    /// A pod as a party, by its name and, when it matters, one of its addresses. A finished pod owns nothing
+    /// (R33): it is just its address, and nobody knows who once that is somebody else's. Absent
+    /// when there is no such pod.
     #[must_use]
     pub fn party_of(&self, key: &ObjectKey, ip: Option<IpAddr>, now: Moment) -> Option<Party> {
         let pod = self.pod(key)?;
@@ -66,14 +69,40 @@ impl Cluster {
                 identity: PartyKind::Pod(key.clone()),
             });
         }
+        let nobody = |ip, identity| Party { ip, identity };
         let ip = ip.or_else(|| pod.ips.first().copied());
-        Some(ip.map_or(
-            Party {
-                ip: None,
-                identity: PartyKind::World,
-            },
-            |ip| self.party_at(ip, now),
-        ))
+        let Some(ip) = ip else {
+            return Some(nobody(None, PartyKind::World));
+        };
+        Some(match self.heir(pod, Some(ip), now) {
+            Some(_) => nobody(Some(ip.to_canonical()), PartyKind::Unknown),
+            None => self.party_at(ip, now),
+        })
+    }
+
+    /// Who has the address of a finished pod now, its first one unless another is named; absent while nobody
+    /// has it, and for a pod that is not finished.
+    #[must_use]
+    pub fn heir(&self, pod: &Pod, ip: Option<IpAddr>, now: Moment) -> Option<Party> {
+        let ip = ip.or_else(|| pod.ips.first().copied());
+        let party = self.party_at(ip.filter(|_| pod.finished)?, now);
+        match party.identity {
+            PartyKind::World | PartyKind::Unknown => None,
+            PartyKind::Pod(_) | PartyKind::Node(_) | PartyKind::Service(_) => Some(party),
+        }
+    }
+
+    /// The policies of its namespace that isolate a pod in a direction if selectors see it.
+    pub(crate) fn would_isolate(&self, pod: &Pod, direction: Direction) -> Vec<Arc<Policy>> {
+        let Some(here) = self.namespaces.get(&pod.key.namespace) else {
+            return Vec::new();
+        };
+        let policies = here.policies.iter().filter(|policy| {
+            policy.isolates()
+                && policy.has_say(direction)
+                && policy.selects(&pod.key.namespace, &here.namespace.labels, &pod.labels)
+        });
+        policies.cloned().collect()
     }
 
     /// The latest change of anything that the verdict on a connection rests on: the policies that select its

@@ -1,14 +1,15 @@
 //! A connection to a Service whose backend nobody named: what all its ready backends agree on (R38).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use super::side::SideAnswer;
 use super::{Connection, Party, PartyKind, Profile, combined};
 use crate::cluster::Cluster;
 use crate::identity::Identity;
 use crate::input::Moment;
-use crate::model::{EndpointSlice, ObjectKey};
-use crate::verdict::{Decision, Reason, Side, UnknownBecause, Verdict};
+use crate::model::{EndpointSlice, ExternalClients, ObjectKey, Protocol, Service, ServicePort};
+use crate::verdict::{LeftOpen, Side, Verdict};
+use crate::walk::Who;
 
 impl Cluster {
     pub(super) fn evaluate_backends(
@@ -17,35 +18,28 @@ impl Cluster {
         service: &ObjectKey,
         profile: Profile,
     ) -> Verdict {
+        let is_hidden = self.is_client_hidden(connection, service);
         let verdicts: Vec<Verdict> = self
             .backends(connection, service)
             .into_iter()
-            .map(|backend| self.evaluate(&backend, profile))
+            .map(|backend| match is_hidden {
+                true => self.evaluate_hidden(&backend, profile),
+                false => self.evaluate(&backend, profile),
+            })
             .collect();
         let Some(first) = verdicts.first() else {
-            return no_backend();
+            return self.evaluate_whichever(connection, service, profile);
         };
         let egress = agreed(&verdicts, &first.egress, |verdict| &verdict.egress);
         let ingress = agreed(&verdicts, &first.ingress, |verdict| &verdict.ingress);
-        let because = |side: &Side| match side.verdict {
-            Decision::Unknown => first.unknown_because.or(Some(UnknownBecause::Backend)),
-            Decision::Allowed | Decision::Denied => None,
-        };
-        let [egress, ingress] = [egress, ingress].map(|side| SideAnswer {
-            unknown_because: because(&side),
-            side,
-        });
         combined(egress, ingress)
     }
 
     /// The same connection to each ready backend, in the order of slices and addresses.
     pub(crate) fn backends(&self, connection: &Connection, key: &ObjectKey) -> Vec<Connection> {
-        let Some(service) = self.service(key) else {
-            return Vec::new();
-        };
-        let port = service.ports.iter().find(|port| {
-            Some(port.port) == connection.port && port.protocol == connection.protocol
-        });
+        let port = self
+            .service(key)
+            .and_then(|service| service.port_of(connection));
         let Some(port) = port else {
             return Vec::new();
         };
@@ -83,9 +77,100 @@ impl Cluster {
             identity,
         }
     }
+
+    /// Whether a node may stand for the client before the backend sees it (R39).
+    fn is_client_hidden(&self, connection: &Connection, key: &ObjectKey) -> bool {
+        let external = self.service(key).filter(|service| {
+            let ip = connection.destination.ip.map(|ip| ip.to_canonical());
+            ip.is_some_and(|ip| service.external_ips.contains(&ip))
+        });
+        let is_node = matches!(
+            self.end(&connection.source, None).who,
+            Who::Node { .. } | Who::Unknown
+        );
+        external.is_some_and(|service| match service.external_clients {
+            ExternalClients::Hidden => !is_node,
+            ExternalClients::Seen => false,
+        })
+    }
+
+    /// A connection to a backend that any node may have passed on in its own name.
+    fn evaluate_hidden(&self, backend: &Connection, profile: Profile) -> Verdict {
+        let verdict = self.evaluate(backend, profile);
+        let differs = |node: Party| {
+            let passed_on = Connection {
+                source: node,
+                ..backend.clone()
+            };
+            let (ingress, _) = self.ask(&passed_on, profile, |_, ingress| ingress.decision());
+            ingress != verdict.ingress.verdict
+        };
+        match self.passing_nodes(backend).any(differs) {
+            true => combined(
+                verdict.egress,
+                verdict.ingress.opened(LeftOpen::SourceAddress),
+            ),
+            false => verdict,
+        }
+    }
+
+    /// Every node there may be: those that are known, else one of which nothing is, and the backend's own.
+    fn passing_nodes(&self, backend: &Connection) -> impl Iterator<Item = Party> {
+        let own = match self.end(&backend.destination, None).who {
+            Who::Pod { state, .. } => Some(Arc::clone(&state.pod.node)),
+            Who::Node { name, .. } => Some(name),
+            Who::World | Who::Unknown => None,
+        };
+        let known = self.nodes().map(|node| Arc::clone(&node.name));
+        let any = self.nodes().next().is_none().then(|| "".into());
+        let names = known.chain(any).chain(own.filter(|own| !own.is_empty()));
+        names.map(|name| Party {
+            ip: None,
+            identity: PartyKind::Node(name),
+        })
+    }
+
+    /// What holds whichever backend it is: none is known.
+    fn evaluate_whichever(
+        &self,
+        connection: &Connection,
+        service: &ObjectKey,
+        profile: Profile,
+    ) -> Verdict {
+        let whichever = whichever_backend(connection);
+        let left_open = self.without_backend(connection, service);
+        let Verdict {
+            egress, ingress, ..
+        } = self.evaluate(&whichever, profile);
+        let [egress, ingress] = [egress, ingress].map(|side| match side.left_open {
+            Some(LeftOpen::Unidentified | LeftOpen::NoPort) => side.opened(left_open),
+            Some(_) | None => side,
+        });
+        combined(egress, ingress)
+    }
+
+    fn without_backend(&self, connection: &Connection, key: &ObjectKey) -> LeftOpen {
+        let port = self
+            .service(key)
+            .and_then(|service| service.port_of(connection));
+        match (port, self.slices_of(key).next()) {
+            (None, _) => LeftOpen::NoServicePort,
+            (Some(_), None) => LeftOpen::NoSlices,
+            (Some(_), Some(_)) => LeftOpen::NoBackend,
+        }
+    }
 }
 
-type Backend = (IpAddr, (u16, crate::model::Protocol));
+impl Service {
+    /// The port that a client asks for.
+    fn port_of(&self, connection: &Connection) -> Option<&ServicePort> {
+        self.ports
+            .iter()
+            .find(|port| Some(port.port) == connection.port && port.protocol == connection.protocol)
+    }
+}
+
+type Backend = (IpAddr, (u16, Protocol));
 
 impl EndpointSlice {
     fn backends(&self, port_name: &str) -> Vec<Backend> {
@@ -103,26 +188,26 @@ impl EndpointSlice {
     }
 }
 
-/// A side as the backends agree on it; where they do not, it is unknown.
-fn agreed(verdicts: &[Verdict], first: &Side, side: impl Fn(&Verdict) -> &Side) -> Side {
-    if verdicts
-        .iter()
-        .all(|verdict| side(verdict).verdict == first.verdict)
-    {
-        return first.clone();
-    }
-    Side {
-        verdict: Decision::Unknown,
-        allowed_by: None,
-        denied_by: None,
-        left_open: None,
-        nearest: None,
-        would_allow: None,
-        ..first.clone()
+/// The connection to a backend of which nothing is known.
+pub(crate) fn whichever_backend(connection: &Connection) -> Connection {
+    Connection {
+        destination: Party {
+            ip: None,
+            identity: PartyKind::Unknown,
+        },
+        port: None,
+        via_service: true,
+        ..connection.clone()
     }
 }
 
-fn no_backend() -> Verdict {
-    let nobody = || SideAnswer::unknown(Reason::NotSubject, UnknownBecause::Backend);
-    combined(nobody(), nobody())
+/// A side as the backends agree on it; where they do not, it is unknown.
+fn agreed(verdicts: &[Verdict], first: &Side, side: impl Fn(&Verdict) -> &Side) -> Side {
+    let agree = verdicts
+        .iter()
+        .all(|verdict| side(verdict).verdict == first.verdict);
+    match agree {
+        true => first.clone(),
+        false => first.clone().opened(LeftOpen::BackendsDiffer),
+    }
 }

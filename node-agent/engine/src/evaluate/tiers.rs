@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::model::{Action, Policy, Rule};
-use crate::verdict::{Decision, LeftOpen, UnknownBecause};
+use crate::verdict::{Decision, LeftOpen};
 use crate::walk::{Fit, Question};
 
 /// A rule in its place.
@@ -45,7 +45,7 @@ impl End<'_> {
 pub(super) struct Walked<'a> {
     pub(super) end: End<'a>,
     /// Why it may end with the other decision.
-    pub(super) unknown: Option<UnknownBecause>,
+    pub(super) unknown: Option<LeftOpen>,
     pub(super) left_open: Option<LeftOpen>,
     /// A rule before the end may have decided, be it in the same way.
     pub(super) may_be_decided: bool,
@@ -81,13 +81,13 @@ impl<'a> Walked<'a> {
 /// What rules before the end would have done, of which it is not known whether they match.
 #[derive(Default)]
 struct Doubts {
-    accept: Option<UnknownBecause>,
-    deny: Option<UnknownBecause>,
-    pass: Option<UnknownBecause>,
+    accept: Option<LeftOpen>,
+    deny: Option<LeftOpen>,
+    pass: Option<LeftOpen>,
 }
 
 impl Doubts {
-    fn note(&mut self, action: Action, because: UnknownBecause) {
+    fn note(&mut self, action: Action, because: LeftOpen) {
         let doubt = match action {
             Action::Accept => &mut self.accept,
             Action::Deny => &mut self.deny,
@@ -104,7 +104,7 @@ impl Question<'_> {
         let walked = self.walk_known(policies);
         match policies.iter().any(|policy| policy.is_unsupported()) {
             true => Walked {
-                unknown: Some(UnknownBecause::UnsupportedPolicy),
+                unknown: Some(LeftOpen::UnsupportedPolicy),
                 ..walked
             },
             false => walked,

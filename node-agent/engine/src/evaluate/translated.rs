@@ -2,7 +2,7 @@
 
 use super::{Connection, Party, Profile, combined};
 use crate::cluster::Cluster;
-use crate::verdict::{LeftOpen, Verdict};
+use crate::verdict::{Decision, LeftOpen, Verdict};
 
 impl Cluster {
     /// Judges the source's side by its own address, the destination's by the one that its interface sees.
@@ -20,8 +20,9 @@ impl Cluster {
             ..connection.clone()
         };
         let mut ingress = self.ask(&seen, profile, |_, ingress| ingress.answer());
-        if by_its_own.0 != ingress.side.verdict {
-            ingress.side.left_open = Some(LeftOpen::SourceTranslation);
+        // A side that is unknown has said why.
+        if ingress.verdict != Decision::Unknown && by_its_own.0 != ingress.verdict {
+            ingress.left_open = Some(LeftOpen::SourceTranslation);
         }
         combined(egress, ingress)
     }

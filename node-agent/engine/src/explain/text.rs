@@ -1,6 +1,8 @@
 //! An explanation for people, paragraph by paragraph.
 
-use super::{ExplainedItem, ExplainedPolicy, ExplainedRule, ExplainedSide, Explanation, RuleFit};
+use super::{
+    ExplainedItem, ExplainedPolicy, ExplainedRule, ExplainedSide, Explanation, RuleFit, open,
+};
 use crate::model::{Action, Tier};
 use crate::record::Direction;
 use crate::verdict::{Decision, NearestMiss, Reason};
@@ -41,12 +43,22 @@ impl Explanation {
     }
 
     fn fix_in_words(&self) -> Vec<Paragraph> {
-        let both = match (self.egress.side.verdict, self.ingress.side.verdict) {
-            (Decision::Denied, Decision::Denied) => "To allow it, both sides must change",
-            _ => "To allow it",
+        let sides = [
+            (&self.egress, Direction::Egress),
+            (&self.ingress, Direction::Ingress),
+        ];
+        let denied = || {
+            let sides = sides.into_iter();
+            sides.filter(|(side, _)| side.side.verdict == Decision::Denied)
+        };
+        let stays = || denied().filter(|(side, _)| side.side.would_allow.is_none());
+        let start = match (denied().count(), stays().count()) {
+            (2, 0) => "To allow it, both sides must change",
+            (_, 0) => "To allow it",
+            _ => "To allow one side of it",
         };
         let fix = self.fix.iter().enumerate().map(|(index, fix)| {
-            let start = if index == 0 { both } else { "And" };
+            let start = if index == 0 { start } else { "And" };
             let what = if fix.new {
                 format!("apply this new policy, {}", fix.policy)
             } else {
@@ -64,13 +76,51 @@ impl Explanation {
                     .collect(),
             }
         });
-        fix.collect()
+        let stays = stays().map(|(side, direction)| side.stays_denied(direction));
+        fix.chain(stays).collect()
     }
 }
 
 impl ExplainedSide {
+    /// What no rule of a NetworkPolicy that is suggested changes.
+    fn stays_denied(&self, direction: Direction) -> Paragraph {
+        let way = way(direction);
+        let who_decides = match (&self.side.denied_by, self.tier_of_denial()) {
+            (Some(rule), Some(Tier::Baseline)) => format!(
+                "a NetworkPolicy that isolates the pod for {way} would decide in place of {}, and has to allow all \
+                 else that the pod needs",
+                rule.policy
+            ),
+            (Some(rule), _) => format!("{} itself has to change", rule.policy),
+            (None, _) => "no rule can allow it".to_owned(),
+        };
+        let way = match direction {
+            Direction::Egress => "Egress",
+            Direction::Ingress => "Ingress",
+        };
+        Paragraph {
+            heading: format!("{way} stays denied: {who_decides}"),
+            decision: None,
+            lines: Vec::new(),
+        }
+    }
+
+    fn tier_of_denial(&self) -> Option<Tier> {
+        let rule = self.side.denied_by.as_ref()?;
+        let mut policies = self.policies.iter();
+        let policy = policies.find(|policy| policy.policy.key == rule.policy.key);
+        policy.map(|policy| policy.tier)
+    }
+
     fn paragraph(&self, direction: Direction, subject: &str) -> Paragraph {
         let mut lines = vec![format!("  {}", self.reason_in_words(direction))];
+        if let Some(left_open) = self.side.left_open {
+            let start = match self.side.verdict {
+                Decision::Unknown => "Not known",
+                Decision::Allowed | Decision::Denied => "Left open",
+            };
+            lines.push(format!("  {start}: {}", open::in_words(left_open)));
+        }
         for policy in &self.policies {
             policy.describe(direction, self.side.nearest.as_ref(), &mut lines);
         }
@@ -99,18 +149,28 @@ impl ExplainedSide {
                 Some(rule) => format!("Allowed by {rule}."),
                 None => "A rule allows it.".to_owned(),
             },
-            Reason::NoRuleMatched => match side.isolated_by.as_slice() {
-                [policy] => format!("{policy} isolates it, and no rule matches."),
-                policies => format!(
-                    "{} policies isolate it, and no rule matches.",
-                    policies.len()
-                ),
-            },
-            Reason::RuleDenied => self.denial_in_words(direction),
-            Reason::NotSubject => {
-                "No pod with a network of its own: no policy has a say.".to_owned()
+            Reason::NoRuleMatched => {
+                let isolated = match self.isolated_by.as_slice() {
+                    [policy] => format!("{policy} isolates it"),
+                    policies => format!("{} policies isolate it", policies.len()),
+                };
+                let matches = match side.verdict {
+                    Decision::Unknown => "no rule surely matches",
+                    Decision::Allowed | Decision::Denied => "no rule matches",
+                };
+                format!("{isolated}, and {matches}.")
             }
-            Reason::OwnNode => "A pod and its own node always reach each other.".to_owned(),
+            Reason::RuleDenied => self.denial_in_words(direction),
+            Reason::NotSubject => match side.verdict {
+                Decision::Unknown => "Whose policies have a say is not known.".to_owned(),
+                Decision::Allowed | Decision::Denied => {
+                    "No pod with a network of its own: no policy has a say.".to_owned()
+                }
+            },
+            Reason::OwnNode => match direction {
+                Direction::Ingress => "A pod's own node always reaches it.".to_owned(),
+                Direction::Egress => "A pod may always reach its own node.".to_owned(),
+            },
             Reason::Itself => "A pod always reaches itself.".to_owned(),
             Reason::Established => "It was open before the policy was.".to_owned(),
         }
@@ -120,11 +180,7 @@ impl ExplainedSide {
         let Some(rule) = &self.side.denied_by else {
             return "A rule denies it.".to_owned();
         };
-        let mut policies = self.policies.iter();
-        let tier = policies
-            .find(|policy| policy.policy.key == rule.policy.key)
-            .map(|policy| policy.tier);
-        match tier {
+        match self.tier_of_denial() {
             Some(Tier::Baseline) => format!(
                 "Denied by {rule}; the Baseline tier decides, because no NetworkPolicy isolates it for {}.",
                 way(direction)

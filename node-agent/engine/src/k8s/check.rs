@@ -9,6 +9,16 @@ pub(super) struct Check<'a> {
     object: &'a str,
     rejections: Vec<Rejection>,
     selectors: Selectors,
+    written: Written,
+}
+
+/// Where an object comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// Somebody is about to create it.
+    New,
+    /// An API server holds it: spellings of old stay as they are (R11).
+    Stored,
 }
 
 /// How far the server looks into selectors.
@@ -26,6 +36,20 @@ impl<'a> Check<'a> {
             object,
             rejections: Vec::new(),
             selectors: Selectors::Checked,
+            written: Written::New,
+        }
+    }
+
+    /// Notes that an API server holds the object.
+    pub(super) fn is_stored(&mut self) {
+        self.written = Written::Stored;
+    }
+
+    /// Notes that something is spelled as new objects must not be.
+    pub(super) fn legacy(&mut self, path: &str, rule: &'static str, message: impl Into<String>) {
+        match self.written {
+            Written::New => self.wrong(path, rule, message),
+            Written::Stored => {}
         }
     }
 

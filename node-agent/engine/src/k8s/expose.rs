@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::fields::{Object, ServicePort as WrittenPort, ServiceSpec, ServiceStatus, Slice};
 use super::workloads::{key_of, protocol};
 use super::{Decode, Problem, address, read};
-use crate::model::{EndpointSlice, NamedPort, Service, ServicePort};
+use crate::model::{EndpointSlice, ExternalClients, NamedPort, Service, ServicePort};
 
 pub(super) type WrittenService = Object<ServiceSpec, ServiceStatus>;
 
@@ -27,31 +27,38 @@ pub(super) fn service_of(written: WrittenService, options: &Decode) -> Result<Se
         .load_balancer
         .and_then(|balancer| balancer.ingress);
     let balancer = balancer.into_iter().flatten().filter_map(|entry| entry.ip);
-    let cluster = spec
-        .cluster_ips
-        .unwrap_or_default()
-        .into_iter()
-        .chain(spec.cluster_ip);
-    let mut ips: Vec<IpAddr> = Vec::new();
+    let cluster = spec.cluster_ips.into_iter().flatten();
+    let external = spec.external_ips.into_iter().flatten().chain(balancer);
     // A headless Service has `None` for an address.
-    for ip in cluster
-        .chain(spec.external_ips.into_iter().flatten())
-        .chain(balancer)
-        .filter_map(|text| address(&text))
-    {
-        if !ips.contains(&ip) {
-            ips.push(ip);
-        }
-    }
+    let mut ips = addresses(cluster.chain(spec.cluster_ip));
+    let mut external_ips = addresses(external);
+    external_ips.retain(|ip| !ips.contains(ip));
+    ips.extend(&external_ips);
     let ports = spec.ports.unwrap_or_default();
     Ok(Service {
         key: key_of(&metadata.unwrap_or_default(), options)?,
         ips,
+        external_ips,
+        external_clients: match spec.external_traffic_policy.as_deref() {
+            Some("Local") => ExternalClients::Seen,
+            Some(_) | None => ExternalClients::Hidden,
+        },
         ports: ports
             .iter()
             .filter_map(service_port)
             .collect::<Result<_, _>>()?,
     })
+}
+
+/// The addresses among some texts, each once.
+fn addresses(texts: impl Iterator<Item = String>) -> Vec<IpAddr> {
+    let mut ips = Vec::new();
+    for ip in texts.filter_map(|text| address(&text)) {
+        if !ips.contains(&ip) {
+            ips.push(ip);
+        }
+    }
+    ips
 }
 
 fn service_port(port: &WrittenPort) -> Option<Result<ServicePort, Problem>> {

@@ -123,6 +123,7 @@ pub(super) struct ServiceSpec {
     pub(super) cluster_ips: Option<Vec<String>>,
     #[serde(rename = "externalIPs")]
     pub(super) external_ips: Option<Vec<String>>,
+    pub(super) external_traffic_policy: Option<String>,
     pub(super) ports: Option<Vec<ServicePort>>,
 }
 

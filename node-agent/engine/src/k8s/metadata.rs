@@ -28,6 +28,9 @@ const METADATA: [&str; 15] = [
     "managedFields",
 ];
 
+/// What only an API server writes.
+const GIVEN_BY_THE_SERVER: [&str; 3] = ["uid", "resourceVersion", "creationTimestamp"];
+
 /// Where objects of a kind live.
 pub(super) enum Scope<'a> {
     /// In a namespace; this one when the object names none.
@@ -58,6 +61,9 @@ impl Metadata {
             &METADATA,
         );
         let get = |name: &str| fields.as_ref().and_then(|fields| fields.get(name));
+        if GIVEN_BY_THE_SERVER.iter().any(|name| get(name).is_some()) {
+            check.is_stored();
+        }
         let name = check.text(get("name"), "metadata.name").unwrap_or_default();
         if name.is_empty() {
             check.wrong("metadata.name", "V13", "required");

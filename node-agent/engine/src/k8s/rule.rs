@@ -157,7 +157,7 @@ fn ip_block(check: &mut Check<'_>, value: &Value, path: &str) -> Option<Peer> {
     })
 }
 
-/// A block of addresses in the spelling that new objects must have; none when it is no block.
+/// A block of addresses, of a new object in the spelling that it must have; none when it is no block.
 pub(super) fn legal_block(
     check: &mut Check<'_>,
     text: &str,
@@ -173,7 +173,7 @@ pub(super) fn legal_block(
         return None;
     };
     if block.legacy {
-        check.wrong(
+        check.legacy(
             path,
             rule,
             format!(

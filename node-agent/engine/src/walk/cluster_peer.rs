@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::peer::{block_missed, labels_fit, not_a_pod};
 use super::{Fit, Notes, Question, Who};
 use crate::model::{DomainName, Selector};
-use crate::verdict::{Missed, MissedWhat, UnknownBecause};
+use crate::verdict::{LeftOpen, Missed, MissedWhat};
 
 impl Question<'_> {
     /// Pods only, and of them only those with a network of their own: that is said, not left open (R47).
@@ -27,7 +27,7 @@ impl Question<'_> {
                     notes,
                 ));
             }
-            Who::Unknown => return Fit::Open(UnknownBecause::Identity),
+            Who::Unknown => return Fit::Open(LeftOpen::Unidentified),
             Who::Node { name, .. } => format!("node {name}"),
             Who::World => self.peer_address(),
         };
@@ -42,9 +42,9 @@ impl Question<'_> {
             Who::Node { name, .. } => match self.cluster.node(name) {
                 Some(node) => Some(node),
                 // A node without its object: neither its labels nor its addresses are known.
-                None => return Fit::Open(UnknownBecause::Identity),
+                None => return Fit::Open(LeftOpen::Unidentified),
             },
-            Who::Unknown => return Fit::Open(UnknownBecause::Identity),
+            Who::Unknown => return Fit::Open(LeftOpen::Unidentified),
             Who::Pod { .. } | Who::World => None,
         };
         let node = node.filter(|node| peer.ip.is_none_or(|ip| node.ips.contains(&ip)));
@@ -62,7 +62,7 @@ impl Question<'_> {
     /// The address alone, whoever has it (R51).
     pub(super) fn networks_fit(&self, networks: &[IpNet], notes: &mut impl Notes) -> Fit {
         let Some(ip) = self.peer().ip else {
-            return Fit::Open(UnknownBecause::Identity);
+            return Fit::Open(self.without_address());
         };
         // A block of the other family contains no address of this one.
         let inside = networks.iter().any(|network| network.contains(&ip));
@@ -74,8 +74,11 @@ impl Question<'_> {
 
     /// The addresses that DNS gave for a matching name; as long as nobody says what those are it is open (R52).
     pub(super) fn domains_fit(&self, domains: &[DomainName], notes: &mut impl Notes) -> Fit {
-        let (Some(names), Some(ip)) = (self.cluster.names(), self.peer().ip) else {
-            return Fit::Open(UnknownBecause::Identity);
+        let Some(names) = self.cluster.names() else {
+            return Fit::Open(LeftOpen::DomainAnswers);
+        };
+        let Some(ip) = self.peer().ip else {
+            return Fit::Open(self.without_address());
         };
         let given = names
             .iter()

@@ -8,7 +8,7 @@ use super::{Fit, Notes, Question, Who};
 use crate::cluster::{Class, PodState};
 use crate::connection::Profile;
 use crate::model::{Labels, NamespaceMatch, Policy, Selector};
-use crate::verdict::{Missed, MissedWhat, UnknownBecause};
+use crate::verdict::{LeftOpen, Missed, MissedWhat};
 
 impl Question<'_> {
     pub(super) fn pods_fit(
@@ -35,7 +35,7 @@ impl Question<'_> {
                 notes.miss(|| not_a_pod(pods, self.peer_address()));
                 Fit::Misses
             }
-            Who::Unknown => Fit::Open(UnknownBecause::Identity),
+            Who::Unknown => Fit::Open(LeftOpen::Unidentified),
         }
     }
 
@@ -68,7 +68,7 @@ impl Question<'_> {
             None => self.cluster.host_pods(node).any(selected),
         };
         if any {
-            Fit::Open(UnknownBecause::OpenInSpecification)
+            Fit::Open(LeftOpen::HostNetwork)
         } else {
             Fit::Misses
         }
@@ -77,12 +77,12 @@ impl Question<'_> {
     pub(super) fn block_fit(&self, cidr: &IpNet, except: &[IpNet], notes: &mut impl Notes) -> Fit {
         let peer = self.peer();
         let Some(ip) = peer.ip else {
-            return Fit::Open(UnknownBecause::Identity);
+            return Fit::Open(self.without_address());
         };
         // Cilium asks the identity before the address: blocks never are pods or nodes (R18).
         let in_cluster = match (self.profile, &peer.who) {
             (Profile::Cilium, Who::Pod { .. } | Who::Node { .. }) => true,
-            (Profile::Cilium, Who::Unknown) => return Fit::Open(UnknownBecause::Identity),
+            (Profile::Cilium, Who::Unknown) => return Fit::Open(LeftOpen::Unidentified),
             (Profile::Cilium, Who::World)
             | (Profile::Generic | Profile::KubeRouter | Profile::Calico, _) => false,
         };
@@ -104,6 +104,14 @@ impl Question<'_> {
             return Fit::Misses;
         }
         Fit::Matches
+    }
+
+    /// What is missing where the other side has no address to look at.
+    pub(super) fn without_address(&self) -> LeftOpen {
+        match &self.peer().who {
+            Who::Unknown => LeftOpen::Unidentified,
+            Who::Pod { .. } | Who::Node { .. } | Who::World => LeftOpen::NoAddress,
+        }
     }
 
     pub(super) fn peer_address(&self) -> String {

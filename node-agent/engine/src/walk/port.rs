@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Fit, Notes, Question, Who};
 use crate::connection::Profile;
 use crate::model::{NamedPort, PortMatch, PortSpec, Protocol};
-use crate::verdict::{Missed, MissedWhat, UnknownBecause};
+use crate::verdict::{LeftOpen, Missed, MissedWhat};
 
 impl Question<'_> {
     /// How one item of a rule's ports fits. It never fits another protocol (R20).
@@ -78,13 +78,13 @@ impl Question<'_> {
                     (Profile::KubeRouter | Profile::Calico | Profile::Cilium, _) => false,
                 };
                 if open {
-                    Fit::Open(UnknownBecause::OpenInSpecification)
+                    Fit::Open(LeftOpen::HostNetwork)
                 } else {
                     Fit::Misses
                 }
             }
             Who::World => Fit::Misses,
-            Who::Unknown => Fit::Open(UnknownBecause::Identity),
+            Who::Unknown => Fit::Open(LeftOpen::Unidentified),
         };
         if fit == Fit::Misses {
             notes.miss(|| Missed {
@@ -125,9 +125,7 @@ impl Question<'_> {
                 });
                 Fit::Misses
             }
-            Protocol::Tcp | Protocol::Udp | Protocol::Sctp => {
-                Fit::Open(UnknownBecause::OpenInSpecification)
-            }
+            Protocol::Tcp | Protocol::Udp | Protocol::Sctp => Fit::Open(LeftOpen::NoPort),
         }
     }
 }

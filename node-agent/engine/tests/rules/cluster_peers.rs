@@ -1,7 +1,7 @@
 //! R48 to R55: peers and ports of policies of the whole cluster.
 
 use node_agent_engine::k8s::{Decode, Validation, decode};
-use node_agent_engine::verdict::UnknownBecause;
+use node_agent_engine::verdict::{LeftOpen, UnknownBecause};
 use node_agent_engine::{Cluster, Names, Profile};
 use serde_json::{Value, json};
 
@@ -194,6 +194,29 @@ fn r52_domain_names_need_what_dns_has_answered() {
         ("x/a", "198.51.100.5", 443, Tcp, Denied),
         ("x/a", "198.51.100.6", 443, Tcp, Denied),
     ]);
+}
+
+#[test]
+fn r52_domain_names_are_defined_where_a_rule_accepts() {
+    let deny =
+        json!([{"action": "Deny", "to": [{"namespaces": {}}, {"domainNames": ["example.org"]}]}]);
+    let mut world = with(&[admin(deny)]);
+    let names = [("example.org", ["198.51.100.1".parse().unwrap()])];
+    world.cluster.set_names(names.into_iter().collect());
+    let table = [
+        ("198.51.100.1", Denied, Some(LeftOpen::DomainNames)),
+        ("203.0.113.1", Allowed, None),
+        ("y/a", Denied, None),
+    ];
+    for (to, expected, left_open) in table {
+        let verdict = world.judge("x/a", to, 443, Tcp);
+        assert_eq!(
+            (verdict.verdict, verdict.egress.left_open),
+            (expected, left_open),
+            "{to}"
+        );
+        assert_eq!(verdict.is_a_choice(), left_open.is_some());
+    }
 }
 
 #[test]

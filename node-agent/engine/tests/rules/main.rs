@@ -23,6 +23,7 @@ mod packets;
 mod peers;
 mod ports;
 mod selectors;
+mod services;
 mod subjects;
 mod suggestions;
 mod tiers;

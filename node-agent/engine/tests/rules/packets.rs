@@ -1,7 +1,7 @@
 use node_agent_engine::Profile;
 use node_agent_engine::model::Delta;
 use node_agent_engine::record;
-use node_agent_engine::verdict::{Reason, UnknownBecause};
+use node_agent_engine::verdict::{LeftOpen, Reason, UnknownBecause};
 use node_agent_engine::{Change, Moment};
 use serde_json::{Value, json};
 
@@ -136,7 +136,7 @@ fn r38_where_backends_differ_none_of_their_reasons_is_given() {
                 side.nearest.is_none() && side.would_allow.is_none(),
                 "{side:?}"
             );
-            assert!(side.left_open.is_none(), "{side:?}");
+            assert_eq!(side.left_open, Some(LeftOpen::BackendsDiffer));
         }
     }
 }

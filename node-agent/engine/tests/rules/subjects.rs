@@ -1,8 +1,8 @@
-use node_agent_engine::Profile;
 use node_agent_engine::identity::Identity;
 use node_agent_engine::model::Delta;
-use node_agent_engine::verdict::{Reason, UnknownBecause};
+use node_agent_engine::verdict::{LeftOpen, Reason, UnknownBecause};
 use node_agent_engine::{Change, Cluster, Moment};
+use node_agent_engine::{PartyKind, Profile};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -72,6 +72,9 @@ fn r29_the_own_node_is_always_allowed() {
     ]);
     let verdict = world.judge("192.0.2.1", "x/a", 80, Tcp);
     assert_eq!(verdict.ingress.reason, Reason::OwnNode);
+    assert_eq!(verdict.ingress.left_open, None, "everybody agrees");
+    let out = world.judge("x/a", "192.0.2.1", 80, Tcp).egress;
+    assert_eq!(out.left_open, Some(LeftOpen::OwnNode), "not everybody does");
     assert_eq!(verdict.ingress.isolated_by.len(), 1);
     for (profile, expected) in [
         (Profile::KubeRouter, Allowed),
@@ -149,6 +152,23 @@ fn r31_host_network_pods_are_their_node_and_open_where_a_selector_would_match() 
         // It is no subject, whatever selects it.
         ("x/a", "sys/proxy", 80, Tcp, Allowed),
     ]);
+    // That is a choice where a policy would say otherwise, unless the dataplane is known.
+    let flagged = |world: &World, profile| {
+        let verdict = world.judge_as(profile, "x/a", "sys/proxy", 80, Tcp);
+        assert_eq!(
+            (verdict.verdict, verdict.ingress.reason),
+            (Allowed, Reason::NotSubject)
+        );
+        verdict.is_a_choice()
+    };
+    assert!(flagged(&world, Profile::Generic));
+    assert!(!flagged(&world, Profile::Calico));
+    let by_address = world.judge("x/a", "192.0.2.2", 80, Tcp).ingress;
+    assert_eq!(by_address.left_open, Some(LeftOpen::HostNetwork));
+    let mut open = from(json!({"podSelector": {}}));
+    open.add(&policy("sys/open", json!({"ingress": [{}]})));
+    assert!(!flagged(&open, Profile::Generic), "allowed either way");
+    assert!(!flagged(&World::of(&objects), Profile::Generic));
     for profile in [Profile::KubeRouter, Profile::Calico, Profile::Cilium] {
         assert_eq!(
             world.judge_as(profile, "sys/proxy", "x/a", 80, Tcp).verdict,
@@ -266,6 +286,14 @@ fn r33_finished_pods_own_nothing() {
             finished.cluster.lookup("10.0.0.9".parse().unwrap(), NOW),
             Identity::Pod(key("x/heir"))
         );
+        // Nobody opens or takes a connection as the pod that was: its heir answers to its own name only.
+        let named = finished.party("x/job");
+        assert_eq!(named.identity, PartyKind::Unknown);
+        finished.check(&[
+            ("x/heir", "x/job", 80, Tcp, Unknown),
+            ("x/job", "x/heir", 80, Tcp, Unknown),
+            ("10.0.0.9", "x/a", 80, Tcp, Denied),
+        ]);
     }
 }
 

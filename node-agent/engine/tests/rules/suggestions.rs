@@ -1,3 +1,4 @@
+use node_agent_engine::Profile;
 use node_agent_engine::verdict::{MissedWhat, Side};
 use serde_json::{Value, json};
 
@@ -270,5 +271,65 @@ fn what_was_missed_is_named() {
             .missed;
         let what: Vec<MissedWhat> = missed.iter().map(|missed| missed.what).collect();
         assert_eq!(what, expected, "{written}: {missed:?}");
+    }
+}
+
+#[test]
+fn a_new_policy_isolates_nobody_that_was_not() {
+    let without = |key: &str| json!({"podSelector": {"matchExpressions": [{"key": key, "operator": "DoesNotExist"}]}});
+    let all = [
+        pod("x/plain", "10.0.2.1", json!({})),
+        pod("x/stable", "10.0.2.2", json!({"app": "web"})),
+        pod(
+            "x/canary",
+            "10.0.2.3",
+            json!({"app": "web", "track": "canary"}),
+        ),
+        pod("x/z", "10.0.2.4", json!({"app": "z", "track": "z"})),
+    ];
+    let table = [
+        (
+            "x/plain",
+            vec![without("app")],
+            "matchExpressions: [{key: app, operator: DoesNotExist}]",
+        ),
+        (
+            "x/stable",
+            vec![without("track")],
+            "matchLabels: {app: web}, matchExpressions: [{key: track, operator: DoesNotExist}]",
+        ),
+        // Where everybody is isolated already, what tells the pod is enough.
+        (
+            "x/stable",
+            vec![without("track"), json!({})],
+            "matchLabels: {app: web}",
+        ),
+    ];
+    for (subject, specs, selector) in table {
+        let mut objects = all.to_vec();
+        for (index, spec) in specs.into_iter().enumerate() {
+            objects.push(policy(&format!("x/deny-{index}"), spec));
+        }
+        let before = World::of(&objects);
+        let connection = before.connection("x/z", subject, 80, Tcp);
+        let explanation = before.cluster.explain(&connection, Profile::Generic);
+        let [fix] = explanation.fix.as_slice() else {
+            panic!("{:?}", explanation.fix)
+        };
+        assert!(
+            fix.new
+                && fix
+                    .object
+                    .contains(&format!("podSelector: {{{selector}}}\n")),
+            "{}",
+            fix.object
+        );
+        objects.push(serde_saphyr::from_str(&fix.object).unwrap());
+        let after = World::of(&objects);
+        after.check(&[("x/z", subject, 80, Tcp, Allowed)]);
+        for other in ["x/plain", "x/stable", "x/canary", "x/z"] {
+            let ask = |world: &World| world.judge("192.0.2.7", other, 81, Tcp).verdict;
+            assert_eq!(ask(&before), ask(&after), "{other}");
+        }
     }
 }

@@ -113,7 +113,10 @@ fn r45_lower_priority_is_asked_first_and_equal_by_name() {
         json!({"subject": everybody(), "egress": rules}),
     );
     let verdict = with(&[alone]).judge("x/a", "?10.9.9.9", 80, Tcp);
-    assert_eq!((verdict.verdict, verdict.egress.left_open), (Unknown, None));
+    assert_eq!(
+        (verdict.verdict, verdict.egress.left_open),
+        (Unknown, Some(LeftOpen::Unidentified))
+    );
     // A tier of its own has its own priorities.
     let base = cluster_policy("a", "Baseline", 0, ingress("Deny", everybody()));
     with(&[accept("z", 1000), base]).check(&[("x/a", "y/a", 80, Tcp, Allowed)]);

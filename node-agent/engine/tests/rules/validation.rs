@@ -2,7 +2,7 @@ use node_agent_engine::k8s::{Decode, decode, items};
 use node_agent_engine::model::Delta;
 use serde_json::{Value, json};
 
-use crate::support::policy;
+use crate::support::*;
 
 fn refused(object: &Value) -> Vec<(String, &'static str)> {
     let rejections = decode(object, &Decode::default()).err().unwrap_or_default();
@@ -194,6 +194,37 @@ fn what_is_not_refused() {
     ] {
         assert_eq!(refused(&policy("x/p", spec.clone())), [], "{spec}");
     }
+}
+
+#[test]
+fn r11_spellings_of_old_are_tolerated_where_a_server_holds_the_object() {
+    let spec = json!({"ingress": [{"from": [
+        {"ipBlock": {"cidr": "010.000.0.0/8", "except": ["010.1.0.0/16"]}}, {"ipBlock": {"cidr": "::ffff:192.0.2.0/120"}}]}]});
+    let new = policy("x/p", spec);
+    assert_eq!(refused(&new).len(), 3);
+    let given = [
+        ("uid", "7f3a"),
+        ("resourceVersion", "12"),
+        ("creationTimestamp", "2024-01-01T00:00:00Z"),
+    ];
+    for (field, value) in given {
+        let mut stored = new.clone();
+        stored["metadata"][field] = json!(value);
+        let world = with(&[stored]);
+        world.check(&[
+            ("10.2.0.1", "x/a", 80, Tcp, Allowed),
+            ("10.1.0.1", "x/a", 80, Tcp, Denied),
+            ("192.0.2.9", "x/a", 80, Tcp, Allowed),
+            ("192.0.3.9", "x/a", 80, Tcp, Denied),
+        ]);
+    }
+    let mut hasty = new;
+    hasty["metadata"]["creationTimestamp"] = json!(null);
+    assert_eq!(
+        refused(&hasty).len(),
+        3,
+        "kubectl writes null where none is"
+    );
 }
 
 #[test]

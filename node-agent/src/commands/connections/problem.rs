@@ -88,6 +88,14 @@ pub enum Problem {
         /// The address beside it.
         ip: IpAddr,
     },
+    /// Addresses between which there is no connection.
+    #[error("{from} and {to} are of different families, IPv4 and IPv6")]
+    Families {
+        /// The source's.
+        from: IpAddr,
+        /// The destination's.
+        to: IpAddr,
+    },
     /// No port number.
     #[error("`{text}`: a port is a number from 1 to 65535, as in 5432/TCP")]
     Port {

@@ -71,14 +71,14 @@ impl Choices<'_> {
 
     fn tiered_rule(&mut self, kind: &Kind, peers: &str) -> Value {
         let action = self.word(kind.actions);
-        // Names are for rules that accept, and have no named ports.
+        // Addresses have no named ports.
         let has_pods = peers == "from" || self.once_in(2);
         let made: Vec<Value> = (0..=self.below(2))
             .map(|_| match (self.once_in(24), has_pods) {
                 // Of a version that is not known yet.
                 (true, _) => json!({"future": {}}),
                 (false, true) => self.pods_of_the_cluster(),
-                (false, false) => self.addresses(["Accept", "Allow"].contains(&action)),
+                (false, false) => self.addresses(),
             })
             .collect();
         let mut rule = json!({"action": action});
@@ -92,10 +92,10 @@ impl Choices<'_> {
         rule
     }
 
-    fn addresses(&mut self, accepts: bool) -> Value {
+    fn addresses(&mut self) -> Value {
         match self.below(3) {
             0 => json!({"nodes": self.selector().unwrap_or(json!({}))}),
-            1 if accepts => json!({"domainNames": [self.word(&[
+            1 => json!({"domainNames": [self.word(&[
                 "example.org",
                 "*.example.org",
                 "*.a.example.org",
