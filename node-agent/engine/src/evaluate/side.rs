@@ -10,7 +10,7 @@ use crate::input::Moment;
 use crate::model::{Peer, Peers, Policy, Protocol};
 use crate::record::Direction;
 use crate::verdict::{Decision, LeftOpen, PolicyRef, Reason, RuleRef, Side, UnknownBecause};
-use crate::walk::{Question, Who};
+use crate::walk::{Fit, Question, Who};
 use crate::{nearest, suggest};
 
 impl Side {
@@ -202,7 +202,9 @@ impl Question<'_> {
     /// The choice among the answers that the specification allows.
     fn choice(&self, subject: Endpoint<'_>, walked: &Walked<'_>) -> Option<LeftOpen> {
         let by_end = match (walked.end, self.direction, self.profile) {
-            (End::OwnNode, Direction::Egress, Profile::Generic) => Some(LeftOpen::OwnNode),
+            (End::OwnNode, Direction::Egress, Profile::Generic) => {
+                (!self.is_accepted(subject)).then_some(LeftOpen::OwnNode)
+            }
             (End::Denied(found), ..) if self.is_by_name(found) => Some(LeftOpen::DomainNames),
             (
                 End::OwnNode | End::Accepted(_) | End::Denied(_) | End::Unmatched | End::Undecided,
@@ -213,6 +215,15 @@ impl Question<'_> {
             .left_open
             .or(by_end)
             .or_else(|| self.isolated_the_other_way(subject, walked))
+    }
+
+    /// Whether a rule accepts what is allowed in any case: then whoever asks the policies allows it, too.
+    fn is_accepted(&self, subject: Endpoint<'_>) -> bool {
+        let mut isolating = subject.class.isolation.isolating(self.direction);
+        isolating.any(|policy| {
+            let mut rules = policy.rules(self.direction).iter();
+            rules.any(|rule| matches!(self.fit(policy, rule), Fit::Matches))
+        })
     }
 
     /// Whether a rule is for this connection because of a domain name: that is for rules that accept (R52).

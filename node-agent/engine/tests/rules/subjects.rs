@@ -75,6 +75,12 @@ fn r29_the_own_node_is_always_allowed() {
     assert_eq!(verdict.ingress.left_open, None, "everybody agrees");
     let out = world.judge("x/a", "192.0.2.1", 80, Tcp).egress;
     assert_eq!(out.left_open, Some(LeftOpen::OwnNode), "not everybody does");
+    world.add(&policy(
+        "x/out",
+        json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"ports": [{"port": 6443}]}]}),
+    ));
+    let ruled = world.judge("x/a", "192.0.2.1", 6443, Tcp).egress;
+    assert_eq!(ruled.left_open, None, "whoever asks the policies allows it");
     assert_eq!(verdict.ingress.isolated_by.len(), 1);
     for (profile, expected) in [
         (Profile::KubeRouter, Allowed),
