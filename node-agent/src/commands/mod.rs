@@ -81,7 +81,7 @@ pub enum Error {
     },
     /// No agent answers, or not as it should.
     #[error(
-        "no agent answers at `{}`: {source}; is one running with `--api-socket`, and is this root?",
+        "no agent answers at `{}` (is one running with `--api-socket`, and is this root?)",
         shown::text(&socket.to_string_lossy())
     )]
     NoAgent {

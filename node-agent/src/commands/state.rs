@@ -25,8 +25,8 @@ Examples:
   The same of an agent that runs as a DaemonSet, on one of its nodes:
     kubectl exec -n netverdict netverdict-x7k2p -- /netverdict state
 
-One line of JSON for each object, always in the same order. A pod's `owns` are the addresses that are nobody else's,
-its `ingress` and `egress` the policies that have a say in each direction, in the order in which they are asked. The
+One line of JSON for each object, always in the same order. A pod's `owns` are the addresses that are nobody else's, \
+its `ingress` and `egress` the policies that have a say in each direction, in the order in which they are asked. The \
 fields are the agent's own and may change with its version.
 
 Exit codes: 0 done, 2 bad usage, 3 no agent answers.";
