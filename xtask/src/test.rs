@@ -63,6 +63,9 @@ pub(crate) enum Extent {
     Long,
 }
 
+/// Most lines of failures that are said again at the end, of each sort.
+const MOST_SAID_AGAIN: usize = 100;
+
 /// What came of one sort.
 struct Outcome {
     sort: Sort,
@@ -89,6 +92,9 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> anyhow::Result<Found>
         .into_iter()
         .map(|sort| timed(house, sort, extent))
         .collect();
+    for outcome in &outcomes {
+        say_again(outcome);
+    }
     anstream::println!("\n{}", table(&outcomes));
     let total = outcomes
         .iter()
@@ -120,6 +126,20 @@ fn timed(house: &House, sort: Sort, extent: Extent) -> Outcome {
         sort,
         minutes: start.elapsed().as_secs_f64() / 60.0,
         tally,
+    }
+}
+
+/// Failures stand at the end too: thousands of lines may be between them and the table.
+fn say_again(Outcome { sort, tally, .. }: &Outcome) {
+    if tally.failures.is_empty() {
+        return;
+    }
+    anstream::println!("\n== failed in {}", sort.name());
+    for line in tally.failures.iter().take(MOST_SAID_AGAIN) {
+        anstream::println!("{line}");
+    }
+    if tally.failures.len() > MOST_SAID_AGAIN {
+        anstream::println!("… the rest is above");
     }
 }
 

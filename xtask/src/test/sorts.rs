@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context;
 
-use super::tally::{self, Tally};
+use super::tally::{Reader, Tally};
 use super::{Extent, Sort, fuzz, mutants, vm};
 use crate::build::{self, Profile};
 use crate::image;
@@ -190,17 +190,16 @@ fn counted(command: &mut Command) -> anyhow::Result<Tally> {
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("start `{shown}`"))?;
-    let mut total = Tally::default();
+    let mut reader = Reader::default();
     let printed = child.stdout.take().map(BufReader::new);
     for line in printed.into_iter().flat_map(|printed| printed.split(b'\n')) {
         let line = line.with_context(|| format!("read what `{shown}` prints"))?;
         let mut out = anstream::stdout();
         // A reader that went away must not end the tests: the exit code still counts.
         let _ = out.write_all(&line).and_then(|()| out.write_all(b"\n"));
-        if let Some(result) = tally::read_result(&String::from_utf8_lossy(&line)) {
-            total = total.plus(&result);
-        }
+        reader.read(&String::from_utf8_lossy(&line));
     }
+    let mut total = reader.end();
     let status = child
         .wait()
         .with_context(|| format!("wait for `{shown}`"))?;

@@ -7,6 +7,8 @@ pub(super) struct Tally {
     pub(super) failed: usize,
     pub(super) skipped: usize,
     pub(super) why: Vec<String>,
+    /// What the tests that failed said, line by line.
+    pub(super) failures: Vec<String>,
 }
 
 impl Tally {
@@ -35,6 +37,12 @@ impl Tally {
             failed: self.failed + other.failed,
             skipped: self.skipped + other.skipped,
             why: self.why.iter().chain(&other.why).cloned().collect(),
+            failures: self
+                .failures
+                .iter()
+                .chain(&other.failures)
+                .cloned()
+                .collect(),
         }
     }
 
@@ -47,9 +55,37 @@ impl Tally {
     }
 }
 
+/// Reads what a run of test binaries prints, a line at a time.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    total: Tally,
+    /// What the failed tests of the binary that runs said; none before it says so.
+    failures: Option<Vec<String>>,
+}
+
+impl Reader {
+    /// Reads one line.
+    pub(super) fn read(&mut self, line: &str) {
+        let plain = without_colour(line);
+        if let Some(mut result) = read_result(&plain) {
+            result.failures = self.failures.take().unwrap_or_default();
+            self.total = self.total.plus(&result);
+        } else if plain == "failures:" {
+            // Said twice: before what they said, and before the list of their names.
+            self.failures.get_or_insert_default();
+        } else if let Some(failures) = &mut self.failures {
+            failures.push(plain);
+        }
+    }
+
+    /// Gives all that was read.
+    pub(super) fn end(self) -> Tally {
+        self.total
+    }
+}
+
 /// Reads the closing line of one test binary: `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
-pub(super) fn read_result(line: &str) -> Option<Tally> {
-    let plain = without_colour(line);
+fn read_result(plain: &str) -> Option<Tally> {
     let (_, numbers) = plain.strip_prefix("test result: ")?.split_once(". ")?;
     let number = |word: &str| {
         let part = numbers
@@ -62,7 +98,7 @@ pub(super) fn read_result(line: &str) -> Option<Tally> {
         passed: number("passed")?,
         failed: number("failed")?,
         skipped: number("ignored")?,
-        why: Vec::new(),
+        ..Tally::default()
     })
 }
 
@@ -88,20 +124,46 @@ mod tests {
             passed,
             failed,
             skipped,
-            why: Vec::new(),
+            ..Tally::default()
         }
+    }
+
+    fn read(lines: &[&str]) -> Tally {
+        let mut reader = Reader::default();
+        for line in lines {
+            reader.read(line);
+        }
+        reader.end()
     }
 
     #[test]
     fn closing_lines_are_read() {
         let line = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s";
-        assert_eq!(read_result(line), Some(tally(12, 0, 1)));
+        assert_eq!(read(&[line]), tally(12, 0, 1));
         let coloured = "test result: \u{1b}[31mFAILED\u{1b}[m. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out";
-        assert_eq!(read_result(coloured), Some(tally(1, 2, 0)));
+        assert_eq!(read(&[coloured]), tally(1, 2, 0));
         let sgr = "test result: \u{1b}[1;32mok\u{1b}[0m. 7 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out";
-        assert_eq!(read_result(sgr), Some(tally(7, 0, 0)));
-        assert_eq!(read_result("test engine::labels ... ok"), None);
-        assert_eq!(read_result("test result: ok."), None);
+        assert_eq!(read(&[sgr]), tally(7, 0, 0));
+        assert_eq!(read(&[line, coloured]), tally(13, 2, 1));
+        assert_eq!(read(&["test engine::labels ... ok"]), tally(0, 0, 0));
+        assert_eq!(read(&["test result: ok."]), tally(0, 0, 0));
+    }
+
+    #[test]
+    fn what_failed_tests_said_is_kept() {
+        let run = [
+            "test a ... FAILED",
+            "failures:",
+            "---- a stdout ----",
+            "wanted 1, found 2",
+            "failures:",
+            "    a",
+            "test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out",
+            "     Running tests/other.rs",
+        ];
+        let said = ["---- a stdout ----", "wanted 1, found 2", "    a"];
+        assert_eq!(read(&run).failures, said);
+        assert_eq!(read(&run).failed, 1);
     }
 
     #[test]

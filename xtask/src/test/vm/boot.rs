@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 
 use crate::kernels::Kernel;
-use crate::test::tally::{self, Tally};
+use crate::test::tally::{Reader, Tally};
 
 /// What the machine says of the agent that found no hooks; the contract's exit code follows.
 pub(super) const WITHOUT: &str = "without hooks it ended with ";
@@ -53,7 +53,7 @@ pub(super) fn boot(kernel: Kernel, image: &Path) -> anyhow::Result<Tally> {
         .stdout(Stdio::piped())
         .spawn()
         .context("start qemu-system-x86_64")?;
-    let mut total = Tally::default();
+    let mut reader = Reader::default();
     let mut without = None;
     let said = child.stdout.take().map(BufReader::new);
     for line in said.into_iter().flat_map(|said| said.split(b'\n')) {
@@ -65,12 +65,10 @@ pub(super) fn boot(kernel: Kernel, image: &Path) -> anyhow::Result<Tally> {
         if let Some((_, code)) = line.split_once(WITHOUT) {
             without = Some(code == "3");
         }
-        if let Some(result) = tally::read_result(line) {
-            total = total.plus(&result);
-        }
+        reader.read(line);
     }
     child.wait().context("wait for qemu-system-x86_64")?;
-    judged(kernel, total, without)
+    judged(kernel, reader.end(), without)
 }
 
 /// Two things are looked at: how the agent ends without hooks, and the test.
