@@ -1,5 +1,5 @@
 //! Whether the tests notice when the engine decides wrongly: cargo-mutants plants mistakes one by one in the files
-//! that decide, and the suites that judge verdicts must fail. Which those are, and which mistakes change nothing,
+//! that decide, and the suites that judge verdicts must fail. Which files those are, and which mistakes change nothing,
 //! is in `.cargo/mutants.toml`.
 
 use std::path::{Path, PathBuf};
@@ -17,11 +17,29 @@ const VERSION: &str = "27.1.0";
 /// How many mistakes are tried at once; each has a copy of the project, built on its own.
 const JOBS: &str = "2";
 
+/// The packages and tests that judge verdicts.
+const PACKAGES: [&str; 3] = ["conformance", "fuzz", "node-agent-engine"];
+const TESTS: [&str; 7] = [
+    "scenarios",
+    "evaluation",
+    "corpus",
+    "sequences",
+    "order",
+    "past",
+    "rules",
+];
+const PROFILE: &str = "mutants";
+
+/// Longest that the tests may take, seconds: many times what they take without a mistake, two builds beside them.
+const LIMIT: &str = "180";
+
 /// Most names of survivors in the closing table; all are in the folder that it names.
 const MOST_NAMED: usize = 10;
 
 /// Plants the mistakes; one that no test notices is a failure.
 pub(super) fn run(house: &House) -> anyhow::Result<Tally> {
+    // What fails without a mistake would notice each of them.
+    shell::run(&mut judges(house))?;
     let output = house.target.join("mutants");
     fs::create_dir_all(&output).with_context(|| format!("make folder `{}`", output.display()))?;
     // It ends with an error when some survive, and what it says is in its files.
@@ -45,15 +63,37 @@ pub(super) fn run(house: &House) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
+/// The tests that judge, on what stands here.
+fn judges(house: &House) -> Command {
+    let mut command = house.cargo();
+    command.args(["test", "--profile", PROFILE]);
+    for package in PACKAGES {
+        command.args(["--package", package]);
+    }
+    for test in TESTS {
+        command.args(["--test", test]);
+    }
+    command
+}
+
 fn call(house: &House, tool: &Path, output: &Path) -> Command {
     let mut command = Command::new(tool);
     command
         .current_dir(&house.root)
         .args(["mutants", "--package", "node-agent-engine"])
-        .args(["--jobs", JOBS, "--colors", "never", "--output"])
+        .args(["--jobs", JOBS, "--colors", "never", "--profile", PROFILE])
+        // Its own would run the tests of the mutated package alone.
+        .args(["--baseline", "skip", "--timeout", LIMIT])
+        .arg("--output")
         .arg(output)
         // That a sequence finds a difference is enough, the smallest one that does is for people.
         .env("PROPTEST_MAX_SHRINK_ITERS", "0");
+    for package in PACKAGES {
+        command.args(["--test-package", package]);
+    }
+    for test in TESTS {
+        command.arg(format!("--cargo-arg=--test={test}"));
+    }
     // The mistakes are planted in a copy of the project, which has nothing beside it.
     if env::var_os("NETVERDICT_SHARED").is_none() {
         command.env("NETVERDICT_SHARED", house.root.join("../shared"));
