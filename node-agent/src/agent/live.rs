@@ -246,6 +246,7 @@ impl Live {
             self.line.consume(now, input)?;
         }
         self.look_up(now)?;
+        self.line.report.begin_end();
         self.line.consume(now, Input::Ended)?;
         self.line.flush(now)?;
         // Detaching comes last: the kernel waits a moment for each interface.

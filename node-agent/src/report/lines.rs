@@ -5,9 +5,9 @@ use std::iter;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use node_agent_engine::record::Record;
 
@@ -21,8 +21,8 @@ use crate::shown;
 const BATCHES: usize = 16;
 /// How much waits for a reader that is slower than the records come; beyond it they are counted as lost.
 const WAITING_BYTES: usize = 8 << 20;
-/// How long the end waits for the reader.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the end waits for the reader in all.
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What to do with a reader that is slower than the records come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Lines {
     to_writer: SyncSender<Batch>,
     shared: Arc<Shared>,
     patience: Patience,
+    /// When the end is over; none before it has begun.
+    ends: Option<Instant>,
     finished: Receiver<()>,
 }
 
@@ -48,6 +50,8 @@ struct Shared {
     lost_total: AtomicU64,
     /// On their way to the writer, or with it.
     sent_bytes: AtomicUsize,
+    /// Told, under this lock, when the writer is done with a batch.
+    written: (Mutex<()>, Condvar),
     /// What comes after all batches.
     last: Mutex<Batch>,
 }
@@ -102,8 +106,14 @@ impl Lines {
             to_writer,
             shared,
             patience,
+            ends: None,
             finished,
         })
+    }
+
+    /// Says that the end begins: all that was held back comes at once now, and may wait for the reader so long.
+    pub fn begin_end(&mut self, within: Duration) {
+        self.ends = Some(Instant::now() + within);
     }
 
     /// Adds a record to the batch.
@@ -114,17 +124,42 @@ impl Lines {
     pub fn write(&mut self, record: &Record) -> Result<(), Error> {
         self.check_reader()?;
         let stake = Stake::of(record);
-        let waiting = self.batch.bytes() + self.shared.sent_bytes.load(Ordering::Relaxed);
         let most = match stake {
             Stake::Counts(_) => WAITING_BYTES,
             Stake::Itself => WAITING_BYTES + KEPT_BYTES,
         };
-        let is_full = waiting > most && self.patience == Patience::Lose;
-        if is_full || self.batch.push(record).is_err() {
+        let is_full = self.patience == Patience::Lose && self.waiting() > most;
+        let has_no_room = is_full && !self.wait_for_room(most)?;
+        if has_no_room || self.batch.push(record).is_err() {
             let lost = &self.shared.lost_total;
             lost.fetch_add(stake.count(), Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Bytes that were not written yet.
+    fn waiting(&self) -> usize {
+        self.batch.bytes() + self.shared.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// At the end, waits for the reader while there is time; false when there is no room then.
+    fn wait_for_room(&mut self, most: usize) -> Result<bool, Error> {
+        let Some(ends) = self.ends else {
+            return Ok(false);
+        };
+        loop {
+            self.flush()?;
+            let (lock, written) = &self.shared.written;
+            let held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.waiting() <= most {
+                return Ok(true);
+            }
+            let left = ends.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            drop(written.wait_timeout(held, left));
+        }
     }
 
     /// Hands the batch to the writing thread. One that finds no room is kept and grows.
@@ -168,11 +203,13 @@ impl Lines {
     /// When the reader is gone, and when something was lost although it was waited for.
     pub fn finish(mut self) -> Result<(), Error> {
         self.flush()?;
+        let ends = self.ends.unwrap_or_else(|| Instant::now() + FAREWELL);
         let Self {
             batch,
             to_writer,
             shared,
             patience,
+            ends: _,
             finished,
         } = self;
         shared
@@ -183,7 +220,10 @@ impl Lines {
         *last.unwrap_or_else(PoisonError::into_inner) = batch;
         drop(to_writer);
         let is_done = match patience {
-            Patience::Lose => finished.recv_timeout(FAREWELL).is_ok(),
+            Patience::Lose => {
+                let left = ends.saturating_duration_since(Instant::now());
+                finished.recv_timeout(left).is_ok()
+            }
             Patience::Wait => finished.recv().is_ok(),
         };
         if shared.is_closed.load(Ordering::Relaxed) {
@@ -206,6 +246,17 @@ impl Lines {
     }
 }
 
+impl Shared {
+    /// The writer is done with as many bytes.
+    fn took(&self, bytes: usize) {
+        let (lock, written) = &self.written;
+        let held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sent_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        drop(held);
+        written.notify_one();
+    }
+}
+
 /// Writes batches until there are no more, or nobody reads.
 fn write_all<W: Write>(to: W, name: &str, batches: &Receiver<Batch>, shared: &Shared) {
     let mut taker = Taker::new(to);
@@ -214,7 +265,7 @@ fn write_all<W: Write>(to: W, name: &str, batches: &Receiver<Batch>, shared: &Sh
     for batch in batches.iter().chain(iter::once_with(last)) {
         let bytes = batch.bytes();
         let written = taker.write(batch);
-        shared.sent_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        shared.took(bytes);
         let Err((lost, error)) = written else {
             if is_failing {
                 tracing::info!(output = name, "records are written again");

@@ -135,13 +135,18 @@ impl Report {
         self.lines.flush()
     }
 
+    /// Says that the end begins: what comes now may wait for the reader, within a second.
+    pub fn begin_end(&mut self) {
+        self.lines.begin_end(lines::FAREWELL);
+    }
+
     /// Running total of what could not be written: the attempts of a record that counts some, else the record.
     #[must_use]
     pub fn lost_total(&self) -> u64 {
         self.lines.lost_total()
     }
 
-    /// Writes what is left, for as long as the reader takes it within a second.
+    /// Writes what is left, for as long as the reader takes it within a second of the end's beginning.
     ///
     /// # Errors
     ///

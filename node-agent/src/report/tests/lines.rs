@@ -1,5 +1,7 @@
 //! Lines on their way to readers that stall, go away, or have no room.
 
+use std::time::Duration;
+
 use super::*;
 
 /// Answers each write with the next result; then takes everything.
@@ -152,4 +154,24 @@ fn stalled_reader_costs_no_more_than_what_may_wait() {
     assert!(waiting < 9 << 20, "{waiting} bytes wait");
     drop(go);
     lines.finish().unwrap();
+}
+
+/// What was held back comes at once at the end, and is more than what may wait: a reader that takes it gets it all.
+#[test]
+fn nothing_is_lost_at_the_end_when_somebody_reads() {
+    let (written, bytes) = mpsc::channel();
+    let results = Vec::new();
+    let mut lines = Lines::to(Scripted { results, written }, "test", Patience::Lose).unwrap();
+    let record = counting(1);
+    let length = line(&record).len() + 1;
+    lines.begin_end(Duration::from_secs(60));
+    let wanted = 12_000;
+    assert!(wanted * length > 16 << 20, "{length} bytes each");
+    for _ in 0..wanted {
+        lines.write(&record).unwrap();
+    }
+    assert_eq!(lines.lost_total(), 0);
+    lines.finish().unwrap();
+    let came: usize = bytes.iter().map(|bytes| bytes.len()).sum();
+    assert_eq!(came, wanted * length);
 }
