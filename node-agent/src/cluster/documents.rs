@@ -51,7 +51,8 @@ fn json(bytes: &[u8]) -> Result<Vec<Value>, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Reads YAML as `kubectl` does: `yes`, `on` and `y` without quotes are booleans, a key given twice is an error.
+/// Reads YAML as `kubectl` does: `yes`, `on` and `y` without quotes are booleans, a number that begins with 0 is octal,
+/// a key given twice is an error.
 fn yaml(bytes: &[u8]) -> Result<Vec<Value>, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| match error {
@@ -67,6 +68,7 @@ pub(super) fn options() -> serde_saphyr::Options {
     // multiply, aliases, stays bounded.
     serde_saphyr::options! {
         with_snippet: false,
+        legacy_octal_numbers: true,
         budget: serde_saphyr::budget! {
             max_documents: 1_000_000,
             max_nodes: 100_000_000,
@@ -183,6 +185,15 @@ mod tests {
         let deep = "[".repeat(100_000);
         assert!(names("a.yaml", &deep).is_err());
         assert!(names("a.json", &deep).is_err());
+    }
+
+    #[test]
+    fn leading_zero_is_octal_as_for_kubectl() {
+        let found = names("a.yaml", "port: 0120\nname: '0120'\nother: 0o17\n").unwrap();
+        assert_eq!(
+            found,
+            [(1, r#"{"name":"0120","other":15,"port":80}"#.to_owned())]
+        );
     }
 
     #[test]
