@@ -54,6 +54,20 @@ fn nearest_is_the_fewest_unmet_conditions_then_what_is_written_first() {
             ],
             ("a", 1, None, Some(0)),
         ),
+        // What is written first, where all miss two conditions and none fewer.
+        (
+            vec![
+                into_a(
+                    "a",
+                    json!([
+                        from(json!([one]), json!([{"port": 81}])),
+                        from(json!([one]), json!([{"port": 82}]))
+                    ]),
+                ),
+                into_a("b", json!([from(json!([one]), json!([{"port": 81}]))])),
+            ],
+            ("a", 0, Some(0), Some(0)),
+        ),
         (
             vec![into_a("a", json!([{"from": [team("c"), team("d")]}]))],
             ("a", 0, Some(0), None),
