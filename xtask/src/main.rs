@@ -5,6 +5,7 @@
 
 mod bench;
 mod build;
+mod cilium;
 mod debian;
 mod demo;
 mod image;

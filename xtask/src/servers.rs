@@ -17,7 +17,7 @@ const ETCD: &str = "3.6.16";
 /// The release of Kubernetes.
 pub(crate) const KUBERNETES: &str = "1.35.4";
 /// Where the modules lie while they are built.
-const SOURCES: &str = "src";
+pub(crate) const SOURCES: &str = "src";
 /// What has to be there.
 const PROGRAMS: [&str; 2] = ["etcd", "kube-apiserver"];
 
@@ -142,20 +142,37 @@ pub(crate) fn build_kubernetes(into: &Path, programs: &[&str]) -> anyhow::Result
 
 /// The go.mod of Kubernetes.
 fn kubernetes_module(folder: &Path) -> anyhow::Result<String> {
-    let module = format!("k8s.io/kubernetes@v{KUBERNETES}");
+    let path = module(folder, &format!("k8s.io/kubernetes@v{KUBERNETES}"))?.go_mod;
+    fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+}
+
+/// A module in Go's own cache.
+pub(crate) struct Module {
+    /// Its sources, which nobody may write to.
+    pub(crate) folder: PathBuf,
+    /// Its go.mod.
+    pub(crate) go_mod: PathBuf,
+}
+
+/// Fetches a module into Go's own cache.
+pub(crate) fn module(folder: &Path, name: &str) -> anyhow::Result<Module> {
     let output = go(folder)
-        .args(["mod", "download", "-json", &module])
+        .args(["mod", "download", "-json", name])
         .output()
         .context("start go")?;
     let told: serde_json::Value = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("read what `go mod download {module}` says"))?;
-    let Some(path) = told.get("GoMod").and_then(serde_json::Value::as_str) else {
-        bail!("cannot get {module}: {told}");
+        .with_context(|| format!("read what `go mod download {name}` says"))?;
+    let path = |key: &str| told.get(key).and_then(serde_json::Value::as_str);
+    let (Some(folder), Some(go_mod)) = (path("Dir"), path("GoMod")) else {
+        bail!("cannot get {name}: {told}");
     };
-    fs::read_to_string(path).with_context(|| format!("read {path}"))
+    Ok(Module {
+        folder: PathBuf::from(folder),
+        go_mod: PathBuf::from(go_mod),
+    })
 }
 
-fn go_build(
+pub(crate) fn go_build(
     part: &Path,
     output: &Path,
     module: &str,

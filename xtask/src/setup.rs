@@ -13,6 +13,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::Found;
+use crate::cilium;
 use crate::kernels;
 use crate::node;
 use crate::recipe;
@@ -125,6 +126,7 @@ fn take(step: &Step) -> anyhow::Result<()> {
         Step::FetchKernel => kernels::OLDEST.fetch(),
         Step::BuildServers => servers::build(),
         Step::BuildNode => node::build(),
+        Step::BuildCilium => cilium::build(),
     }
 }
 

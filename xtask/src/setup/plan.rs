@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::probe::{Built, Machine, Packages, Rustup};
+use crate::cilium;
 use crate::kernels::OLDEST;
 use crate::node;
 use crate::recipe::{LINKER_VERSION, LLVM, TARGET};
@@ -32,6 +33,8 @@ pub(crate) enum Purpose {
     Servers,
     /// Starting a whole node of a cluster, for the tests; without Go and apt to make one they are skipped.
     Node,
+    /// Starting such a node with Cilium as its network, for the tests; without Go and apt they are skipped.
+    Cilium,
     /// Building libFuzzer.
     Fuzz,
     /// Emulating a machine with another kernel, for the tests.
@@ -40,11 +43,12 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     /// Everything that set-up is for.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Build,
         Self::Namespaces,
         Self::Servers,
         Self::Node,
+        Self::Cilium,
         Self::Fuzz,
         Self::Emulation,
     ];
@@ -61,6 +65,7 @@ pub(crate) enum Step {
     FetchKernel,
     BuildServers,
     BuildNode,
+    BuildCilium,
 }
 
 impl Step {
@@ -71,7 +76,7 @@ impl Step {
             Self::InstallPackages(_) => 1,
             Self::AddSource | Self::AddNightly => 2,
             Self::BuildLinker | Self::FetchKernel => 3,
-            Self::BuildServers | Self::BuildNode => 4,
+            Self::BuildServers | Self::BuildNode | Self::BuildCilium => 4,
         }
     }
 }
@@ -106,6 +111,11 @@ impl fmt::Display for Step {
                 formatter,
                 "build {} into the tools' cache, which takes minutes",
                 node::title()
+            ),
+            Self::BuildCilium => write!(
+                formatter,
+                "build {} into the tools' cache, which takes minutes",
+                cilium::title()
             ),
         }
     }
@@ -173,6 +183,11 @@ pub(crate) fn plan(machine: &Machine, purposes: &[Purpose]) -> Plan {
             Purpose::Node => {
                 if machine.node == Built::ToBuild {
                     plan.steps.push(Step::BuildNode);
+                }
+            }
+            Purpose::Cilium => {
+                if machine.cilium == Built::ToBuild {
+                    plan.steps.push(Step::BuildCilium);
                 }
             }
         }

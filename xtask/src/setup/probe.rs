@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::plan::Purpose;
+use crate::cilium;
 use crate::kernels;
 use crate::node;
 use crate::recipe::{self, Compiler};
@@ -34,6 +35,8 @@ pub(crate) struct Machine {
     pub(crate) servers: Built,
     /// A node of a cluster to test on.
     pub(crate) node: Built,
+    /// Cilium for such a node.
+    pub(crate) cilium: Built,
 }
 
 /// Whether something is there that is built when it is not.
@@ -65,6 +68,11 @@ impl Built {
     /// Looks for a node's parts.
     fn node() -> Self {
         Self::of(node::find().is_some(), node::can_be_built())
+    }
+
+    /// Looks for Cilium.
+    fn cilium() -> Self {
+        Self::of(cilium::find().is_some(), cilium::can_be_built())
     }
 }
 
@@ -170,6 +178,7 @@ impl Machine {
             kernel: kernels::OLDEST.is_there(),
             servers: Built::servers(),
             node: Built::node(),
+            cilium: Built::cilium(),
         }
     }
 
@@ -207,14 +216,16 @@ impl Machine {
             }
         };
         lines.push(format!("{}: {servers}", servers::title()));
-        let node = match self.node {
-            Built::Present => "present",
-            Built::ToBuild => "missing",
-            Built::Absent => {
-                "missing, and no Go (https://go.dev/dl) or no apt to make it with: the tests on it are skipped"
-            }
-        };
-        lines.push(format!("{}: {node}", node::title()));
+        for (title, built) in [(node::title(), self.node), (cilium::title(), self.cilium)] {
+            let state = match built {
+                Built::Present => "present",
+                Built::ToBuild => "missing",
+                Built::Absent => {
+                    "missing, and no Go (https://go.dev/dl) or no apt to make it with: the tests on it are skipped"
+                }
+            };
+            lines.push(format!("{title}: {state}"));
+        }
         lines
     }
 }
