@@ -59,7 +59,10 @@ impl Ends {
             }
             identity => identity,
         };
-        let source = found(attempt.source_link, flow.source, source_at);
+        let source = sender(
+            flow.source,
+            found(attempt.source_link, flow.source, source_at),
+        );
         let destination = found(attempt.destination_link, flow.destination, destination_at);
         let unknown = |identity: &Identity| {
             matches!(
@@ -78,7 +81,7 @@ impl Ends {
             },
             seen_from: ending
                 .seen_from
-                .map(|(ip, _)| cluster.party_at(ip, attempt.first)),
+                .map(|(ip, _)| Cluster::party(ip, &sender(ip, cluster.lookup(ip, attempt.first)))),
             source,
             destination,
             may_be_taken_over: source_may_be || destination_may_be,
@@ -209,6 +212,19 @@ impl Ends {
         };
         let mut slices = cluster.slices_of(key).peekable();
         slices.peek().is_some() && slices.all(|slice| slice.ready.is_empty())
+    }
+}
+
+/// Whoever sent it. A link-local address is its owner's on one link, and nobody's outside: a pod sees it where the node
+/// translates, as Cilium does with a pod that reaches itself through a Service.
+fn sender(ip: IpAddr, found: Identity) -> Identity {
+    let is_link_local = match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    match found {
+        Identity::World if is_link_local => Identity::Unknown,
+        identity => identity,
     }
 }
 

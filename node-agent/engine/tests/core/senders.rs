@@ -10,7 +10,7 @@ use node_agent_engine::verdict::UnknownBecause::{
     self, NotSeenStopped, Orientation, SourceMismatch,
 };
 
-use super::bench::{API, Bench, DB, JOB, NODE, S, Seen, WEB, service};
+use super::bench::{API, Bench, DB, JOB, NODE, S, Seen, WEB, WORLD, service};
 use super::outcomes::drop;
 
 type Claim = (Assessment, Option<UnknownBecause>);
@@ -205,6 +205,28 @@ fn who_is_not_known_misses_nothing() {
     let found = bench.only();
     assert_eq!(found.unknown_because, Some(UnknownBecause::Identity));
     assert!(found.verdict.ingress.nearest.is_none());
+}
+
+/// As whom a pod is translated that reaches itself through a Service (Cilium's 169.254.42.1): it comes from no other network.
+#[test]
+fn a_link_local_sender_is_not_outside() {
+    for (from, expected) in [
+        ("169.254.42.1", (Unknown, Some(UnknownBecause::Identity))),
+        ("fe80::1", (Unknown, Some(UnknownBecause::Identity))),
+        (WORLD, (Unenforced, None)),
+    ] {
+        let mut bench = Bench::settled();
+        let mut seen = bench.attempt(from, DB).arrived();
+        seen.attempt.source_link = None;
+        bench.give(seen.event(bench.now, EventKind::Answered, 1));
+        bench.pass(10 * S);
+        let found = bench.only();
+        assert_eq!(
+            (found.assessment, found.unknown_because),
+            expected,
+            "{from}"
+        );
+    }
 }
 
 /// An address of nobody's behind a pod's interface is not outside; routed there beside the pod's, it is the pod's second.
