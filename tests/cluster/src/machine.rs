@@ -20,14 +20,17 @@ pub const CGROUP: &str = "netverdict-node";
 /// The node's address.
 pub const ADDRESS: &str = "10.99.0.1";
 
-/// What a kubelet wants of the kernel, and sets where it is not so: it finds it so, and the machine's own settings stay.
-const SETTINGS: [(&str, &str); 6] = [
+/// What a kubelet and Cilium want of the kernel, and set where it is not so: they find it so, and the machine's own
+/// settings stay.
+const SETTINGS: [(&str, &str); 8] = [
     ("vm/overcommit_memory", "1"),
     ("vm/panic_on_oom", "0"),
     ("kernel/panic", "10"),
     ("kernel/panic_on_oops", "1"),
     ("kernel/keys/root_maxkeys", "1000000"),
     ("kernel/keys/root_maxbytes", "25000000"),
+    ("kernel/timer_migration", "0"),
+    ("kernel/unprivileged_bpf_disabled", "1"),
 ];
 
 /// Mounts, a network and cgroups, as long as it lives.
@@ -122,7 +125,8 @@ fn mounts() -> anyhow::Result<()> {
 }
 
 fn settings() -> anyhow::Result<()> {
-    for (name, value) in SETTINGS {
+    let there = |(name, _): &(&str, &str)| Path::new("/proc/sys").join(name).exists();
+    for (name, value) in SETTINGS.into_iter().filter(there) {
         let file = Path::new("/run").join(name.replace('/', "."));
         fs::write(&file, value).with_context(|| format!("write {}", file.display()))?;
         let file = file.display();

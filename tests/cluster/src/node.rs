@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::Context;
 use serde_json::{Value, json};
 
+use crate::cilium;
 use crate::machine::{self, ADDRESS, CGROUP, Machine};
 use crate::plane::Plane;
 use crate::wait;
@@ -19,11 +20,21 @@ pub const PODS_IMAGE: &str = "localhost/busybox:1";
 const PORT: u16 = 6443;
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
+/// What joins the pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// A bridge, with kube-proxy; nobody enforces policies.
+    Bridge,
+    /// Cilium, which does.
+    Cilium(cilium::Datapath),
+}
+
 /// A cluster of one node.
 pub struct Node {
     plane: Plane,
     machine: Machine,
-    parts: PathBuf,
+    /// Folders of programs.
+    parts: Vec<PathBuf>,
     kubeconfig: PathBuf,
     children: Vec<(&'static str, Child)>,
 }
@@ -42,7 +53,7 @@ impl Node {
     ///
     /// # Errors
     /// When one of its parts does not start, with what that said last.
-    pub async fn start() -> anyhow::Result<Self> {
+    pub async fn start(network: Network) -> anyhow::Result<Self> {
         let machine = Machine::start().await?;
         let mut plane = Plane::start().await?;
         let address = format!("--advertise-address={ADDRESS}");
@@ -59,16 +70,26 @@ impl Node {
         plane.run(PORT)?;
         let mut node = Self {
             kubeconfig: plane.kubeconfig("admin", PORT, None)?,
-            parts: named("NETVERDICT_NODE_PARTS")?,
+            parts: vec![named("NETVERDICT_NODE_PARTS")?],
             plane,
             machine,
             children: Vec::new(),
         };
-        node.runtime().await?;
+        let plugins = match network {
+            Network::Bridge => node.bridge()?,
+            Network::Cilium(_) => {
+                node.parts.push(cilium::parts()?);
+                cilium::plugins(&node)?
+            }
+        };
+        node.runtime(&plugins).await?;
         node.plane.ready(PORT).await?;
         node.controllers()?;
         node.kubelet()?;
         node.proxy()?;
+        if let Network::Cilium(datapath) = network {
+            cilium::start(&mut node, datapath).await?;
+        }
         node.until_ready().await?;
         Ok(node)
     }
@@ -78,7 +99,7 @@ impl Node {
     /// # Errors
     /// When it does not succeed, with what it said.
     pub fn kubectl(&self, words: &[&str]) -> anyhow::Result<String> {
-        let mut command = Command::new(self.parts.join("kubectl"));
+        let mut command = Command::new(self.program("kubectl"));
         command.arg("--kubeconfig").arg(&self.kubeconfig);
         machine::run(command.args(words))
     }
@@ -121,7 +142,7 @@ impl Node {
     /// # Errors
     /// When it does not succeed.
     pub fn ctr(&self, words: &[&str]) -> anyhow::Result<String> {
-        let mut command = Command::new(self.parts.join("ctr"));
+        let mut command = Command::new(self.program("ctr"));
         machine::run(command.args(["-n", "k8s.io"]).args(words))
     }
 
@@ -146,14 +167,44 @@ impl Node {
         ended
     }
 
+    /// The file of a part.
+    pub(crate) fn program(&self, part: &str) -> PathBuf {
+        let files = self.parts.iter().map(|folder| folder.join(part));
+        let found = files.into_iter().find(|file| file.is_file());
+        found.unwrap_or_else(|| PathBuf::from(part))
+    }
+
+    /// Where its parts write what they say.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.plane.folder()
+    }
+
+    /// The kubeconfig of somebody who may do everything.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     fn start_part(&mut self, part: &'static str, words: &[String]) -> anyhow::Result<()> {
+        let mut command = Command::new(self.program(part));
+        command.args(words);
+        self.start_command(part, command)
+    }
+
+    pub(crate) fn start_command(
+        &mut self,
+        part: &'static str,
+        mut command: Command,
+    ) -> anyhow::Result<()> {
         let log = self.plane.folder().join(format!("{part}.log"));
         let log = File::create(&log).with_context(|| format!("make {}", log.display()))?;
-        let path = env::var("PATH").unwrap_or_default();
-        let child = Command::new(self.parts.join(part))
-            .args(words)
-            // The runtime looks for its shim and for runc there.
-            .env("PATH", format!("{}:{path}", self.parts.display()))
+        let path = env::var_os("PATH").unwrap_or_default();
+        let path = env::split_paths(&path);
+        let path = env::join_paths(self.parts.iter().cloned().chain(path))?;
+        let child = command
+            // The runtime looks for its shim and for runc there, Cilium for its compiler.
+            .env("PATH", path)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -169,14 +220,20 @@ impl Node {
         Ok(file.display().to_string())
     }
 
-    async fn runtime(&mut self) -> anyhow::Result<()> {
+    /// Describes the bridge, and gives the folder of the plugins that make it.
+    fn bridge(&self) -> anyhow::Result<PathBuf> {
         let network = json!({"cniVersion": "0.4.0", "name": "test", "plugins": [{
             "type": "bridge", "bridge": "cni0", "isDefaultGateway": true, "hairpinMode": true,
             "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.42.0.0/24"}]]}}]});
         fs::create_dir_all("/etc/cni/net.d").context("make the CNI's folder")?;
         fs::write("/etc/cni/net.d/10-test.conflist", network.to_string())
             .context("write the CNI's configuration")?;
-        let parts = self.parts.display();
+        let bridge = self.program("bridge");
+        let folder = bridge.parent().context("find the CNI's plugins")?;
+        Ok(folder.to_owned())
+    }
+
+    async fn runtime(&mut self, plugins: &Path) -> anyhow::Result<()> {
         let root = self.plane.folder().join("containerd");
         let configuration = format!(
             "version = 2\n\
@@ -188,7 +245,7 @@ impl Node {
              disable_apparmor = true\n\
              restrict_oom_score_adj = true\n\
              [plugins.\"io.containerd.grpc.v1.cri\".cni]\n\
-             bin_dir = \"{parts}\"\n\
+             bin_dir = {plugins:?}\n\
              conf_dir = \"/etc/cni/net.d\"\n"
         );
         let file = self.write("containerd.toml", &configuration)?;

@@ -42,6 +42,21 @@ impl Namespace {
         Ok(namespaces)
     }
 
+    /// Names the one that a process is in; it stays when this is dropped, and only the name goes.
+    ///
+    /// # Errors
+    /// When there is no such process, or the name is taken.
+    pub fn of(name: &str, pid: u32) -> anyhow::Result<Self> {
+        feed(
+            Command::new("ip").args(["-batch", "-"]),
+            &format!("netns attach {name} {pid}\n"),
+        )?;
+        cleanup::remember_namespace(name);
+        Ok(Self {
+            name: name.to_owned(),
+        })
+    }
+
     /// Its name, as in `ip netns exec NAME`.
     #[must_use]
     pub fn name(&self) -> &str {

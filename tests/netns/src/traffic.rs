@@ -1,7 +1,7 @@
 //! Real servers and clients, and what a client saw.
 
 use std::io::{ErrorKind, Read};
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -215,6 +215,20 @@ impl Client {
             to,
             protocol,
         })
+    }
+
+    /// Its own port will be this one.
+    ///
+    /// # Errors
+    /// When it is taken.
+    pub fn from_port(self, port: u16) -> anyhow::Result<Self> {
+        let any: IpAddr = match self.to.ip() {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let bound = self.socket.bind(&SocketAddr::new(any, port).into());
+        bound.with_context(|| format!("bind to port {port}"))?;
+        Ok(self)
     }
 
     /// Sends one datagram and waits for nothing (UDP only).

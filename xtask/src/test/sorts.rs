@@ -9,6 +9,7 @@ use anyhow::Context;
 use super::tally::{Reader, Tally};
 use super::{Extent, Sort, fuzz, mutants, vm};
 use crate::build;
+use crate::cilium;
 use crate::image;
 use crate::node;
 use crate::recipe;
@@ -29,7 +30,7 @@ pub(super) fn purposes(sorts: &[Sort]) -> Vec<Purpose> {
             }
             Sort::Cluster if shell::is_root() => {
                 purposes.extend([Purpose::Build, Purpose::Namespaces]);
-                purposes.extend([Purpose::Servers, Purpose::Node]);
+                purposes.extend([Purpose::Servers, Purpose::Node, Purpose::Cilium]);
             }
             Sort::Netns | Sort::Cluster => {}
             Sort::Fuzz => purposes.push(Purpose::Fuzz),
@@ -123,13 +124,21 @@ fn cluster(house: &House, extent: Extent) -> anyhow::Result<Tally> {
         return Ok(source.plus(&not_run("cluster", why)));
     };
     let [agents, pods] = images(house)?;
-    let on_node = counted(
-        call("node")
-            .env("NETVERDICT_NODE_PARTS", parts)
-            .env("NETVERDICT_IMAGE", agents)
-            .env("NETVERDICT_PODS_IMAGE", pods),
-    )?;
-    Ok(source.plus(&on_node))
+    let on_node = |test: &str| {
+        let mut call = call(test);
+        call.env("NETVERDICT_NODE_PARTS", &parts)
+            .env("NETVERDICT_PODS_IMAGE", &pods);
+        call
+    };
+    let deployed = counted(on_node("node").env("NETVERDICT_IMAGE", agents))?;
+    let so_far = source.plus(&deployed);
+    let Some(cilium) = cilium::find() else {
+        let why = format!("needs {}, and Go and apt to make it", cilium::title());
+        return Ok(so_far.plus(&not_run("cluster", why)));
+    };
+    let stack = counted(on_node("cilium-stack").env("NETVERDICT_CILIUM", &cilium))?;
+    let straight = counted(on_node("cilium-straight").env("NETVERDICT_CILIUM", &cilium))?;
+    Ok(so_far.plus(&stack).plus(&straight))
 }
 
 /// Writes the agent's image, and the one that the pods of the tests run.

@@ -4,7 +4,7 @@ mod deployed;
 mod image;
 
 use cluster::ground::{self, test};
-use cluster::node::Node;
+use cluster::node::{Network, Node};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 static NODE: OnceCell<Mutex<Node>> = OnceCell::const_new();
@@ -41,7 +41,7 @@ fn end() {
 /// The node, for one test at a time.
 async fn node() -> anyhow::Result<MutexGuard<'static, Node>> {
     let node = NODE
-        .get_or_try_init(async || anyhow::Ok(Mutex::new(Node::start().await?)))
+        .get_or_try_init(async || anyhow::Ok(Mutex::new(Node::start(Network::Bridge).await?)))
         .await?;
     Ok(node.lock().await)
 }
