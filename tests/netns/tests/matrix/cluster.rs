@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netns::node::NODE_ADDRESSES;
-use netns::scenario::{Family, Scenario};
+use netns::pair;
+use netns::scenario::{Family, Scenario, second_address};
 use serde_json::{Value, json};
 
-use crate::cell::{Attempt, Cell, NODE_PORTS, Pods, Policy, To};
+use crate::cell::{Attempt, Cell, Ground, NODE_PORTS, Pods, Policy, To};
 
 /// Who may enter a server, and who may not leave.
 const POLICIES: &str = "\
@@ -41,7 +42,7 @@ pub(crate) const STRANGER: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x71, 0, 0, 0, 0, 1)),
 ];
-pub(crate) const NOBODY: [IpAddr; 2] = [
+const NOBODY: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(203, 0, 113, 99)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x71, 0, 0, 0, 0, 0x99)),
 ];
@@ -81,6 +82,16 @@ pub(crate) fn second(attempt: &Attempt) -> IpAddr {
     }
 }
 
+/// An address that nobody has: outside, or among those of the other node's pods.
+pub(crate) fn nobody(ground: Ground, family: Family) -> IpAddr {
+    let v4 = Ipv4Addr::new(10, 42, 1, 250);
+    match (ground.way(), family) {
+        (None, _) => of(family, NOBODY),
+        (Some(_), Family::V4) => v4.into(),
+        (Some(_), Family::V6) => second_address(v4).into(),
+    }
+}
+
 /// The address of an address family among two.
 pub(crate) fn of(family: Family, addresses: [IpAddr; 2]) -> IpAddr {
     let [v4, v6] = addresses;
@@ -106,14 +117,19 @@ pub(crate) fn target(
         }
         To::Node => of(family, NODE_ADDRESSES),
         To::World => of(family, FRIEND),
-        To::Nobody => of(family, NOBODY),
+        To::Nobody => nobody(cell.ground, family),
         To::Second => second(attempt),
     };
     Ok((address, attempt.port))
 }
 
 /// The cluster that these attempts need.
-pub(crate) fn scenario(cells: &[Cell], attempts: &[Attempt]) -> anyhow::Result<Scenario> {
+pub(crate) fn scenario(
+    ground: Ground,
+    cells: &[Cell],
+    attempts: &[Attempt],
+) -> anyhow::Result<Scenario> {
+    let two = ground.way().is_some();
     let mut objects = vec![json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"},
     })];
@@ -125,7 +141,14 @@ pub(crate) fn scenario(cells: &[Cell], attempts: &[Attempt]) -> anyhow::Result<S
         }
     }
     for (number, key) in (2_u16..).zip(&pods) {
-        objects.push(manifest(key, number));
+        let mut pod = manifest(key, number, two);
+        if two && is_server(key) {
+            pod["spec"]["containers"][0]["ports"] = ports(attempts);
+        }
+        objects.push(pod);
+    }
+    if two {
+        objects.extend([0, 1].map(pair::node_object));
     }
     let text = serde_json::to_string(&objects)?;
     let without_services = Scenario::new("matrix", &as_documents(&objects)?, text, "\n")?;
@@ -153,8 +176,36 @@ fn as_documents(objects: &[Value]) -> anyhow::Result<String> {
     Ok(texts?.join("\n---\n"))
 }
 
-fn manifest(key: &str, number: u16) -> Value {
-    let name = key.split('/').next_back().unwrap_or_default();
+/// Which node a pod is on: where there are two, servers are on the second.
+pub(crate) fn node_of(key: &str, two: bool) -> usize {
+    usize::from(two && is_server(key))
+}
+
+pub(crate) fn node_name(index: usize) -> String {
+    format!("node-{}", index + 1)
+}
+
+fn is_server(key: &str) -> bool {
+    name_of(key).split('-').next() == Some(SERVER)
+}
+
+fn name_of(key: &str) -> &str {
+    key.split('/').next_back().unwrap_or_default()
+}
+
+/// What a server says that it serves: metrics name no other port.
+fn ports(attempts: &[Attempt]) -> Value {
+    let port = |attempt: &Attempt| {
+        json!({
+            "containerPort": attempt.port, "protocol": attempt.transport.name(attempt.family),
+        })
+    };
+    attempts.iter().map(port).collect()
+}
+
+fn manifest(key: &str, number: u16, two: bool) -> Value {
+    let name = name_of(key);
+    let node = node_of(key, two);
     let labels = match name.split('-').next().unwrap_or_default() {
         "friend" => json!({"enters": "yes"}),
         "captive" => json!({"enters": "yes", "leaves": "no"}),
@@ -163,11 +214,13 @@ fn manifest(key: &str, number: u16) -> Value {
         _ => json!({"enters": "no"}),
     };
     let [high, low] = number.to_be_bytes();
-    let address = Ipv4Addr::new(10, 42, high, low).to_string();
+    // Of two nodes each gives its pods addresses of its own range.
+    let third = if two && is_server(key) { 1 } else { high };
+    let address = Ipv4Addr::new(10, 42, third, low).to_string();
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": labels},
-        "spec": {"nodeName": "node-1", "containers": [{"name": "main", "image": "example/app:1"}]},
+        "spec": {"nodeName": node_name(node), "containers": [{"name": "main", "image": "example/app:1"}]},
         "status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]},
     })
 }
@@ -189,7 +242,8 @@ fn service(scenario: &Scenario, cell: &Cell, attempt: &Attempt) -> anyhow::Resul
         kind = "NodePort";
     }
     let name = service_name(attempt);
-    let pod = backend.split('/').next_back();
+    let pod = name_of(&backend);
+    let node = node_name(node_of(&backend, cell.ground.way().is_some()));
     Ok([
         json!({
             "apiVersion": "v1", "kind": "Service",
@@ -206,7 +260,7 @@ fn service(scenario: &Scenario, cell: &Cell, attempt: &Attempt) -> anyhow::Resul
             },
             "addressType": family(attempt),
             "endpoints": [{
-                "addresses": [address], "conditions": {"ready": true}, "nodeName": "node-1",
+                "addresses": [address], "conditions": {"ready": true}, "nodeName": node,
                 "targetRef": {"kind": "Pod", "namespace": "shop", "name": pod},
             }],
             "ports": [{"port": attempt.port, "protocol": protocol}],

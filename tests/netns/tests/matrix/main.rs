@@ -7,9 +7,11 @@ mod cell;
 mod check;
 mod client;
 mod cluster;
+mod lab;
 mod mechanism;
 mod stage;
 mod table;
+mod together;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use netns::paths;
 use netns::scenario::Family;
 
-use crate::cell::{Cell, Claim, From, Ground, Policy, Saw, Serves, To};
+use crate::cell::{Cell, Claim, Counts, From, Ground, Policy, Saw, Serves, To};
 
 /// Set, it renews the page instead of comparing it.
 const RENEW: &str = "NETVERDICT_RENEW";
@@ -34,7 +34,8 @@ fn page(files: &[(&str, Vec<Cell>)]) -> Result<String, std::fmt::Error> {
          Each row was made with real packets by `cargo xtask test netns` and held against what netverdict wrote; it is \
          printed from `tests/netns/matrix`. Read it from left to right: what stood in the way and where, what the \
          client's socket saw, the outcome with the kernel's reason and its evidence, and then the assessment for each \
-         answer that policy can give (its side kept or not in brackets, \u{2020} where netverdict falls short of it).\n",
+         answer that policy can give (its side kept or not in brackets, \u{2020} where netverdict falls short of it). \
+         Between two nodes both agents write; the row of the one that counts the attempt ends its path with *counts*.\n",
     );
     for (heading, cells) in files {
         write!(
@@ -44,14 +45,17 @@ fn page(files: &[(&str, Vec<Cell>)]) -> Result<String, std::fmt::Error> {
              |---|---|---|---|---|---|---|---|---|---|\n"
         )?;
         for cell in cells {
-            row(&mut out, cell)?;
+            row(&mut out, cell, &path(cell))?;
+            if let Some(far) = cell.seen_from_afar() {
+                row(&mut out, &far, from_afar(cell))?;
+            }
         }
     }
     notes(&mut out, files)?;
     Ok(out)
 }
 
-fn row(out: &mut String, cell: &Cell) -> std::fmt::Result {
+fn row(out: &mut String, cell: &Cell, path: &str) -> std::fmt::Result {
     let protocols: Vec<&str> = cell
         .protocols
         .iter()
@@ -63,7 +67,7 @@ fn row(out: &mut String, cell: &Cell) -> std::fmt::Result {
         "| {}, {} | {} | {} {} | {} | {} | {} |",
         cell.mechanism,
         cell.place,
-        path(cell),
+        path,
         protocols.join(", "),
         families.join(", "),
         saw(cell.saw),
@@ -120,8 +124,22 @@ fn path(cell: &Cell) -> String {
         Ground::Before => ", before the agent",
         Ground::Clsact => ", agent on clsact",
         Ground::BeforeClsact => ", before the agent on clsact",
+        Ground::Across => " of another node",
+        Ground::AcrossVxlan => " of another node, VXLAN",
     };
-    format!("{from} to {to}{ground}")
+    let counts = match cell.counts {
+        Some(Counts::Source) => ", *counts*",
+        Some(Counts::Destination) | None => "",
+    };
+    format!("{from} to {to}{ground}{counts}")
+}
+
+/// The row of the other node's agent.
+fn from_afar(cell: &Cell) -> &'static str {
+    match cell.counts {
+        Some(Counts::Destination) => "as that node's agent has it, *counts*",
+        Some(Counts::Source) | None => "as that node's agent has it",
+    }
 }
 
 fn saw(saw: Saw) -> &'static str {
