@@ -30,7 +30,9 @@ const PORT: u16 = 5555;
 const LONG: usize = 1_400;
 /// Shorter than a kernel waits before it repeats a SYN.
 const IMPATIENCE: Duration = Duration::from_millis(300);
-/// Until a neighbour that does not answer is given up.
+/// A neighbour is asked for three times: that ends after the cluster's change was read, and before the attempt's deadline.
+const SEARCH_MS: &str = "800";
+/// Longer than the search.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn main() {
@@ -260,6 +262,13 @@ fn gone(before: bool) -> anyhow::Result<()> {
     let address = stage.at(DB, 0)?.ip();
     let inside = stage.ground.node.namespace_of(DB)?;
     inside.ip(&format!("addr del {address}/32 dev eth0\n"))?;
+    let link = &stage.ground.node.pod(DB)?.link;
+    let search = format!("ipv4/neigh/{link}/retrans_time_ms");
+    stage
+        .ground
+        .node
+        .namespace
+        .sysctl(&[(&search, SEARCH_MS)])?;
     if before {
         delete(&stage.ground, DB)?;
         stage.until_without_pod()?;

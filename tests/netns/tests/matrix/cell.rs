@@ -201,7 +201,8 @@ impl Cell {
             );
         }
         // Metrics name only ports that somebody says he serves.
-        let is_counted = self.ground.way().is_some() && self.to != To::Nobody;
+        let is_counted =
+            self.ground.way().is_some() && !matches!(self.to, To::Nobody | To::FarNode);
         ensure!(
             is_counted == self.counts.is_some(),
             "of two agents one counts it, of one there is nothing to say"

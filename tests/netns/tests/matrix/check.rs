@@ -119,9 +119,12 @@ fn differences(cell: &Cell, claim: &Claim, attempt: &Attempt, record: &Record) -
         From::World => ("world", None),
     };
     let (destination, destination_name) = match cell.to {
-        To::Pod | To::Service | To::NodePort => ("pod", name(&server)),
+        To::Pod | To::Service | To::NodePort | To::LoadBalancer | To::Headless => {
+            ("pod", name(&server))
+        }
         To::Itself => ("pod", name(&client)),
         To::Node => ("node", Some("node-1")),
+        To::FarNode => ("node", Some("node-2")),
         To::NodeService | To::World | To::Nobody | To::Second => ("world", None),
     };
     let service = cluster::service_name(attempt);

@@ -22,7 +22,7 @@ spec:
   - from:
     - podSelector: {matchLabels: {enters: 'yes'}}
     - ipBlock: {cidr: 198.51.100.0/24}
-    - ipBlock: {cidr: '2001:db8:51::/64'}
+    - ipBlock: {cidr: '2001:db8:61::/64'}
 ---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -36,7 +36,7 @@ const SERVER: &str = "server";
 /// Addresses outside: policy lets the first enter, and the second not. The third nobody has.
 pub(crate) const FRIEND: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
-    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x61, 0, 0, 0, 0, 1)),
 ];
 pub(crate) const STRANGER: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
@@ -70,6 +70,15 @@ pub(crate) fn virtual_address(attempt: &Attempt) -> IpAddr {
     match attempt.family {
         Family::V4 => Ipv4Addr::new(10, 96, high, low).into(),
         Family::V6 => Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, attempt.port).into(),
+    }
+}
+
+/// The address outside that an attempt's Service has.
+pub(crate) fn load_balancer(attempt: &Attempt) -> IpAddr {
+    let [high, low] = attempt.port.to_be_bytes();
+    match attempt.family {
+        Family::V4 => Ipv4Addr::new(198, 18, high, low).into(),
+        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0x1b, 0, 0, 0, 0, attempt.port).into(),
     }
 }
 
@@ -109,13 +118,15 @@ pub(crate) fn target(
 ) -> anyhow::Result<(IpAddr, u16)> {
     let family = attempt.family;
     let address = match cell.to {
-        To::Pod => scenario.address(&server(attempt.cell, cell), family)?,
+        To::Pod | To::Headless => scenario.address(&server(attempt.cell, cell), family)?,
+        To::LoadBalancer => load_balancer(attempt),
         To::Service | To::NodeService | To::Itself => virtual_address(attempt),
         To::NodePort => {
             let node = of(family, NODE_ADDRESSES);
             return Ok((node, attempt.port + NODE_PORTS));
         }
         To::Node => of(family, NODE_ADDRESSES),
+        To::FarNode => pair::node_address(1, family),
         To::World => of(family, FRIEND),
         To::Nobody => nobody(cell.ground, family),
         To::Second => second(attempt),
@@ -158,7 +169,12 @@ pub(crate) fn scenario(
         };
         if matches!(
             cell.to,
-            To::Service | To::NodeService | To::NodePort | To::Itself
+            To::Service
+                | To::NodeService
+                | To::NodePort
+                | To::Itself
+                | To::LoadBalancer
+                | To::Headless
         ) {
             objects.extend(service(&without_services, cell, attempt)?);
         }
@@ -241,6 +257,15 @@ fn service(scenario: &Scenario, cell: &Cell, attempt: &Attempt) -> anyhow::Resul
         port.insert("nodePort".to_owned(), json!(number + NODE_PORTS));
         kind = "NodePort";
     }
+    let mut status = json!({});
+    if cell.to == To::LoadBalancer {
+        status = json!({"loadBalancer": {"ingress": [{"ip": load_balancer(attempt)}]}});
+        kind = "LoadBalancer";
+    }
+    let cluster_ip = match cell.to {
+        To::Headless => "None".to_owned(),
+        _ => virtual_address,
+    };
     let name = service_name(attempt);
     let pod = name_of(&backend);
     let node = node_name(node_of(&backend, cell.ground.way().is_some()));
@@ -249,9 +274,10 @@ fn service(scenario: &Scenario, cell: &Cell, attempt: &Attempt) -> anyhow::Resul
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": name, "namespace": "shop"},
             "spec": {
-                "type": kind, "clusterIP": virtual_address, "clusterIPs": [virtual_address],
+                "type": kind, "clusterIP": cluster_ip, "clusterIPs": [cluster_ip],
                 "ipFamilies": [family(attempt)], "ports": [port],
             },
+            "status": status,
         }),
         json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",

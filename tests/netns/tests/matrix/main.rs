@@ -7,6 +7,7 @@ mod cell;
 mod check;
 mod client;
 mod cluster;
+mod confused;
 mod lab;
 mod mechanism;
 mod stage;

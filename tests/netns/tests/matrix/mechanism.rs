@@ -95,6 +95,7 @@ impl Stage<'_> {
             ("server_link", self.lab.pod(&server)?.1.link.clone()),
             ("client_link", self.lab.pod(&client)?.1.link.clone()),
             ("vip", cluster::virtual_address(attempt).to_string()),
+            ("lb", cluster::load_balancer(attempt).to_string()),
             ("second", cluster::second(attempt).to_string()),
             ("node_ip", cluster::of(family, NODE_ADDRESSES).to_string()),
             ("world_ip", cluster::of(family, FRIEND).to_string()),

@@ -10,11 +10,11 @@ use netns::agent::{Agent, Setup};
 use netns::metrics::Metrics;
 use netns::node::NODE_ADDRESSES;
 use netns::ns::Namespace;
-use netns::paths;
 use netns::raw::{Wire, ends};
 use netns::record::Record;
 use netns::scenario::Scenario;
 use netns::traffic::{Listen, Protocol, Server, Servers};
+use netns::{pair, paths};
 use socket2::{Domain, Socket, Type};
 
 use crate::cell::{Attempt, Cell, ClientWay, From, Ground, NODE_PORTS, Saw, Serves, To, Transport};
@@ -256,22 +256,32 @@ impl Stage<'_> {
             To::World => address,
             To::NodeService => cluster::virtual_address(attempt),
             To::Second => cluster::second(attempt),
-            To::Pod | To::Service | To::NodePort | To::Itself | To::Node | To::Nobody => {
-                any(address)
-            }
+            To::Pod
+            | To::Service
+            | To::NodePort
+            | To::Itself
+            | To::Node
+            | To::Nobody
+            | To::LoadBalancer
+            | To::Headless
+            | To::FarNode => any(address),
         })
     }
 
     fn server_place(&self, attempt: &Attempt) -> anyhow::Result<(&Namespace, IpAddr)> {
         let cell = self.cell(attempt)?;
         let key = match cell.to {
-            To::Pod | To::Service | To::NodePort | To::Second => {
+            To::Pod | To::Service | To::NodePort | To::Second | To::LoadBalancer | To::Headless => {
                 cluster::server(attempt.cell, cell)
             }
             To::Itself => self.client_key(attempt)?,
             To::Node | To::NodeService => {
                 let address = cluster::of(attempt.family, NODE_ADDRESSES);
                 return Ok((&self.lab.near.namespace, address));
+            }
+            To::FarNode => {
+                let address = pair::node_address(1, attempt.family);
+                return Ok((&self.lab.far().namespace, address));
             }
             To::World | To::Nobody => {
                 return Ok((&self.lab.near.world, cluster::of(attempt.family, FRIEND)));

@@ -8,6 +8,7 @@ use netns::paths;
 use netns::scenario::Family;
 
 use crate::cell::{Cell, Claim, Counts, From, Ground, Policy, Saw, Serves, To};
+use crate::confused;
 
 /// Set, it renews the page instead of comparing it.
 const RENEW: &str = "NETVERDICT_RENEW";
@@ -28,7 +29,7 @@ pub(crate) fn is_current(files: &[(&str, Vec<Cell>)]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn page(files: &[(&str, Vec<Cell>)]) -> Result<String, std::fmt::Error> {
+fn page(files: &[(&str, Vec<Cell>)]) -> anyhow::Result<String> {
     let mut out = String::from(
         "# What really happened\n\n\
          Each row was made with real packets by `cargo xtask test netns` and held against what netverdict wrote; it is \
@@ -51,6 +52,7 @@ fn page(files: &[(&str, Vec<Cell>)]) -> Result<String, std::fmt::Error> {
             }
         }
     }
+    out.push_str(&confused::section(files)?);
     notes(&mut out, files)?;
     Ok(out)
 }
@@ -117,6 +119,9 @@ fn path(cell: &Cell) -> String {
         (To::World, _) => "world",
         (To::Nobody, _) => "nobody",
         (To::Second, _) => "pod's second address",
+        (To::LoadBalancer, _) => "LoadBalancer to pod",
+        (To::Headless, _) => "headless Service's pod",
+        (To::FarNode, _) => "the other node",
     };
     let ground = match cell.ground {
         Ground::Routed => "",
@@ -124,8 +129,8 @@ fn path(cell: &Cell) -> String {
         Ground::Before => ", before the agent",
         Ground::Clsact => ", agent on clsact",
         Ground::BeforeClsact => ", before the agent on clsact",
-        Ground::Across => " of another node",
-        Ground::AcrossVxlan => " of another node, VXLAN",
+        Ground::Across => ", two nodes",
+        Ground::AcrossVxlan => ", two nodes, VXLAN",
     };
     let counts = match cell.counts {
         Some(Counts::Source) => ", *counts*",
@@ -137,8 +142,8 @@ fn path(cell: &Cell) -> String {
 /// The row of the other node's agent.
 fn from_afar(cell: &Cell) -> &'static str {
     match cell.counts {
-        Some(Counts::Destination) => "as that node's agent has it, *counts*",
-        Some(Counts::Source) | None => "as that node's agent has it",
+        Some(Counts::Destination) => "as the other node's agent has it, *counts*",
+        Some(Counts::Source) | None => "as the other node's agent has it",
     }
 }
 

@@ -71,6 +71,12 @@ pub(crate) enum To {
     NodeService,
     /// An address that the API does not know (`$second`).
     Second,
+    /// The pod, through an address that its Service has outside (`$lb`).
+    LoadBalancer,
+    /// The pod, by the address that a name of its headless Service stands for.
+    Headless,
+    /// The other node itself.
+    FarNode,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
