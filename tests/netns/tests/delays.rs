@@ -1,5 +1,5 @@
-//! How long enforcement takes, against an enforcer whose lag is known: what is measured lies between the last attempt that
-//! passed and the first that was stopped.
+//! How long enforcement takes, against an enforcer whose lag is known: what is measured lies between the last attempt
+//! that passed and the first that was stopped.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -82,16 +82,8 @@ fn enforcement() -> anyhow::Result<()> {
         ensure!(ground.connect(row)? == Saw::Answer, "it is stopped already");
     }
     ground.write_policies(SHUT)?;
-    let is_change = |record: &Record| record.kind() == "policy_change";
-    ensure!(
-        agent.wait_until(LIMIT, |records| records.iter().any(is_change))?,
-        "no change is told of"
-    );
+    let change = until_changed(&mut agent)?;
     let heard = Instant::now();
-    let change = agent.records().iter().find(|record| is_change(record));
-    let change = change.and_then(|record| record.text("/time"));
-    let change: jiff::Timestamp = change.context("a change has a time")?.parse()?;
-    let change = change.as_duration().as_secs_f64();
     let mut before = (0, 0.0);
     for (index, (pod, lag)) in LAGS.iter().enumerate() {
         let stopped = rows.get(..=index).context("a row for each")?;
@@ -122,6 +114,16 @@ fn enforcement() -> anyhow::Result<()> {
         before = (count, sum);
     }
     agent.stop().map(drop)
+}
+
+/// Waits for a change of the policies; gives when the agent read it.
+fn until_changed(agent: &mut Agent) -> anyhow::Result<f64> {
+    let is_change = |record: &Record| record.kind() == "policy_change";
+    agent.wait_until(LIMIT, |records| records.iter().any(is_change))?;
+    let change = agent.records().iter().find(|record| is_change(record));
+    let change = change.context("no change is told of")?;
+    let time: jiff::Timestamp = change.text("/time").context("it has no time")?.parse()?;
+    Ok(time.as_duration().as_secs_f64())
 }
 
 /// Connects by the last of the rows until then; gives when the last attempt began.

@@ -68,30 +68,35 @@ fn service_lb() -> anyhow::Result<()> {
         leg("traefik-7d5f", PROXY, "allowed"),
         leg("kasm-proxy-0", BEHIND, "unenforced"),
     ];
-    let told = |records: &[Record]| {
-        let mut told: Vec<String> = connections(records).map(words).collect();
-        told.sort();
-        told
-    };
-    let mut wanted = legs.to_vec();
-    wanted.sort();
-    agent.wait_until(LIMIT, |records| told(records) == wanted)?;
-    let records = agent.stop()?.records;
+    agent.wait_until(LIMIT, |records| told(records) == sorted(&legs))?;
+    are_told(&agent.stop()?.records, &legs)
+}
+
+/// Each leg once, nothing else, and one of them through the Service.
+fn are_told(records: &[Record], legs: &[String]) -> anyhow::Result<()> {
     let lines: Vec<&str> = records.iter().map(|it| it.line.as_str()).collect();
-    ensure!(
-        told(&records) == wanted,
-        "not {wanted:#?}:\n{}",
-        lines.join("\n")
-    );
-    let count: u64 = connections(&records).map(Record::count).sum();
-    ensure!(count == 3, "{count} attempts:\n{}", lines.join("\n"));
+    let lines = lines.join("\n");
+    let (told, wanted) = (told(records), sorted(legs));
+    ensure!(told == wanted, "not {wanted:#?}:\n{lines}");
+    let count: u64 = connections(records).map(Record::count).sum();
+    ensure!(count == 3, "{count} attempts:\n{lines}");
     let through = |record: &&Record| record.text("/service/name") == Some("db");
     ensure!(
-        connections(&records).filter(through).count() == 1,
-        "not one of them is through the Service:\n{}",
-        lines.join("\n")
+        connections(records).filter(through).count() == 1,
+        "not one of them is through the Service:\n{lines}"
     );
     Ok(())
+}
+
+fn told(records: &[Record]) -> Vec<String> {
+    let told: Vec<String> = connections(records).map(words).collect();
+    sorted(&told)
+}
+
+fn sorted(words: &[String]) -> Vec<String> {
+    let mut sorted = words.to_vec();
+    sorted.sort();
+    sorted
 }
 
 fn leg(from: &str, to: &str, assessment: &str) -> String {

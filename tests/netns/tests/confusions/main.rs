@@ -30,7 +30,8 @@ const PORT: u16 = 5555;
 const LONG: usize = 1_400;
 /// Shorter than a kernel waits before it repeats a SYN.
 const IMPATIENCE: Duration = Duration::from_millis(300);
-/// A neighbour is asked for three times: that ends after the cluster's change was read, and before the attempt's deadline.
+/// A neighbour is asked for three times: that ends after the cluster's change was read, and before the attempt's
+/// deadline.
 const SEARCH_MS: &str = "800";
 /// Longer than the search.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -307,7 +308,13 @@ fn delete(ground: &Ground, key: &str) -> anyhow::Result<()> {
     let items = items.context("the cluster has changed: no list")?;
     let name = key.split('/').next_back();
     let all = items.len();
-    items.retain(|item| item["kind"] != "Pod" || item["metadata"]["name"].as_str() != name);
+    let text = |item: &Value, at| item.pointer(at).and_then(Value::as_str).map(str::to_owned);
+    items.retain(|item| {
+        (
+            text(item, "/kind").as_deref(),
+            text(item, "/metadata/name").as_deref(),
+        ) != (Some("Pod"), name)
+    });
     ensure!(
         items.len() + 1 == all,
         "the cluster has changed: no `{key}`"

@@ -152,11 +152,8 @@ pub(crate) fn scenario(
         }
     }
     for (number, key) in (2_u16..).zip(&pods) {
-        let mut pod = manifest(key, number, two);
-        if two && is_server(key) {
-            pod["spec"]["containers"][0]["ports"] = ports(attempts);
-        }
-        objects.push(pod);
+        let served = if two && is_server(key) { attempts } else { &[] };
+        objects.push(manifest(key, number, two, ports(served)));
     }
     if two {
         objects.extend([0, 1].map(pair::node_object));
@@ -167,15 +164,7 @@ pub(crate) fn scenario(
         let Some(cell) = cells.get(attempt.cell) else {
             continue;
         };
-        if matches!(
-            cell.to,
-            To::Service
-                | To::NodeService
-                | To::NodePort
-                | To::Itself
-                | To::LoadBalancer
-                | To::Headless
-        ) {
+        if has_service(cell.to) {
             objects.extend(service(&without_services, cell, attempt)?);
         }
     }
@@ -185,6 +174,18 @@ pub(crate) fn scenario(
         POLICIES.to_owned(),
         "\n",
     )
+}
+
+fn has_service(to: To) -> bool {
+    match to {
+        To::Service
+        | To::NodeService
+        | To::NodePort
+        | To::Itself
+        | To::LoadBalancer
+        | To::Headless => true,
+        To::Pod | To::Node | To::World | To::Nobody | To::Second | To::FarNode => false,
+    }
 }
 
 fn as_documents(objects: &[Value]) -> anyhow::Result<String> {
@@ -219,7 +220,7 @@ fn ports(attempts: &[Attempt]) -> Value {
     attempts.iter().map(port).collect()
 }
 
-fn manifest(key: &str, number: u16, two: bool) -> Value {
+fn manifest(key: &str, number: u16, two: bool, ports: Value) -> Value {
     let name = name_of(key);
     let node = node_of(key, two);
     let labels = match name.split('-').next().unwrap_or_default() {
@@ -236,7 +237,7 @@ fn manifest(key: &str, number: u16, two: bool) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": labels},
-        "spec": {"nodeName": node_name(node), "containers": [{"name": "main", "image": "example/app:1"}]},
+        "spec": {"nodeName": node_name(node), "containers": [{"name": "main", "image": "example/app:1", "ports": ports}]},
         "status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]},
     })
 }
@@ -252,19 +253,15 @@ fn service(scenario: &Scenario, cell: &Cell, attempt: &Attempt) -> anyhow::Resul
     let protocol = attempt.transport.name(attempt.family);
     let number = attempt.port;
     let mut port = json!({"port": number, "targetPort": number, "protocol": protocol});
-    let mut kind = "ClusterIP";
     if let (To::NodePort, Some(port)) = (cell.to, port.as_object_mut()) {
         port.insert("nodePort".to_owned(), json!(number + NODE_PORTS));
-        kind = "NodePort";
     }
-    let mut status = json!({});
-    if cell.to == To::LoadBalancer {
-        status = json!({"loadBalancer": {"ingress": [{"ip": load_balancer(attempt)}]}});
-        kind = "LoadBalancer";
-    }
-    let cluster_ip = match cell.to {
-        To::Headless => "None".to_owned(),
-        _ => virtual_address,
+    let outside = json!({"loadBalancer": {"ingress": [{"ip": load_balancer(attempt)}]}});
+    let (kind, cluster_ip, status) = match cell.to {
+        To::NodePort => ("NodePort", virtual_address, json!({})),
+        To::LoadBalancer => ("LoadBalancer", virtual_address, outside),
+        To::Headless => ("ClusterIP", "None".to_owned(), json!({})),
+        _ => ("ClusterIP", virtual_address, json!({})),
     };
     let name = service_name(attempt);
     let pod = name_of(&backend);
