@@ -134,6 +134,8 @@ pub enum EventKind {
     Established,
     /// Its ports were used again before it had an outcome.
     Superseded,
+    /// A program of its cgroups did not let the process connect or send: there was no packet. The drop says so.
+    Denied,
 }
 
 /// What the kernel side remembers of an attempt.
@@ -155,7 +157,8 @@ pub struct AttemptState {
     pub drop: Option<Drop>,
     /// Where the dropped packet went, when address translation came before the drop.
     pub dropped_to: Option<(IpAddr, u16)>,
-    /// Conntrack knew the dropped packet, and that it went in its conversation's first direction.
+    /// Conntrack knew the dropped packet, and that it went in its conversation's first direction; or a connect was
+    /// denied, which nobody calls for a reply.
     pub tracked: bool,
     /// How many of its packets were dropped.
     pub drops: u32,
@@ -163,6 +166,25 @@ pub struct AttemptState {
     pub retransmissions: u32,
     /// An ICMP error, or a RST without one, came towards the source from somewhere on the way.
     pub rejected: Option<Rejected>,
+    /// Where its process asked to go, when a program of its cgroups led it elsewhere before there was a packet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_for: Option<(IpAddr, u16)>,
+    /// Who opened it, where that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+}
+
+/// A process of this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its number, in the first namespace of processes.
+    pub pid: u32,
+    /// The name of its command, as the process has it: at most 15 bytes, and its own choice.
+    pub command: Arc<str>,
+    /// UID of the pod that it belongs to, when its cgroup is one's.
+    pub pod_uid: Option<Arc<str>>,
+    /// The runtime's name of its container.
+    pub container: Option<Arc<str>>,
 }
 
 /// What came back from the way.

@@ -1,5 +1,6 @@
 //! What the network did with one attempt, from what was seen of it. Policy has no say here.
 
+mod denied;
 mod stops;
 mod translated;
 
@@ -72,6 +73,7 @@ impl Surroundings<'_> {
             )),
             EventKind::Refused => Some(self.vouched(ending, event).refused(event.icmp)),
             EventKind::Superseded => Some(self.last(ending, false)),
+            EventKind::Denied => Some(ending.denied()),
             EventKind::Reset | EventKind::Unreachable | EventKind::Dropped => None,
         }
     }
@@ -335,6 +337,9 @@ impl Ending {
         if let Some((destination, port)) = attempt.dropped_to {
             sent_to = Some((key.destination, key.destination_port));
             (flow.destination, flow.destination_port) = (destination, port);
+        } else if let Some(asked_for) = attempt.asked_for {
+            sent_to = Some(asked_for);
+            evidence.push(Evidence::AskedAtSocket);
         }
         Self {
             key,
