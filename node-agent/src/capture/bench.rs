@@ -12,7 +12,7 @@ use aya::programs::{TestRun, TestRunOptions};
 use node_agent_common::{Attempt, Conversation, ConversationKey, Tuple, maps};
 
 use super::batch::Table;
-use super::programs::{Error, FROM_POD, Kernel, NOTHING, Programs, Sizes, TO_POD};
+use super::programs::{Error, FROM_POD, Kernel, NOTHING, Programs, Sizes, TO_POD, With};
 
 /// How often each figure is taken.
 const ROUNDS: usize = 9;
@@ -90,7 +90,7 @@ struct Bench {
 /// As [`super::Capture::start`].
 pub fn bench() -> Result<Vec<Figure>, Error> {
     let kernel = Kernel::read()?;
-    let mut programs = Programs::open(Sizes::default(), &kernel)?;
+    let mut programs = Programs::open(Sizes::default(), &kernel, With::NoCalls)?;
     programs.load()?;
     programs.load_one(NOTHING)?;
     let failed = |source| Error::Map {

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use aya::maps::{Array, Map, MapData, MapError};
-use aya::programs::{BtfTracePoint, ProgramError, SchedClassifier};
+use aya::programs::{BtfTracePoint, Program, ProgramError, SchedClassifier};
 use aya::{Btf, Ebpf, EbpfLoader};
 use caps::{CapSet, Capability};
 use node_agent_common::{LocationRange, maps};
@@ -29,6 +30,9 @@ pub(super) const TO_POD: &str = "netverdict_to_pod";
 pub(super) const NOTHING_DROPPED: &str = "netverdict_nothing_dropped";
 pub(super) const DROP: &str = "netverdict_drop";
 const SOCKET: &str = "netverdict_socket";
+
+/// Global that says whether a program knows what others said before.
+const HAS_RETVAL: &str = "HAS_RETVAL";
 
 /// Globals that say how many entries of each table one interface may hold.
 const SHARES: [&str; 3] = ["SHARE_ATTEMPTS", "SHARE_CONVERSATIONS", "SHARE_UDP_FLOWS"];
@@ -96,6 +100,17 @@ pub enum Error {
     /// The object lacks a part: it was built from another version.
     #[error("the kernel object has no `{0}`")]
     Part(&'static str),
+    /// That is no cgroup whose processes can be watched.
+    #[error(
+        "cannot watch the processes of `{}`: expected a folder of cgroups of the second version, such as /sys/fs/cgroup",
+        path.display()
+    )]
+    Cgroup {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Links, routes or addresses could not be read.
     #[error("cannot {what} by rtnetlink")]
     Netlink {
@@ -151,6 +166,9 @@ impl Kernel {
         };
         let (symbols, locations) = Symbols::read(LOCATIONS.iter().chain(more));
         let mut globals = offsets(&types)?;
+        let helpers = types.enumerators("bpf_func_id");
+        let has_retval = helpers.values().any(|name| name == "BPF_FUNC_get_retval");
+        globals.push((HAS_RETVAL, u32::from(has_retval)));
         globals.push(("HAS_REASON", u32::from(has_reason)));
         globals.push(("OWN_NETNS", namespaces::own()));
         globals.push(("OVS_SUBSYSTEM", reasons.ovs_subsystem));
@@ -170,6 +188,11 @@ impl Kernel {
     /// Whether every drop is told with its reason; else only those at places that are known.
     pub(super) fn has_reasons(&self) -> bool {
         self.has("HAS_REASON")
+    }
+
+    /// Whether it is told when a call of a process is denied.
+    pub(super) fn tells_denials(&self) -> bool {
+        self.has(HAS_RETVAL)
     }
 
     /// What was found, in one line.
@@ -234,6 +257,13 @@ fn offsets(types: &Types) -> Result<Vec<(&'static str, u32)>, Error> {
     Ok(globals)
 }
 
+/// Whether the calls of processes are to be watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum With {
+    Calls,
+    NoCalls,
+}
+
 /// The loaded programs. Dropping them detaches them all.
 pub(super) struct Programs {
     ebpf: Ebpf,
@@ -242,7 +272,7 @@ pub(super) struct Programs {
 
 impl Programs {
     /// Creates the maps; no program is loaded yet.
-    pub(super) fn open(sizes: Sizes, kernel: &Kernel) -> Result<Self, Error> {
+    pub(super) fn open(sizes: Sizes, kernel: &Kernel, calls: With) -> Result<Self, Error> {
         capable()?;
         unlock_memory();
         let Sizes {
@@ -258,6 +288,12 @@ impl Programs {
         let shares = [attempts, conversations, udp_flows].map(maps::share::of);
         for (name, share) in SHARES.into_iter().zip(&shares) {
             loader.override_global(name, share, true);
+        }
+        let has_calls = u32::from(calls == With::Calls);
+        loader.override_global("HAS_CALLS", &has_calls, true);
+        if calls == With::NoCalls {
+            // The kernel makes room for all entries at once.
+            loader.map_max_entries(maps::CALLERS, 1);
         }
         let half_ring = ring_bytes / 2;
         loader.override_global("HALF_RING", &half_ring, true);
@@ -323,17 +359,17 @@ impl Programs {
         btf: &Btf,
     ) -> Result<(), Error> {
         let failed = |source| Error::Program { program, source };
-        let found = self.tracepoint(program)?;
+        let found: &mut BtfTracePoint = self.program(program)?;
         found.load(tracepoint, btf).map_err(failed)?;
         found.attach().map_err(failed)?;
         Ok(())
     }
 
-    /// Borrows a program for a tracepoint.
-    pub(super) fn tracepoint(
-        &mut self,
-        program: &'static str,
-    ) -> Result<&mut BtfTracePoint, Error> {
+    /// Borrows a program of some type.
+    pub(super) fn program<'a, P>(&'a mut self, program: &'static str) -> Result<&'a mut P, Error>
+    where
+        &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+    {
         let found = self.ebpf.program_mut(program);
         let found = found.ok_or(Error::Part(program))?;
         found
@@ -356,11 +392,7 @@ impl Programs {
         &mut self,
         program: &'static str,
     ) -> Result<&mut SchedClassifier, Error> {
-        let found = self.ebpf.program_mut(program);
-        let found = found.ok_or(Error::Part(program))?;
-        found
-            .try_into()
-            .map_err(|source| Error::Program { program, source })
+        self.program(program)
     }
 }
 
