@@ -12,7 +12,9 @@
 
 pub mod agent;
 pub mod aside;
+pub mod balancer;
 pub mod bpf;
+pub mod cgroup;
 pub mod child;
 pub mod cleanup;
 pub mod enforcer;

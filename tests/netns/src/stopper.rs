@@ -16,6 +16,14 @@ const V6: u16 = 0x86dd;
 const PORT_V4: i16 = 14 + 20 + 2;
 const PORT_V6: i16 = 14 + 40 + 2;
 
+/// `BPF_PROG_TYPE_CGROUP_SOCK_ADDR`, its hooks, and where `struct bpf_sock_addr` has the port.
+pub(crate) const SOCKET_ADDRESS: u32 = 18;
+pub(crate) const CONNECT_V4: u32 = 10;
+pub(crate) const CONNECT_V6: u32 = 11;
+pub(crate) const SENDMSG_V4: u32 = 14;
+pub(crate) const SENDMSG_V6: u32 = 15;
+pub(crate) const PORT: i16 = 24;
+
 /// Drops what goes to a port at an interface, whatever its protocol; the rest goes on.
 ///
 /// # Errors
@@ -90,16 +98,20 @@ fn xdp(ports: RangeInclusive<u16>) -> Vec<Instruction> {
     ]
 }
 
-/// Forbids the processes of a cgroup to connect to a port, over both families: they see `EPERM`, and no packet is sent.
+/// A call of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// `connect`, of a stream or of a datagram socket.
+    Connect,
+    /// `sendto` or `sendmsg` with an address.
+    Send,
+}
+
+/// Forbids the processes of a cgroup a call to a port, over both families: they see `EPERM`, and no packet is sent.
 ///
 /// # Errors
 /// When the kernel refuses it.
-pub fn in_cgroup(cgroup: &File, port: u16) -> anyhow::Result<[Hanging; 2]> {
-    const SOCKET_ADDRESS: u32 = 18;
-    const CONNECT_V4: u32 = 10;
-    const CONNECT_V6: u32 = 11;
-    // Where `struct bpf_sock_addr` has the port.
-    const PORT: i16 = 24;
+pub fn in_cgroup(cgroup: &File, port: u16, call: Call) -> anyhow::Result<[Hanging; 2]> {
     let program = [
         op(READ_WORD, 2, 1, PORT, 0),
         op(SET, 0, 0, 0, 1),
@@ -111,5 +123,9 @@ pub fn in_cgroup(cgroup: &File, port: u16) -> anyhow::Result<[Hanging; 2]> {
         let program = load_as(&program, SOCKET_ADDRESS, hook)?;
         Hanging::attach_cgroup(&program, cgroup, hook)
     };
-    Ok([attach(CONNECT_V4)?, attach(CONNECT_V6)?])
+    let [v4, v6] = match call {
+        Call::Connect => [CONNECT_V4, CONNECT_V6],
+        Call::Send => [SENDMSG_V4, SENDMSG_V6],
+    };
+    Ok([attach(v4)?, attach(v6)?])
 }

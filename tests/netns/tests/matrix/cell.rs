@@ -113,6 +113,8 @@ pub(crate) enum Ground {
     Clsact,
     /// Routed, clsact, and all of it is there before the agent comes.
     BeforeClsact,
+    /// Routed, and the agent watches the calls of processes.
+    Calls,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -196,6 +198,10 @@ pub(crate) enum Attach {
     QueueReader,
     /// Forbids the client's cgroup to connect to the port.
     Cgroup,
+    /// Forbids it to send there without a connection.
+    CgroupSend,
+    /// Leads it from the port of a Service to the pod.
+    SocketBalancer,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -235,6 +241,8 @@ pub(crate) enum ClientWay {
     BadChecksum,
     /// Out of a cgroup of its own.
     InCgroup,
+    /// As `in_cgroup`, without a connection.
+    SendsInCgroup,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]

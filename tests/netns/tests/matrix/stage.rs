@@ -19,7 +19,7 @@ use socket2::{Domain, Socket, Type};
 use crate::cell::{Attempt, Cell, ClientWay, From, Ground, NODE_PORTS, Saw, Serves, To, Transport};
 use crate::client::{Client, Plan, any, serve_sctp};
 use crate::cluster::{self, FRIEND, STRANGER};
-use crate::mechanism::Cgroup;
+use crate::mechanism::Cgroups;
 
 /// Every attempt has its record by then: 3 s until it is unanswered, or as long for a neighbour, confirmation, a window.
 const RECORDS: Duration = Duration::from_secs(20);
@@ -38,6 +38,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) cells: &'a [Cell],
     pub(crate) attempts: &'a [Attempt],
+    pub(crate) cgroups: Cgroups,
 }
 
 /// What must stay until all is over: servers, programs, cgroups.
@@ -49,11 +50,13 @@ pub(crate) fn run(ground: Ground, cells: &[Cell], attempts: &[Attempt]) -> anyho
     let folder = scenario.write()?;
     let wiring = match ground {
         Ground::Bridged => Wiring::Bridged,
-        Ground::Routed | Ground::Before | Ground::Clsact | Ground::BeforeClsact => Wiring::Routed,
+        Ground::Routed | Ground::Before | Ground::Clsact | Ground::BeforeClsact | Ground::Calls => {
+            Wiring::Routed
+        }
     };
     let attach = match ground {
         Ground::Clsact | Ground::BeforeClsact => "clsact",
-        Ground::Routed | Ground::Bridged | Ground::Before => "auto",
+        Ground::Routed | Ground::Bridged | Ground::Before | Ground::Calls => "auto",
     };
     let external = [FRIEND, STRANGER].concat();
     let mut stage = Stage {
@@ -61,8 +64,17 @@ pub(crate) fn run(ground: Ground, cells: &[Cell], attempts: &[Attempt]) -> anyho
         scenario: &scenario,
         cells,
         attempts,
+        cgroups: Cgroups::make(ground)?,
     };
     let setup = Setup::new(&paths::agent()?, folder.path()).flag(&["--attach", attach]);
+    let setup = match ground {
+        Ground::Calls => setup.with_calls(stage.cgroups.root.path()),
+        Ground::Routed
+        | Ground::Bridged
+        | Ground::Before
+        | Ground::Clsact
+        | Ground::BeforeClsact => setup,
+    };
     let pods = scenario.pod_specs();
     let (mut agent, _kept) = if matches!(ground, Ground::Before | Ground::BeforeClsact) {
         stage.node.add_pods(&pods)?;
@@ -263,7 +275,9 @@ impl Stage<'_> {
         };
         match cell.client {
             ClientWay::Connects | ClientWay::HopsOne | ClientWay::Long => Client::open(&plan),
-            ClientWay::InCgroup => Ok(Client::in_cgroup(&plan, &Cgroup::path(attempt)?)),
+            ClientWay::InCgroup | ClientWay::SendsInCgroup => {
+                Client::in_cgroup(&plan, &self.cgroups.path(attempt))
+            }
             ClientWay::BadChecksum => Client::damaged(
                 Wire::open(namespace, "eth0")?,
                 ends(&self.node, self.node.pod(&key)?)?,

@@ -120,6 +120,7 @@ fn path(cell: &Cell) -> String {
         Ground::Before => ", before the agent",
         Ground::Clsact => ", agent on clsact",
         Ground::BeforeClsact => ", before the agent on clsact",
+        Ground::Calls => ", calls watched",
     };
     format!("{from} to {to}{ground}")
 }
