@@ -4,9 +4,9 @@ use std::fs::File;
 use std::ops::RangeInclusive;
 
 use crate::bpf::{
-    ADD, By, EXIT, FROM_NETWORK, GO_ON, HALF, Hanging, IF_ABOVE, IF_BELOW, IF_EQUAL, IF_GREATER,
-    Instruction, JUMP, MOVE, READ_HALF, READ_WORD, SET, SHOT, UNLESS_EQUAL, UNLESS_SAME, Way, load,
-    load_as, op,
+    ADD, By, CALL, EXIT, FROM_NETWORK, GO_ON, HALF, Hanging, IF_ABOVE, IF_BELOW, IF_EQUAL,
+    IF_GREATER, Instruction, JUMP, MOVE, READ_HALF, READ_WORD, SET, SHOT, UNLESS_EQUAL,
+    UNLESS_SAME, Way, load, load_as, op,
 };
 use crate::ns::Namespace;
 
@@ -128,4 +128,23 @@ pub fn in_cgroup(cgroup: &File, port: u16, call: Call) -> anyhow::Result<[Hangin
         Call::Send => [SENDMSG_V4, SENDMSG_V6],
     };
     Ok([attach(v4)?, attach(v6)?])
+}
+
+/// Lets the connects of a cgroup's processes to a port fail as a load balancer does that has no backend for it.
+///
+/// # Errors
+/// When the kernel refuses it, as before Linux 5.18.
+pub fn unreachable_in_cgroup(cgroup: &File, port: u16) -> anyhow::Result<Hanging> {
+    const SET_RETVAL: i32 = 187;
+    let program = [
+        op(READ_WORD, 2, 1, PORT, 0),
+        op(SET, 0, 0, 0, 1),
+        op(UNLESS_SAME, 2, 0, 3, port.to_be().into()),
+        op(SET, 1, 0, 0, -libc::EHOSTUNREACH),
+        op(CALL, 0, 0, 0, SET_RETVAL),
+        op(SET, 0, 0, 0, 0),
+        op(EXIT, 0, 0, 0, 0),
+    ];
+    let program = load_as(&program, SOCKET_ADDRESS, CONNECT_V4)?;
+    Hanging::attach_cgroup(&program, cgroup, CONNECT_V4)
 }
