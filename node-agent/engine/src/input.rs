@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::connection::Profile;
-pub use crate::flow::{Flow, Tracked};
+pub use crate::flow::{Flow, Process, Tracked};
 pub use crate::model::Stage;
 use crate::model::{Delta, ObjectKey, PolicyKey, Protocol};
 use crate::record::{Connection, Record};
@@ -172,19 +172,6 @@ pub struct AttemptState {
     /// Who opened it, where that was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
-}
-
-/// A process of this node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
-    /// Its number, in the first namespace of processes.
-    pub pid: u32,
-    /// The name of its command, as the process has it: at most 15 bytes, and its own choice.
-    pub command: Arc<str>,
-    /// UID of the pod that it belongs to, when its cgroup is one's.
-    pub pod_uid: Option<Arc<str>>,
-    /// The runtime's name of its container.
-    pub container: Option<Arc<str>>,
 }
 
 /// What came back from the way.

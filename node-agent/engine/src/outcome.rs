@@ -11,9 +11,8 @@ use crate::Moment;
 use crate::bypass::Bypass;
 use crate::cluster::Cluster;
 use crate::identity::Identity;
-use crate::input::{
-    AttemptState, Drop, DropClass, Event, EventKind, Flow, IcmpError, Rejected, Swept,
-};
+use crate::input::{AttemptState, Drop, DropClass, Event, EventKind, Flow};
+use crate::input::{IcmpError, Rejected, Swept};
 use crate::links::Links;
 use crate::model::Protocol;
 use crate::record::{Cause, ClientSaw, Evidence, OutcomeKind};
