@@ -144,6 +144,12 @@ pub(crate) fn netverdict_nothing(_ctx: TcContext) -> i32 {
 }
 
 /// As [`netverdict_nothing`].
+#[cgroup_sock_addr(connect4)]
+pub(crate) fn netverdict_nothing_called(_ctx: SockAddrContext) -> i32 {
+    1
+}
+
+/// As [`netverdict_nothing`].
 #[btf_tracepoint(function = "kfree_skb")]
 pub(crate) fn netverdict_nothing_dropped(_ctx: BtfTracePointContext) -> i32 {
     0

@@ -30,7 +30,7 @@ pub(super) use homes::Homes;
 /// `CGROUP2_SUPER_MAGIC`.
 const CGROUP2: i64 = 0x6367_7270;
 /// The programs that see what is asked for.
-const ASKED: [&str; 4] = [
+pub(super) const ASKED: [&str; 4] = [
     "netverdict_asked_connect4",
     "netverdict_asked_connect6",
     "netverdict_asked_sendmsg4",
@@ -97,6 +97,18 @@ impl Root {
             itself: open(&path)?,
             pods: pods(&path).map(|path| open(&path)).transpose()?,
             path,
+        })
+    }
+
+    /// The cgroup itself, once more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cgroup`] when there is no room for another open file.
+    pub(super) fn folder(&self) -> Result<File, Error> {
+        self.itself.try_clone().map_err(|source| Error::Cgroup {
+            path: self.path.clone(),
+            source,
         })
     }
 }

@@ -13,6 +13,7 @@ mod conntrack;
 mod decode;
 mod diagnostics;
 mod hooks;
+mod kernel;
 mod links;
 mod namespaces;
 mod netlink;
@@ -43,7 +44,8 @@ use calls::{Calls, Homes, Root};
 use conntrack::Conntrack;
 use decode::Decoder;
 use hooks::Hooks;
-use programs::{Kernel, Programs, With};
+use kernel::Kernel;
+use programs::{Programs, With};
 use sweep::{Sweep, Tables};
 use watch::Watch;
 

@@ -9,7 +9,8 @@ use node_agent_common::{mapped, maps};
 
 use super::{Figure, ROUNDS, figure};
 use crate::capture::batch::Table;
-use crate::capture::programs::{DROP, Error, Kernel, NOTHING_DROPPED, Programs, Sizes, With};
+use crate::capture::kernel::Kernel;
+use crate::capture::programs::{DROP, Error, NOTHING_DROPPED, Programs, Sizes, With};
 
 /// Packets of one attempt in a round: what else the machine drops meanwhile must not show.
 const DROPS: u32 = 30_000;
