@@ -144,17 +144,18 @@ impl Calls {
         let map = maps::CALLERS;
         let callers = HashMap::try_from(programs.take(map)?);
         let callers = callers.map_err(|source| Error::Map { map, source })?;
+        // Before any is hung up: of those that see what is asked for none may stand there alone.
+        for program in ASKED.into_iter().chain(LEFT.map(|(program, _)| program)) {
+            let found: &mut CgroupSockAddr = programs.program(program)?;
+            let loaded = found.load();
+            loaded.map_err(|source| Error::Program { program, source })?;
+        }
         for program in ASKED {
-            hang(
-                programs,
-                program,
-                below.as_ref().unwrap_or(&root),
-                Load::First,
-            )?;
+            hang(programs, program, below.as_ref().unwrap_or(&root))?;
         }
         let mut last = Vec::new();
         for (program, hook) in LEFT {
-            let (link, id) = hang(programs, program, &root, Load::First)?;
+            let (link, id) = hang(programs, program, &root)?;
             last.push(Last {
                 program,
                 hook,
@@ -187,7 +188,7 @@ impl Calls {
             let _ = programs
                 .program::<CgroupSockAddr>(program)
                 .map(|found| found.detach(link));
-            match hang(programs, program, &self.root, Load::Again) {
+            match hang(programs, program, &self.root) {
                 Ok((link, id)) => self.last.push(Last {
                     program,
                     hook,
@@ -251,25 +252,14 @@ fn pods(root: &Path) -> Option<PathBuf> {
         .find(|path| fs::metadata(path).is_ok_and(|found| found.is_dir()))
 }
 
-/// Whether a program is to be loaded before it is hung up.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Load {
-    First,
-    Again,
-}
-
 /// Hangs a program at a cgroup, behind those that are there.
 fn hang(
     programs: &mut Programs,
     program: &'static str,
     cgroup: &File,
-    load: Load,
 ) -> Result<(CgroupSockAddrLinkId, u32), Error> {
     let failed = |source| Error::Program { program, source };
     let found = programs.program::<CgroupSockAddr>(program)?;
-    if load == Load::First {
-        found.load().map_err(failed)?;
-    }
     // A link leaves room for others; aya's other modes are for what was before links, and are refused with them.
     let link = found.attach(cgroup, CgroupAttachMode::Single);
     let link = link.map_err(failed)?;
