@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::Found;
-use crate::build::{self, Profile};
+use crate::build;
 use crate::setup::{self, Purpose};
 use crate::shell::{self, House, Lacking};
 
@@ -24,7 +24,7 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> anyhow::Result<Found>
         return Err(Lacking(why.to_owned()).into());
     }
     setup::ensure(&[Purpose::Build, Purpose::Namespaces])?;
-    let agent = build::agent(house, Profile::Release)?;
+    let agent = build::static_agent(house)?;
     let folder = house.target.join("demo");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("make folder `{}`", folder.display()))?;

@@ -98,21 +98,17 @@ pub(crate) fn direction(verdict: &Verdict) -> Option<Direction> {
 /// Says of each side that denies whether the network kept it: what passed a side leaked there.
 pub(crate) fn keep(verdict: &mut Verdict, assessment: Assessment, ending: &Ending, local: Local) {
     let reached = ending.attempt.destination_link.is_some();
-    let both_deny = [&verdict.egress, &verdict.ingress]
-        .iter()
-        .all(|side| side.verdict == Decision::Denied);
+    let egress_denies = verdict.egress.verdict == Decision::Denied;
     let came_from_afar = local.destination && !local.source;
     let (egress, ingress) = match assessment {
         Assessment::Unenforced => (Kept::No, Kept::No),
         // Another node may have rejected it, for either side.
-        Assessment::Blocked if ending.drop.is_none() && !local.destination && both_deny => {
+        Assessment::Blocked if ending.drop.is_none() && !local.destination && egress_denies => {
             (Kept::Unknown, Kept::Unknown)
         }
         // It was stopped once, on this node: by the source's side, unless it had passed that already.
         Assessment::Blocked if reached || came_from_afar => (Kept::No, Kept::Yes),
-        Assessment::Blocked if verdict.egress.verdict == Decision::Denied => {
-            (Kept::Yes, Kept::Unknown)
-        }
+        Assessment::Blocked if egress_denies => (Kept::Yes, Kept::Unknown),
         Assessment::Blocked => (Kept::Unknown, Kept::Yes),
         Assessment::Allowed
         | Assessment::UnexpectedDrop

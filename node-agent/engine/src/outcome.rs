@@ -6,7 +6,7 @@ mod translated;
 
 use std::net::IpAddr;
 
-use self::stops::{client_saw, decides, rejected_saw};
+use self::stops::{client_saw, decides, is_of_a_node, rejected_saw, unheard};
 use crate::Moment;
 use crate::bypass::Bypass;
 use crate::cluster::Cluster;
@@ -219,7 +219,8 @@ impl Surroundings<'_> {
         }
         ending.drop = Some(drop);
         let Some(rejected) = ending.attempt.rejected else {
-            return Some(ending.with(OutcomeKind::Dropped, ClientSaw::Nothing, Evidence::KfreeSkb));
+            let saw = unheard(&ending.attempt);
+            return Some(ending.with(OutcomeKind::Dropped, saw, Evidence::KfreeSkb));
         };
         ending.evidence.push(match rejected {
             Rejected::Reset => Evidence::ResetAtSource,
@@ -242,7 +243,7 @@ impl Surroundings<'_> {
         }
         ending.client_saw = match ending.attempt.rejected {
             Some(_) => ClientSaw::Unreachable,
-            None => ClientSaw::Nothing,
+            None => unheard(&ending.attempt),
         };
         if ending.attempt.rejected.is_some() {
             ending.evidence.push(Evidence::IcmpAtSource);
@@ -315,10 +316,7 @@ impl Surroundings<'_> {
     }
 
     fn is_node(&self, address: IpAddr, at: Moment) -> bool {
-        matches!(
-            self.cluster.lookup(address, at),
-            Identity::Node(_) | Identity::Service(_) | Identity::NodeService(_)
-        )
+        is_of_a_node(&self.cluster.lookup(address, at))
     }
 }
 

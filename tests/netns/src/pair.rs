@@ -1,24 +1,24 @@
 //! Two nodes of one cluster, each with an agent, and a router between them that no agent watches.
 
 mod cluster;
+mod linked;
 mod translation;
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Context, ensure};
+use serde_json::Value;
 use tempfile::TempDir;
 
+pub use self::linked::{Linked, Way};
 use crate::agent::{Agent, Setup};
-use crate::node::{Node, ReversePath, TEST_PREFIX};
+use crate::node::Node;
 use crate::ns::Namespace;
 use crate::paths;
 use crate::scenario::Family;
 
 /// The port at which every pod serves, and every Service is to be had.
 pub const PORT: u16 = 5000;
-
-static PAIRS: AtomicU16 = AtomicU16::new(0);
 
 /// What policy wants of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,17 +61,8 @@ impl Pair {
     /// # Errors
     /// When one of it cannot be made.
     pub fn new(members: &[Member]) -> anyhow::Result<Self> {
-        let number = PAIRS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{TEST_PREFIX}{}-between-{number}", std::process::id());
-        let mut between = Namespace::create(vec![name])?;
-        let between = between.pop().context("one namespace was asked for")?;
-        between.sysctl(&[
-            ("ipv4/ip_forward", "1"),
-            ("ipv6/conf/all/forwarding", "1"),
-            ("ipv6/conf/default/accept_dad", "0"),
-        ])?;
         let cluster = cluster::manifests(members)?;
-        let mut nodes = [linked(0, &between)?, linked(1, &between)?];
+        let Linked { mut nodes, between } = Linked::new(Way::Routed)?;
         let agents = [
             agent(&nodes[0], &cluster, "node-1")?,
             agent(&nodes[1], &cluster, "node-2")?,
@@ -152,39 +143,14 @@ pub fn node_address(index: usize, family: Family) -> IpAddr {
     cluster::node_address(index, family)
 }
 
+/// A node as the API server has it.
+#[must_use]
+pub fn node_object(index: usize) -> Value {
+    cluster::node(index)
+}
+
 fn agent(node: &Node, cluster: &TempDir, name: &str) -> anyhow::Result<Agent> {
     let mut setup = Setup::new(&paths::agent()?, cluster.path());
     setup.node = name.to_owned();
     Agent::start(&setup, &node.namespace)
-}
-
-/// A node whose only way out leads to what lies between.
-fn linked(index: usize, between: &Namespace) -> anyhow::Result<Node> {
-    let node = Node::new(TEST_PREFIX, &[], ReversePath::Open)?;
-    let other = 1 - index;
-    let [v4, v6] = [Family::V4, Family::V6].map(|family| node_address(index, family));
-    let link = format!("to{index}");
-    node.namespace.ip(&format!(
-        "link del uplink0\n\
-         link add cluster0 type veth peer name {link} netns {}\n\
-         link set cluster0 up\n\
-         addr add {v4}/24 dev cluster0\n\
-         addr add {v6}/64 dev cluster0 nodad\n\
-         addr add fe80::1/64 dev cluster0 nodad\n",
-        between.name(),
-    ))?;
-    between.ip(&format!(
-        "link set {link} up\n\
-         addr add 198.51.{index}.254/24 dev {link}\n\
-         addr add 2001:db8:51:{index}::fe/64 dev {link} nodad\n\
-         route add 10.42.{index}.0/24 via {v4}\n\
-         route add fd00:10:42:{index}::/64 via {v6}\n"
-    ))?;
-    node.namespace.ip(&format!(
-        "route add default via 198.51.{index}.254\n\
-         route add 10.42.{other}.0/24 via 198.51.{index}.254\n\
-         route add default via 2001:db8:51:{index}::fe\n\
-         route add fd00:10:42:{other}::/64 via 2001:db8:51:{index}::fe\n"
-    ))?;
-    Ok(node)
 }

@@ -201,14 +201,17 @@ impl Scenario {
             .collect()
     }
 
-    /// Writes the cluster as a folder of manifests: each pod with both its addresses, and the node itself.
+    /// Writes the cluster as a folder of manifests: each pod with both its addresses, and the node itself
+    /// where the cluster names none.
     ///
     /// # Errors
     /// When the files cannot be written.
     pub fn write(&self) -> anyhow::Result<TempDir> {
         let folder = tempfile::tempdir().context("make a folder for the cluster")?;
         let mut items: Vec<Value> = self.objects.iter().map(dual_stack).collect();
-        items.push(node());
+        if items.iter().all(|item| item["kind"] != "Node") {
+            items.push(node());
+        }
         let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
         let text = serde_json::to_string_pretty(&list)?;
         fs::write(folder.path().join("cluster.json"), text).context("write the cluster")?;

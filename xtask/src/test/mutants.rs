@@ -19,7 +19,7 @@ const JOBS: &str = "2";
 
 /// The packages and tests that judge verdicts.
 const PACKAGES: [&str; 3] = ["conformance", "fuzz", "node-agent-engine"];
-const TESTS: [&str; 7] = [
+const TESTS: [&str; 8] = [
     "scenarios",
     "evaluation",
     "corpus",
@@ -27,6 +27,7 @@ const TESTS: [&str; 7] = [
     "order",
     "past",
     "rules",
+    "core",
 ];
 const PROFILE: &str = "mutants";
 

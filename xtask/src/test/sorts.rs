@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::tally::{Reader, Tally};
 use super::{Extent, Sort, fuzz, mutants, vm};
-use crate::build::{self, Profile};
+use crate::build;
 use crate::image;
 use crate::node;
 use crate::recipe;
@@ -90,8 +90,8 @@ fn netns(house: &House, extent: Extent) -> anyhow::Result<Tally> {
         let why = "needs root for network namespaces and kernel programs";
         return Ok(not_run("netns", why.to_owned()));
     }
-    // The same build as the demo's, so that it is there only once.
-    let agent = build::agent(house, Profile::Release)?;
+    // What the image holds, built once for all of them and for the demo.
+    let agent = build::static_agent(house)?;
     counted(test_call(house, &["netns"], extent).env("NETVERDICT_BIN", agent))
 }
 
@@ -109,7 +109,7 @@ fn cluster(house: &House, extent: Extent) -> anyhow::Result<Tally> {
         );
         return Ok(not_run("cluster", why));
     };
-    let agent = build::agent(house, Profile::Release)?;
+    let agent = build::static_agent(house)?;
     let call = |test: &str| {
         let mut call = test_call(house, &["cluster"], extent);
         call.args(["--test", test])

@@ -13,7 +13,7 @@ use anyhow::{Context, ensure};
 
 use super::Extent;
 use super::tally::Tally;
-use crate::build::{self, Profile};
+use crate::build;
 use crate::kernels::{self, Kernel};
 use crate::recipe;
 use crate::setup::{self, Purpose, TOOLS};
@@ -42,7 +42,7 @@ pub(super) fn lacking() -> Option<String> {
 /// Builds everything, starts a machine with each kernel, and reads what it says.
 pub(super) fn run(house: &House, extent: Extent) -> anyhow::Result<Tally> {
     setup::ensure(&[Purpose::Namespaces, Purpose::Emulation])?;
-    let agent = build::agent(house, Profile::Release)?;
+    let agent = build::static_agent(house)?;
     let kernels: &[Kernel] = match extent {
         Extent::Usual => &[kernels::OLDEST],
         Extent::Long => &[kernels::OLDEST, kernels::MIDDLE],

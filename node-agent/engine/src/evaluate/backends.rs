@@ -196,7 +196,6 @@ pub(crate) fn whichever_backend(connection: &Connection) -> Connection {
             identity: PartyKind::Unknown,
         },
         port: None,
-        via_service: true,
         ..connection.clone()
     }
 }

@@ -123,7 +123,8 @@ impl Question<'_> {
             return Walked::to(End::OwnNode);
         }
         let mut doubts = Doubts::default();
-        for (number, policy) in tier.iter().enumerate() {
+        let mut left = tier;
+        while let [policy, rivals @ ..] = left {
             for (index, rule) in policy.rules(self.direction).iter().enumerate() {
                 match self.fit(policy, rule) {
                     Fit::Misses => {}
@@ -135,7 +136,6 @@ impl Question<'_> {
                             rule,
                         };
                         let mut walked = self.applied(found, later);
-                        let rivals = tier.get(number + 1..).unwrap_or_default();
                         if self.is_contested(found, walked.decision(), rivals, later) {
                             walked.left_open = Some(LeftOpen::EqualPriority);
                         }
@@ -143,6 +143,7 @@ impl Question<'_> {
                     }
                 }
             }
+            left = rivals;
         }
         let walked = match isolated {
             true => self.unmatched(),

@@ -1,6 +1,7 @@
 //! What a drop, a RST or an ICMP error says of an attempt.
 
-use crate::input::{Drop, DropClass, Rejected};
+use crate::identity::Identity;
+use crate::input::{AttemptState, Drop, DropClass, Rejected};
 use crate::record::ClientSaw;
 
 /// Whether a drop says how the attempt ended. Inside a pod only what enforces does: a full queue there, or
@@ -41,5 +42,24 @@ pub(super) fn client_saw(icmp_type: u8, icmp_code: u8) -> ClientSaw {
         (3, 3) | (1, 4) => ClientSaw::PortUnreachable,
         (3, 9 | 10 | 13) | (1, 1 | 5 | 6) => ClientSaw::Prohibited,
         _ => ClientSaw::Unreachable,
+    }
+}
+
+/// What the client of an attempt heard, to which nothing was seen to come back: its own interface alone shows that.
+pub(super) fn unheard(attempt: &AttemptState) -> ClientSaw {
+    match attempt.source_link {
+        Some(_) => ClientSaw::Nothing,
+        None => ClientSaw::Unknown,
+    }
+}
+
+/// Whether a node speaks under the address of an ICMP error. One among the pods' addresses that no pod has is a node's
+/// bridge's, or its end of a tunnel's: no object of the API names those.
+pub(super) fn is_of_a_node(sender: &Identity) -> bool {
+    match sender {
+        Identity::Node(_) | Identity::Service(_) | Identity::NodeService(_) | Identity::Unknown => {
+            true
+        }
+        Identity::Pod(_) | Identity::World | Identity::Ambiguous => false,
     }
 }

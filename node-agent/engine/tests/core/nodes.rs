@@ -2,9 +2,11 @@
 
 use node_agent_engine::Input;
 use node_agent_engine::input::DropClass::Netfilter;
-use node_agent_engine::input::EventKind::{Answered, Dropped, Established};
+use node_agent_engine::input::EventKind::{Answered, Dropped, Established, Unreachable};
 use node_agent_engine::model::{Delta, ObjectKey};
-use node_agent_engine::record::Assessment;
+use node_agent_engine::record::OutcomeKind::{Refused, Rejected};
+use node_agent_engine::record::{Assessment, ClientSaw};
+use serde_json::json;
 
 use crate::bench::{
     API, AWAY, Bench, DB, JOB, NODE, NODE_PORT, OTHER_NODE, S, WEB, WORLD, agent, node_port, slice,
@@ -92,5 +94,44 @@ fn a_refusal_from_an_unknown_backend_counts_there() {
         bench.pass(20 * S);
         assert_eq!(bench.only().assessment, Assessment::Refused, "{what}");
         assert_eq!(bench.counted, counted, "{what}");
+    }
+}
+
+/// Flannel's tunnels end at the first address of each node's pods, and its bridges have the second: K3s rejects from there.
+#[test]
+fn a_node_rejects_under_an_address_among_its_pods() {
+    for (from, outcome) in [
+        ("10.42.1.0", Rejected),
+        ("10.42.1.1", Rejected),
+        // A pod's, and nobody's.
+        (DB, Refused),
+        ("10.43.1.0", Refused),
+    ] {
+        let mut bench = Bench::settled();
+        bench.apply(
+            &json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-2"},
+            "spec": {"podCIDRs": ["10.42.1.0/24"]},
+            "status": {"addresses": [{"type": "InternalIP", "address": OTHER_NODE}]}}),
+        );
+        bench.pass(20 * S);
+        let seen = bench.attempt(JOB, AWAY).rejected(from, 3, 3);
+        bench.give(seen.event(bench.now, Unreachable, 1));
+        bench.pass(3 * S);
+        bench.give(seen.swept());
+        bench.pass(20 * S);
+        assert_eq!(bench.only().outcome.outcome, outcome, "{from}");
+    }
+}
+
+/// A REJECT and a DROP there look the same: what came back is seen at the client's own interface alone.
+#[test]
+fn what_a_client_of_another_node_saw_is_not_known_here() {
+    for (from, saw) in [(JOB, ClientSaw::Nothing), (AWAY, ClientSaw::Unknown)] {
+        let mut bench = Bench::settled();
+        let seen = bench.attempt(from, DB).dropped(Netfilter, false);
+        bench.give(seen.event(bench.now, Dropped, 0));
+        bench.give(seen.swept());
+        bench.pass(20 * S);
+        assert_eq!(bench.only().outcome.client_saw, saw, "from {from}");
     }
 }

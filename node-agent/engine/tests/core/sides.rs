@@ -130,3 +130,23 @@ fn each_side_is_kept_where_it_was_stopped() {
         );
     }
 }
+
+/// It left this node, so whether the source's side would have stopped it there is not known.
+#[test]
+fn what_another_node_rejects_is_not_kept_by_the_sources_side() {
+    let mut bench = Bench::settled();
+    bench.apply(&egress_denied("web"));
+    bench.pass(30 * S);
+    let seen = bench.attempt(WEB, AWAY).rejected(OTHER_NODE, 3, 13);
+    for input in stopped(&mut bench, seen, EventKind::Unreachable) {
+        bench.give(input);
+    }
+    bench.pass(10 * S);
+    let found = bench.only();
+    let verdict = &found.verdict;
+    assert_eq!(found.assessment, Assessment::Blocked);
+    assert_eq!(
+        (verdict.egress.kept, verdict.ingress.kept),
+        (Some(Kept::Unknown), None)
+    );
+}

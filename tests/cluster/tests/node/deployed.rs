@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::node;
 
-const AGENT: &str = "daemonset/netverdict";
+pub(crate) const AGENT: &str = "daemonset/netverdict";
 
 fn base() -> String {
     let base = paths::project().join("deploy/kustomize/base");
@@ -46,7 +46,7 @@ fn furnish(node: &Node) -> anyhow::Result<()> {
     rolled_out(node, "shop", "deployment/client")
 }
 
-fn rolled_out(node: &Node, namespace: &str, what: &str) -> anyhow::Result<()> {
+pub(crate) fn rolled_out(node: &Node, namespace: &str, what: &str) -> anyhow::Result<()> {
     let told = node.kubectl(&["rollout", "status", "-n", namespace, what, "--timeout=60s"]);
     told.map(drop).with_context(|| {
         let pods = node.kubectl(&["describe", "pods", "-n", namespace]);
@@ -64,7 +64,7 @@ pub(crate) async fn becomes_ready() -> anyhow::Result<()> {
 }
 
 /// What the agent wrote so far; what it says to its operator is left out.
-fn records(node: &Node) -> anyhow::Result<Vec<Value>> {
+pub(crate) fn records(node: &Node) -> anyhow::Result<Vec<Value>> {
     let log = node.kubectl(&["logs", "-n", "netverdict", AGENT])?;
     let lines = log.lines().filter(|line| line.starts_with('{'));
     let records = lines.map(serde_json::from_str);
@@ -72,7 +72,7 @@ fn records(node: &Node) -> anyhow::Result<Vec<Value>> {
 }
 
 /// What would be wrong in a cluster where every policy is kept.
-fn nothing_false(records: &[Value]) -> anyhow::Result<()> {
+pub(crate) fn nothing_false(records: &[Value]) -> anyhow::Result<()> {
     for record in records {
         let assessment = &record["assessment"];
         ensure!(
@@ -84,7 +84,7 @@ fn nothing_false(records: &[Value]) -> anyhow::Result<()> {
 }
 
 /// Stops what the policy denies, by hand: no CNI here enforces.
-fn enforce(node: &Node) -> anyhow::Result<()> {
+pub(crate) fn enforce(node: &Node) -> anyhow::Result<()> {
     let pods = node.get(&["pods", "-n", "shop", "-l", "app=web"])?;
     let ip = pods
         .pointer("/items/0/status/podIP")
@@ -147,9 +147,8 @@ pub(crate) async fn tells() -> anyhow::Result<()> {
     nothing_false(&records)
 }
 
-/// Its state names the pods as kubectl does, with the policy that now selects them.
-pub(crate) async fn is_asked() -> anyhow::Result<()> {
-    let node = node().await?;
+/// What the agent holds.
+pub(crate) fn state(node: &Node) -> anyhow::Result<Vec<Value>> {
     let state = node.kubectl(&[
         "exec",
         "-n",
@@ -159,8 +158,14 @@ pub(crate) async fn is_asked() -> anyhow::Result<()> {
         "/netverdict",
         "state",
     ])?;
-    let held = state.lines().map(serde_json::from_str::<Value>);
-    let held: Vec<Value> = held.collect::<Result<_, _>>().context("read the state")?;
+    let held = state.lines().map(serde_json::from_str);
+    held.collect::<Result<_, _>>().context("read the state")
+}
+
+/// Its state names the pods as kubectl does, with the policy that now selects them.
+pub(crate) async fn is_asked() -> anyhow::Result<()> {
+    let node = node().await?;
+    let held = state(&node)?;
     let pods = node.get(&["pods", "-n", "shop"])?;
     let pods = pods.pointer("/items").and_then(Value::as_array);
     let pods = pods.context("no pods")?;

@@ -2,6 +2,7 @@
 
 mod deployed;
 mod image;
+mod life;
 
 use cluster::ground::{self, test};
 use cluster::node::Node;
@@ -21,6 +22,7 @@ fn main() {
         test("its log tells of real pods", deployed::tells),
         test("asked, it says what it holds", deployed::is_asked),
         test("a rolling restart leaves nothing", deployed::restarts),
+        test("a cluster's life is told", life::is_told),
         test("its deletion leaves nothing", deployed::goes),
     ];
     ground::conclude(trials, end)

@@ -88,7 +88,7 @@ pub(super) fn specs(members: &[Member], node: usize) -> Vec<PodSpec> {
     .collect()
 }
 
-fn node(index: usize) -> Value {
+pub(super) fn node(index: usize) -> Value {
     let addresses = FAMILIES
         .map(|family| json!({"type": "InternalIP", "address": node_address(index, family)}));
     json!({

@@ -1,5 +1,7 @@
 //! A cell of the matrix, as its file says it, and the attempts that it stands for.
 
+mod kinds;
+
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -8,11 +10,16 @@ use netns::paths;
 use netns::scenario::Family;
 use serde::Deserialize;
 
+pub(crate) use self::kinds::{
+    Attach, ClientWay, Counts, From, Ground, Hook, Pods, Policy, Saw, Serves, To, Transport,
+};
+
 /// The files, in the order in which they are printed, each with its heading.
-pub(crate) const FILES: [(&str, &str); 4] = [
+pub(crate) const FILES: [(&str, &str); 5] = [
     ("enforced", "Stopped by something that enforces"),
     ("not_policy", "Stopped by something else, or not at all"),
     ("paths", "Ways through the node"),
+    ("nodes", "Between two nodes"),
     ("protocols", "Other protocols"),
 ];
 /// The first attempt's port; each has its own, and is known by it.
@@ -47,6 +54,10 @@ pub(crate) struct Cell {
     pub(crate) server_pod: Option<String>,
     pub(crate) client_pod: Option<String>,
     pub(crate) world: Option<String>,
+    /// The destination's node, where it is another one.
+    pub(crate) far_node: Option<String>,
+    /// What lies between two nodes.
+    pub(crate) between: Option<String>,
     /// What is attached that no shell command attaches.
     #[serde(default)]
     pub(crate) attach: Vec<Attach>,
@@ -82,6 +93,27 @@ pub(crate) struct Cell {
     pub(crate) denied_egress: Option<Claim>,
     /// Denied by both.
     pub(crate) denied_both: Option<Claim>,
+    /// What the agent of the other node writes, if it writes anything.
+    pub(crate) far: Option<Far>,
+    /// Which of two agents counts it.
+    pub(crate) counts: Option<Counts>,
+}
+
+/// What the destination's own agent tells of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub(crate) struct Far {
+    outcome: String,
+    reason: Option<String>,
+    #[serde(rename = "where")]
+    place_of_drop: Option<String>,
+    client_saw: Option<String>,
+    cause: Option<String>,
+    evidence: Option<Vec<String>>,
+    allowed: Option<Claim>,
+    denied: Option<Claim>,
+    denied_egress: Option<Claim>,
+    denied_both: Option<Claim>,
 }
 
 /// What may be claimed.
@@ -97,202 +129,6 @@ pub(crate) struct Claim {
     pub(crate) kept: BTreeMap<String, String>,
     /// netverdict does not say so yet, and why: the test fails as soon as it does.
     pub(crate) falls_short: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Ground {
-    /// Host routes, as Calico; what stops is set up while the agent watches.
-    #[default]
-    Routed,
-    /// One bridge, as flannel on K3s.
-    Bridged,
-    /// Routed, and all of it is there before the agent comes.
-    Before,
-    /// Routed, and the agent hangs on clsact.
-    Clsact,
-    /// Routed, clsact, and all of it is there before the agent comes.
-    BeforeClsact,
-    /// Routed, and the agent watches the calls of processes.
-    Calls,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum From {
-    #[default]
-    Pod,
-    Node,
-    World,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum To {
-    #[default]
-    Pod,
-    /// The pod, through its Service's address (`$vip`).
-    Service,
-    /// The pod, through a port of the node (`$node_port`).
-    NodePort,
-    /// The client itself, through its Service's address.
-    Itself,
-    Node,
-    World,
-    /// An address outside that nobody has.
-    Nobody,
-    /// A Service's address that the node itself has (`$vip`).
-    NodeService,
-    /// An address that the API does not know (`$second`).
-    Second,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Pods {
-    /// Those of all cells.
-    #[default]
-    Shared,
-    /// The cell's own.
-    Own,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Transport {
-    #[serde(rename = "TCP")]
-    Tcp,
-    #[serde(rename = "UDP")]
-    Udp,
-    #[serde(rename = "SCTP")]
-    Sctp,
-    #[serde(rename = "ICMP")]
-    Icmp,
-}
-
-impl Transport {
-    /// As the record writes it.
-    pub(crate) fn name(self, family: Family) -> &'static str {
-        match self {
-            Self::Tcp => "TCP",
-            Self::Udp => "UDP",
-            Self::Sctp => "SCTP",
-            Self::Icmp if family == Family::V6 => "ICMPv6",
-            Self::Icmp => "ICMP",
-        }
-    }
-}
-
-/// A program at an interface, which drops what goes to the attempt's port.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Attach {
-    /// At the client's interface, on the node.
-    Client(Hook),
-    /// At the server's interface, on the node.
-    Server(Hook),
-    /// At the node's way out.
-    Uplink(Hook),
-    /// Hands packets straight to the other pod, and drops those to the port on its way.
-    RedirectPeer,
-    /// A program behind NFQUEUE, number `$queue`, which says drop.
-    QueueReader,
-    /// Forbids the client's cgroup to connect to the port.
-    Cgroup,
-    /// Forbids it to send there without a connection.
-    CgroupSend,
-    /// Leads it from the port of a Service to the pod.
-    SocketBalancer,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Hook {
-    TcxIngress,
-    TcxEgress,
-    ClsactIngress,
-    ClsactEgress,
-    Xdp,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Serves {
-    #[default]
-    Answering,
-    /// Takes datagrams and says nothing.
-    Silent,
-    /// No socket.
-    Closed,
-    /// Listens, and its queue is full.
-    Full,
-}
-
-/// How the client goes about it.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ClientWay {
-    #[default]
-    Connects,
-    /// Its packets may pass no router.
-    HopsOne,
-    /// Its first datagram is too long for what comes.
-    Long,
-    /// A SYN with a wrong checksum, from no socket.
-    BadChecksum,
-    /// Out of a cgroup of its own.
-    InCgroup,
-    /// As `in_cgroup`, without a connection.
-    SendsInCgroup,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Saw {
-    Answer,
-    Refused,
-    Unreachable,
-    TooLong,
-    Forbidden,
-    Nothing,
-}
-
-/// What policy says, and who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Policy {
-    Allowed,
-    Denied,
-    DeniedEgress,
-    DeniedBoth,
-}
-
-impl Policy {
-    /// The pod that policy treats so.
-    pub(crate) fn pod(self) -> &'static str {
-        match self {
-            Self::Allowed => "friend",
-            Self::Denied => "stranger",
-            Self::DeniedEgress => "captive",
-            Self::DeniedBoth => "locked",
-        }
-    }
-
-    pub(crate) fn words(self) -> &'static str {
-        match self {
-            Self::Allowed => "allowed",
-            Self::Denied => "denied",
-            Self::DeniedEgress => "denied in egress",
-            Self::DeniedBoth => "denied on both sides",
-        }
-    }
-
-    /// The first side that denies, as the record writes it.
-    pub(crate) fn direction(self) -> Option<&'static str> {
-        match self {
-            Self::Allowed => None,
-            Self::Denied => Some("ingress"),
-            Self::DeniedEgress | Self::DeniedBoth => Some("egress"),
-        }
-    }
 }
 
 /// One attempt of a cell.
@@ -323,6 +159,28 @@ impl Cell {
             .find_map(|(of, claim)| (of == policy).then_some(claim))
     }
 
+    /// As the agent of the other node tells of it.
+    pub(crate) fn seen_from_afar(&self) -> Option<Self> {
+        let far = self.far.clone()?;
+        Some(Self {
+            outcome: far.outcome,
+            reason: far.reason,
+            place_of_drop: far.place_of_drop,
+            client_saw: far.client_saw,
+            cause: far.cause,
+            evidence: far.evidence,
+            reporter: "destination".to_owned(),
+            // What another node translated, conntrack of this one does not know.
+            names_service: false,
+            allowed: far.allowed,
+            denied: far.denied,
+            denied_egress: far.denied_egress,
+            denied_both: far.denied_both,
+            far: None,
+            ..self.clone()
+        })
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         ensure!(
             self.claims().next().is_some(),
@@ -335,6 +193,20 @@ impl Cell {
                 "a record has an assessment, no record has none"
             );
         }
+        let policies = |cell: &Self| cell.claims().map(|(policy, _)| policy).collect::<Vec<_>>();
+        if let Some(far) = self.seen_from_afar() {
+            ensure!(
+                policies(&far) == policies(self),
+                "both agents tell of the same policies"
+            );
+        }
+        // Metrics name only ports that somebody says he serves.
+        let is_counted =
+            self.ground.way().is_some() && !matches!(self.to, To::Nobody | To::FarNode);
+        ensure!(
+            is_counted == self.counts.is_some(),
+            "of two agents one counts it, of one there is nothing to say"
+        );
         let by_port = |transport| matches!(transport, &Transport::Tcp | &Transport::Udp);
         ensure!(
             self.pods == Pods::Own || self.protocols.iter().all(by_port),

@@ -9,14 +9,18 @@ use serde_json::Value;
 
 use crate::cell::{Attempt, Cell, Claim, From, To, Transport};
 use crate::cluster;
-use crate::stage::{Ran, port_of};
+use crate::stage::{Ran, Told, port_of};
+use crate::together;
 
 /// Holds one attempt against its cell.
 pub(crate) fn attempt(cells: &[Cell], ran: &Ran, attempt: &Attempt) -> anyhow::Result<()> {
     let cell = cells.get(attempt.cell).context("no such cell")?;
     let claim = cell.claim(attempt.policy).context("no such claim")?;
-    let held = held(cell, claim, ran, attempt);
-    let Some(why) = &claim.falls_short else {
+    let held = all_held(cell, claim, ran, attempt);
+    let far = cell.seen_from_afar();
+    let far = far.as_ref().and_then(|far| far.claim(attempt.policy));
+    let short = |claim: &Claim| claim.falls_short.clone();
+    let Some(why) = short(claim).or_else(|| far.and_then(short)) else {
         return held;
     };
     ensure!(
@@ -26,14 +30,36 @@ pub(crate) fn attempt(cells: &[Cell], ran: &Ran, attempt: &Attempt) -> anyhow::R
     Ok(())
 }
 
-fn held(cell: &Cell, claim: &Claim, ran: &Ran, attempt: &Attempt) -> anyhow::Result<()> {
+fn all_held(cell: &Cell, claim: &Claim, ran: &Ran, attempt: &Attempt) -> anyhow::Result<()> {
     let saw = ran.saw.get(&attempt.port).context("it was not tried")?;
     ensure!(
         *saw == cell.saw,
         "the client saw {saw:?}, not {:?}",
         cell.saw
     );
-    let records = of(cell, ran, attempt)?;
+    let near = ran.told.first().context("no agent")?;
+    held(cell, claim, ran, near, attempt).context("the source's agent")?;
+    let Some(far) = ran.told.get(1) else {
+        return Ok(());
+    };
+    let nothing = Cell {
+        outcome: "none".to_owned(),
+        ..cell.clone()
+    };
+    let from_afar = cell.seen_from_afar().unwrap_or(nothing);
+    let claim = from_afar.claim(attempt.policy).context("no such claim")?;
+    held(&from_afar, claim, ran, far, attempt).context("the destination's agent")?;
+    together::held(cell, ran, attempt, [near, far])
+}
+
+fn held(
+    cell: &Cell,
+    claim: &Claim,
+    ran: &Ran,
+    told: &Told,
+    attempt: &Attempt,
+) -> anyhow::Result<()> {
+    let records = of(cell, ran, told, attempt)?;
     let lines: Vec<&str> = records.iter().map(|it| it.line.as_str()).collect();
     let lines = lines.join("\n");
     if cell.outcome == "none" {
@@ -43,7 +69,7 @@ fn held(cell: &Cell, claim: &Claim, ran: &Ran, attempt: &Attempt) -> anyhow::Res
     ensure!(
         !records.is_empty(),
         "no record; the agent said:\n{}",
-        ran.stderr
+        told.stderr
     );
     let count: u64 = records.iter().map(|record| record.count()).sum();
     ensure!(count == 1, "{count} attempts counted, 1 made:\n{lines}");
@@ -57,7 +83,12 @@ fn held(cell: &Cell, claim: &Claim, ran: &Ran, attempt: &Attempt) -> anyhow::Res
 }
 
 /// What was written of an attempt.
-fn of<'a>(cell: &Cell, ran: &'a Ran, attempt: &Attempt) -> anyhow::Result<Vec<&'a Record>> {
+pub(crate) fn of<'a>(
+    cell: &Cell,
+    ran: &Ran,
+    told: &'a Told,
+    attempt: &Attempt,
+) -> anyhow::Result<Vec<&'a Record>> {
     let protocol = attempt.transport.name(attempt.family);
     let mut ends = None;
     if attempt.transport == Transport::Icmp {
@@ -76,7 +107,7 @@ fn of<'a>(cell: &Cell, ran: &'a Ran, attempt: &Attempt) -> anyhow::Result<Vec<&'
             .map_or_else(|| port_of(record) == Some(attempt.port), by_address);
         record.kind() == "connection" && record.text("/protocol") == Some(protocol) && known
     };
-    Ok(ran.records.iter().filter(is_it).collect())
+    Ok(told.records.iter().filter(is_it).collect())
 }
 
 fn differences(cell: &Cell, claim: &Claim, attempt: &Attempt, record: &Record) -> Vec<String> {
@@ -88,9 +119,12 @@ fn differences(cell: &Cell, claim: &Claim, attempt: &Attempt, record: &Record) -
         From::World => ("world", None),
     };
     let (destination, destination_name) = match cell.to {
-        To::Pod | To::Service | To::NodePort => ("pod", name(&server)),
+        To::Pod | To::Service | To::NodePort | To::LoadBalancer | To::Headless => {
+            ("pod", name(&server))
+        }
         To::Itself => ("pod", name(&client)),
         To::Node => ("node", Some("node-1")),
+        To::FarNode => ("node", Some("node-2")),
         To::NodeService | To::World | To::Nobody | To::Second => ("world", None),
     };
     let service = cluster::service_name(attempt);

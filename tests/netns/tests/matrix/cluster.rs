@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netns::node::NODE_ADDRESSES;
-use netns::scenario::{Family, Scenario};
+use netns::pair;
+use netns::scenario::{Family, Scenario, second_address};
 use serde_json::{Value, json};
 
-use crate::cell::{Attempt, Cell, NODE_PORTS, Pods, Policy, To};
+use crate::cell::{Attempt, Cell, Ground, NODE_PORTS, Pods, Policy, To};
 
 /// Who may enter a server, and who may not leave.
 const POLICIES: &str = "\
@@ -21,7 +22,7 @@ spec:
   - from:
     - podSelector: {matchLabels: {enters: 'yes'}}
     - ipBlock: {cidr: 198.51.100.0/24}
-    - ipBlock: {cidr: '2001:db8:51::/64'}
+    - ipBlock: {cidr: '2001:db8:61::/64'}
 ---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -35,13 +36,13 @@ const SERVER: &str = "server";
 /// Addresses outside: policy lets the first enter, and the second not. The third nobody has.
 pub(crate) const FRIEND: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
-    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x61, 0, 0, 0, 0, 1)),
 ];
 pub(crate) const STRANGER: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x71, 0, 0, 0, 0, 1)),
 ];
-pub(crate) const NOBODY: [IpAddr; 2] = [
+const NOBODY: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(203, 0, 113, 99)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x71, 0, 0, 0, 0, 0x99)),
 ];
@@ -72,12 +73,31 @@ pub(crate) fn virtual_address(attempt: &Attempt) -> IpAddr {
     }
 }
 
+/// The address outside that an attempt's Service has.
+pub(crate) fn load_balancer(attempt: &Attempt) -> IpAddr {
+    let [high, low] = attempt.port.to_be_bytes();
+    match attempt.family {
+        Family::V4 => Ipv4Addr::new(198, 18, high, low).into(),
+        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0x1b, 0, 0, 0, 0, attempt.port).into(),
+    }
+}
+
 /// The address on a network that the API does not know.
 pub(crate) fn second(attempt: &Attempt) -> IpAddr {
     let [high, low] = attempt.port.to_be_bytes();
     match attempt.family {
         Family::V4 => Ipv4Addr::new(172, 20, high, low).into(),
         Family::V6 => Ipv6Addr::new(0xfd00, 0x20, 0, 0, 0, 0, 0, attempt.port).into(),
+    }
+}
+
+/// An address that nobody has: outside, or among those of the other node's pods.
+pub(crate) fn nobody(ground: Ground, family: Family) -> IpAddr {
+    let v4 = Ipv4Addr::new(10, 42, 1, 250);
+    match (ground.way(), family) {
+        (None, _) => of(family, NOBODY),
+        (Some(_), Family::V4) => v4.into(),
+        (Some(_), Family::V6) => second_address(v4).into(),
     }
 }
 
@@ -98,22 +118,29 @@ pub(crate) fn target(
 ) -> anyhow::Result<(IpAddr, u16)> {
     let family = attempt.family;
     let address = match cell.to {
-        To::Pod => scenario.address(&server(attempt.cell, cell), family)?,
+        To::Pod | To::Headless => scenario.address(&server(attempt.cell, cell), family)?,
+        To::LoadBalancer => load_balancer(attempt),
         To::Service | To::NodeService | To::Itself => virtual_address(attempt),
         To::NodePort => {
             let node = of(family, NODE_ADDRESSES);
             return Ok((node, attempt.port + NODE_PORTS));
         }
         To::Node => of(family, NODE_ADDRESSES),
+        To::FarNode => pair::node_address(1, family),
         To::World => of(family, FRIEND),
-        To::Nobody => of(family, NOBODY),
+        To::Nobody => nobody(cell.ground, family),
         To::Second => second(attempt),
     };
     Ok((address, attempt.port))
 }
 
 /// The cluster that these attempts need.
-pub(crate) fn scenario(cells: &[Cell], attempts: &[Attempt]) -> anyhow::Result<Scenario> {
+pub(crate) fn scenario(
+    ground: Ground,
+    cells: &[Cell],
+    attempts: &[Attempt],
+) -> anyhow::Result<Scenario> {
+    let two = ground.way().is_some();
     let mut objects = vec![json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"},
     })];
@@ -125,7 +152,11 @@ pub(crate) fn scenario(cells: &[Cell], attempts: &[Attempt]) -> anyhow::Result<S
         }
     }
     for (number, key) in (2_u16..).zip(&pods) {
-        objects.push(manifest(key, number));
+        let served = if two && is_server(key) { attempts } else { &[] };
+        objects.push(manifest(key, number, two, ports(served)));
+    }
+    if two {
+        objects.extend([0, 1].map(pair::node_object));
     }
     let text = serde_json::to_string(&objects)?;
     let without_services = Scenario::new("matrix", &as_documents(&objects)?, text, "\n")?;
@@ -133,10 +164,7 @@ pub(crate) fn scenario(cells: &[Cell], attempts: &[Attempt]) -> anyhow::Result<S
         let Some(cell) = cells.get(attempt.cell) else {
             continue;
         };
-        if matches!(
-            cell.to,
-            To::Service | To::NodeService | To::NodePort | To::Itself
-        ) {
+        if has_service(cell.to) {
             objects.extend(service(&without_services, cell, attempt)?);
         }
     }
@@ -148,13 +176,53 @@ pub(crate) fn scenario(cells: &[Cell], attempts: &[Attempt]) -> anyhow::Result<S
     )
 }
 
+fn has_service(to: To) -> bool {
+    match to {
+        To::Service
+        | To::NodeService
+        | To::NodePort
+        | To::Itself
+        | To::LoadBalancer
+        | To::Headless => true,
+        To::Pod | To::Node | To::World | To::Nobody | To::Second | To::FarNode => false,
+    }
+}
+
 fn as_documents(objects: &[Value]) -> anyhow::Result<String> {
     let texts: Result<Vec<String>, _> = objects.iter().map(serde_json::to_string).collect();
     Ok(texts?.join("\n---\n"))
 }
 
-fn manifest(key: &str, number: u16) -> Value {
-    let name = key.split('/').next_back().unwrap_or_default();
+/// Which node a pod is on: where there are two, servers are on the second.
+pub(crate) fn node_of(key: &str, two: bool) -> usize {
+    usize::from(two && is_server(key))
+}
+
+pub(crate) fn node_name(index: usize) -> String {
+    format!("node-{}", index + 1)
+}
+
+fn is_server(key: &str) -> bool {
+    name_of(key).split('-').next() == Some(SERVER)
+}
+
+fn name_of(key: &str) -> &str {
+    key.split('/').next_back().unwrap_or_default()
+}
+
+/// What a server says that it serves: metrics name no other port.
+fn ports(attempts: &[Attempt]) -> Value {
+    let port = |attempt: &Attempt| {
+        json!({
+            "containerPort": attempt.port, "protocol": attempt.transport.name(attempt.family),
+        })
+    };
+    attempts.iter().map(port).collect()
+}
+
+fn manifest(key: &str, number: u16, two: bool, ports: Value) -> Value {
+    let name = name_of(key);
+    let node = node_of(key, two);
     let labels = match name.split('-').next().unwrap_or_default() {
         "friend" => json!({"enters": "yes"}),
         "captive" => json!({"enters": "yes", "leaves": "no"}),
@@ -163,11 +231,13 @@ fn manifest(key: &str, number: u16) -> Value {
         _ => json!({"enters": "no"}),
     };
     let [high, low] = number.to_be_bytes();
-    let address = Ipv4Addr::new(10, 42, high, low).to_string();
+    // Of two nodes each gives its pods addresses of its own range.
+    let third = if two && is_server(key) { 1 } else { high };
+    let address = Ipv4Addr::new(10, 42, third, low).to_string();
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": labels},
-        "spec": {"nodeName": "node-1", "containers": [{"name": "main", "image": "example/app:1"}]},
+        "spec": {"nodeName": node_name(node), "containers": [{"name": "main", "image": "example/app:1", "ports": ports}]},
         "status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]},
     })
 }
@@ -183,21 +253,28 @@ fn service(scenario: &Scenario, cell: &Cell, attempt: &Attempt) -> anyhow::Resul
     let protocol = attempt.transport.name(attempt.family);
     let number = attempt.port;
     let mut port = json!({"port": number, "targetPort": number, "protocol": protocol});
-    let mut kind = "ClusterIP";
     if let (To::NodePort, Some(port)) = (cell.to, port.as_object_mut()) {
         port.insert("nodePort".to_owned(), json!(number + NODE_PORTS));
-        kind = "NodePort";
     }
+    let outside = json!({"loadBalancer": {"ingress": [{"ip": load_balancer(attempt)}]}});
+    let (kind, cluster_ip, status) = match cell.to {
+        To::NodePort => ("NodePort", virtual_address, json!({})),
+        To::LoadBalancer => ("LoadBalancer", virtual_address, outside),
+        To::Headless => ("ClusterIP", "None".to_owned(), json!({})),
+        _ => ("ClusterIP", virtual_address, json!({})),
+    };
     let name = service_name(attempt);
-    let pod = backend.split('/').next_back();
+    let pod = name_of(&backend);
+    let node = node_name(node_of(&backend, cell.ground.way().is_some()));
     Ok([
         json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": name, "namespace": "shop"},
             "spec": {
-                "type": kind, "clusterIP": virtual_address, "clusterIPs": [virtual_address],
+                "type": kind, "clusterIP": cluster_ip, "clusterIPs": [cluster_ip],
                 "ipFamilies": [family(attempt)], "ports": [port],
             },
+            "status": status,
         }),
         json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
@@ -206,7 +283,7 @@ fn service(scenario: &Scenario, cell: &Cell, attempt: &Attempt) -> anyhow::Resul
             },
             "addressType": family(attempt),
             "endpoints": [{
-                "addresses": [address], "conditions": {"ready": true}, "nodeName": "node-1",
+                "addresses": [address], "conditions": {"ready": true}, "nodeName": node,
                 "targetRef": {"kind": "Pod", "namespace": "shop", "name": pod},
             }],
             "ports": [{"port": attempt.port, "protocol": protocol}],

@@ -7,9 +7,12 @@ mod cell;
 mod check;
 mod client;
 mod cluster;
+mod confused;
+mod lab;
 mod mechanism;
 mod stage;
 mod table;
+mod together;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -5,19 +5,21 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use netns::balancer;
 use netns::bpf::{By, Way};
 use netns::cgroup::Cgroup;
 use netns::node::NODE_ADDRESSES;
+use netns::ns::Namespace;
 use netns::queue::Reader;
 use netns::redirect::redirect;
 use netns::scenario::Family;
 use netns::stopper;
 
 use crate::cell::{Attach, Attempt, Ground, Hook, NODE_PORTS};
-use crate::cluster::{self, FRIEND, NOBODY};
+use crate::cluster::{self, FRIEND};
 use crate::stage::Stage;
 
 impl Stage<'_> {
@@ -26,13 +28,18 @@ impl Stage<'_> {
         let cell = self.cell(attempt)?;
         let server = cluster::server(attempt.cell, cell);
         let client = self.client_key(attempt)?;
+        let lab = &self.lab;
         for (namespace, script) in [
-            (&*self.node.namespace, &cell.node),
-            (self.node.namespace_of(&server)?, &cell.server_pod),
-            (self.node.namespace_of(&client)?, &cell.client_pod),
-            (&self.node.world, &cell.world),
+            (Some(&*lab.near.namespace), &cell.node),
+            (Some(&*lab.far().namespace), &cell.far_node),
+            (lab.between.as_ref(), &cell.between),
+            (Some(lab.inside(&server)?), &cell.server_pod),
+            (Some(lab.inside(&client)?), &cell.client_pod),
+            (Some(&lab.near.world), &cell.world),
         ] {
-            let Some(script) = script else { continue };
+            let (Some(namespace), Some(script)) = (namespace, script) else {
+                continue;
+            };
             let mut command = Command::new("ip");
             command.args(["netns", "exec", namespace.name(), "sh", "-ec", script]);
             command.envs(self.words(attempt)?);
@@ -83,9 +90,10 @@ impl Stage<'_> {
             ),
             ("to_server", at(&server)?),
             ("to_client", at(&client)?),
-            ("server_link", self.node.pod(&server)?.link.clone()),
-            ("client_link", self.node.pod(&client)?.link.clone()),
+            ("server_link", self.lab.pod(&server)?.1.link.clone()),
+            ("client_link", self.lab.pod(&client)?.1.link.clone()),
             ("vip", cluster::virtual_address(attempt).to_string()),
+            ("lb", cluster::load_balancer(attempt).to_string()),
             ("second", cluster::second(attempt).to_string()),
             ("node_ip", cluster::of(family, NODE_ADDRESSES).to_string()),
             ("world_ip", cluster::of(family, FRIEND).to_string()),
@@ -93,7 +101,7 @@ impl Stage<'_> {
                 "prohibited",
                 either("icmp-admin-prohibited", "icmp6-adm-prohibited"),
             ),
-            ("nobody", cluster::of(family, NOBODY).to_string()),
+            ("nobody", cluster::nobody(cell.ground, family).to_string()),
             ("policy", attempt.policy.words().replace(' ', "_")),
             ("gateway", either("169.254.1.1", "fe80::1")),
         ])
@@ -104,35 +112,34 @@ impl Stage<'_> {
         attempt: &Attempt,
         attach: &Attach,
     ) -> anyhow::Result<Box<dyn Any>> {
-        let node = &self.node.namespace;
-        let server = self
-            .node
-            .pod(&cluster::server(attempt.cell, self.cell(attempt)?))?;
-        let client = self.node.pod(&self.client_key(attempt)?)?;
-        let at = |link: &str, hook: &Hook| -> anyhow::Result<Box<dyn Any>> {
+        let server = cluster::server(attempt.cell, self.cell(attempt)?);
+        let (far, server) = self.lab.pod(&server)?;
+        let (near, client) = self.lab.pod(&self.client_key(attempt)?)?;
+        let at = |node: &Arc<Namespace>, link: &str, hook: &Hook| -> anyhow::Result<Box<dyn Any>> {
             let (by, way) = match hook {
                 Hook::TcxIngress => (By::Tcx, Way::In),
                 Hook::TcxEgress => (By::Tcx, Way::Out),
                 Hook::ClsactIngress => (By::Clsact, Way::In),
                 Hook::ClsactEgress => (By::Clsact, Way::Out),
-                Hook::Xdp => return self.attach_xdp(link, attempt),
+                Hook::Xdp => return self.attach_xdp(node, link, attempt),
             };
             let hanging = stopper::at_interface(node, link, attempt.port, by, way)?;
             Ok(Box::new(hanging))
         };
         match attach {
-            Attach::Client(hook) => at(&client.link, hook),
-            Attach::Server(hook) => at(&server.link, hook),
-            Attach::Uplink(hook) => at("uplink0", hook),
+            Attach::Client(hook) => at(&near.namespace, &client.link, hook),
+            Attach::Server(hook) => at(&far.namespace, &server.link, hook),
+            Attach::Uplink(hook) => at(&near.namespace, "uplink0", hook),
             Attach::RedirectPeer => {
                 let Some(ports) = self.first_of(attempt, |it| it.policy == attempt.policy) else {
                     return Ok(Box::new(()));
                 };
+                let node = &near.namespace;
                 let there = redirect(node, client, server, Some(ports), By::Tcx)?;
                 let back = redirect(node, server, client, None, By::Tcx)?;
                 Ok(Box::new((there, back)))
             }
-            Attach::QueueReader => Ok(Box::new(Reader::start(node, attempt.port)?)),
+            Attach::QueueReader => Ok(Box::new(Reader::start(&near.namespace, attempt.port)?)),
             Attach::Cgroup => self.attach_cgroup(attempt, Some(stopper::Call::Connect)),
             Attach::CgroupSend => self.attach_cgroup(attempt, Some(stopper::Call::Send)),
             Attach::SocketBalancer => self.attach_cgroup(attempt, None),
@@ -174,13 +181,14 @@ impl Stage<'_> {
     }
 
     /// An interface takes one such program: it comes with the cell's first attempt.
-    fn attach_xdp(&self, link: &str, attempt: &Attempt) -> anyhow::Result<Box<dyn Any>> {
+    fn attach_xdp(
+        &self,
+        node: &Arc<Namespace>,
+        link: &str,
+        attempt: &Attempt,
+    ) -> anyhow::Result<Box<dyn Any>> {
         match self.first_of(attempt, |_| true) {
-            Some(ports) => Ok(Box::new(stopper::by_xdp(
-                &self.node.namespace,
-                link,
-                ports,
-            )?)),
+            Some(ports) => Ok(Box::new(stopper::by_xdp(node, link, ports)?)),
             None => Ok(Box::new(())),
         }
     }

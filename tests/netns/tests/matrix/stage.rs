@@ -3,24 +3,28 @@
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use netns::agent::{Agent, Setup};
-use netns::node::{NODE_ADDRESSES, Node, ReversePath, TEST_PREFIX, Wiring};
+use netns::metrics::Metrics;
+use netns::node::NODE_ADDRESSES;
 use netns::ns::Namespace;
-use netns::paths;
 use netns::raw::{Wire, ends};
 use netns::record::Record;
 use netns::scenario::Scenario;
 use netns::traffic::{Listen, Protocol, Server, Servers};
+use netns::{pair, paths};
 use socket2::{Domain, Socket, Type};
 
 use crate::cell::{Attempt, Cell, ClientWay, From, Ground, NODE_PORTS, Saw, Serves, To, Transport};
 use crate::client::{Client, Plan, any, serve_sctp};
 use crate::cluster::{self, FRIEND, STRANGER};
+use crate::lab::Lab;
 use crate::mechanism::Cgroups;
 
+/// What is written is counted soon after: a sweep each second, a window.
+const COUNTS: Duration = Duration::from_secs(6);
 /// Every attempt has its record by then: 3 s until it is unanswered, or as long for a neighbour, confirmation, a window.
 const RECORDS: Duration = Duration::from_secs(20);
 
@@ -28,13 +32,20 @@ const RECORDS: Duration = Duration::from_secs(20);
 pub(crate) struct Ran {
     /// What each client saw, by its port.
     pub(crate) saw: BTreeMap<u16, Saw>,
-    pub(crate) records: Vec<Record>,
-    pub(crate) stderr: String,
+    /// What the agent told, or both: the source's first.
+    pub(crate) told: Vec<Told>,
     pub(crate) scenario: Scenario,
 }
 
+/// What an agent told.
+pub(crate) struct Told {
+    pub(crate) records: Vec<Record>,
+    pub(crate) stderr: String,
+    pub(crate) metrics: Metrics,
+}
+
 pub(crate) struct Stage<'a> {
-    pub(crate) node: Node,
+    pub(crate) lab: Lab,
     pub(crate) scenario: &'a Scenario,
     pub(crate) cells: &'a [Cell],
     pub(crate) attempts: &'a [Attempt],
@@ -46,21 +57,19 @@ type Kept = Vec<Box<dyn Any>>;
 
 /// Sets a ground up, makes every attempt at once, and reads what is said of them.
 pub(crate) fn run(ground: Ground, cells: &[Cell], attempts: &[Attempt]) -> anyhow::Result<Ran> {
-    let scenario = cluster::scenario(cells, attempts)?;
+    let scenario = cluster::scenario(ground, cells, attempts)?;
     let folder = scenario.write()?;
-    let wiring = match ground {
-        Ground::Bridged => Wiring::Bridged,
-        Ground::Routed | Ground::Before | Ground::Clsact | Ground::BeforeClsact | Ground::Calls => {
-            Wiring::Routed
-        }
-    };
     let attach = match ground {
         Ground::Clsact | Ground::BeforeClsact => "clsact",
-        Ground::Routed | Ground::Bridged | Ground::Before | Ground::Calls => "auto",
+        Ground::Routed
+        | Ground::Bridged
+        | Ground::Before
+        | Ground::Calls
+        | Ground::Across
+        | Ground::AcrossVxlan => "auto",
     };
-    let external = [FRIEND, STRANGER].concat();
     let mut stage = Stage {
-        node: Node::wired(TEST_PREFIX, &external, ReversePath::Open, wiring)?,
+        lab: Lab::new(ground)?,
         scenario: &scenario,
         cells,
         attempts,
@@ -73,40 +82,36 @@ pub(crate) fn run(ground: Ground, cells: &[Cell], attempts: &[Attempt]) -> anyho
         | Ground::Bridged
         | Ground::Before
         | Ground::Clsact
-        | Ground::BeforeClsact => setup,
+        | Ground::BeforeClsact
+        | Ground::Across
+        | Ground::AcrossVxlan => setup,
     };
-    let pods = scenario.pod_specs();
-    let (mut agent, _kept) = if matches!(ground, Ground::Before | Ground::BeforeClsact) {
-        stage.node.add_pods(&pods)?;
+    let (mut agents, _kept) = if matches!(ground, Ground::Before | Ground::BeforeClsact) {
+        stage.lab.add_pods(&scenario, &[])?;
         let kept = stage.set_up()?;
-        (Agent::start(&setup, &stage.node.namespace)?, kept)
+        (stage.lab.agents(&setup)?, kept)
     } else {
-        let agent = Agent::start(&setup, &stage.node.namespace)?;
-        stage.node.add_watched_pods(&pods, &agent)?;
+        let agents = stage.lab.agents(&setup)?;
+        stage.lab.add_pods(&scenario, &agents)?;
         let kept = stage.set_up()?;
-        (agent, kept)
+        (agents, kept)
     };
-    agent.settle()?;
-    if wiring == Wiring::Bridged {
-        // What the node has heard of its pods comes to the agent with its next look at the bridge.
-        agent.settle()?;
-        agent.settle()?;
+    // What the node has heard of its pods comes to the agent with its next look at the bridge.
+    let looks = if ground == Ground::Bridged { 3 } else { 1 };
+    for agent in &mut agents {
+        for _ in 0..looks {
+            agent.settle()?;
+        }
     }
     let saw = stage.connect()?;
-    let mut missing: BTreeSet<u16> = stage.with_record().map(|attempt| attempt.port).collect();
-    let mut read = 0;
-    agent.wait_until(RECORDS, |records| {
-        for port in records.iter().skip(read).filter_map(port_of) {
-            missing.remove(&port);
-        }
-        read = records.len();
-        missing.is_empty()
-    })?;
-    let finished = agent.stop()?;
+    for (index, agent) in agents.iter_mut().enumerate() {
+        stage.await_records(index, agent)?;
+    }
+    stage.await_counts(&agents)?;
+    let told = stage.end(agents)?;
     Ok(Ran {
         saw,
-        records: finished.records,
-        stderr: finished.stderr,
+        told,
         scenario,
     })
 }
@@ -122,16 +127,75 @@ pub(crate) fn port_of(record: &Record) -> Option<u16> {
 }
 
 impl Stage<'_> {
-    /// Attempts that a record tells of.
-    fn with_record(&self) -> impl Iterator<Item = &Attempt> {
-        self.attempts.iter().filter(|attempt| {
-            let told = |cell: &Cell| {
-                let claim = cell.claim(attempt.policy);
-                let holds = claim.is_some_and(|claim| claim.falls_short.is_none());
-                holds && cell.outcome != "none"
-            };
-            self.cells.get(attempt.cell).is_some_and(told)
-        })
+    /// Ports of the attempts that a record of that agent tells of.
+    fn with_record(&self, agent: usize) -> BTreeSet<u16> {
+        let told = |cell: &Cell, policy| {
+            let claim = cell.claim(policy);
+            let holds = claim.is_some_and(|claim| claim.falls_short.is_none());
+            holds && cell.outcome != "none"
+        };
+        let of_it = self.attempts.iter().filter(|attempt| {
+            let cell = self.cells.get(attempt.cell);
+            match agent {
+                0 => cell.is_some_and(|cell| told(cell, attempt.policy)),
+                _ => cell
+                    .and_then(Cell::seen_from_afar)
+                    .is_some_and(|cell| told(&cell, attempt.policy)),
+            }
+        });
+        of_it.map(|attempt| attempt.port).collect()
+    }
+
+    fn await_records(&self, index: usize, agent: &mut Agent) -> anyhow::Result<()> {
+        let mut missing = self.with_record(index);
+        let mut read = 0;
+        agent
+            .wait_until(RECORDS, |records| {
+                for port in records.iter().skip(read).filter_map(port_of) {
+                    missing.remove(&port);
+                }
+                read = records.len();
+                missing.is_empty()
+            })
+            .map(drop)
+    }
+
+    /// Waits until one of two agents has counted each attempt.
+    fn await_counts(&self, agents: &[Agent]) -> anyhow::Result<()> {
+        let counted = |cell: &Cell| cell.counts.is_some();
+        let wanted = self
+            .attempts
+            .iter()
+            .filter(|attempt| self.cells.get(attempt.cell).is_some_and(counted));
+        let mut missing: Vec<&Attempt> = wanted.collect();
+        let end = Instant::now() + COUNTS;
+        while !missing.is_empty() && Instant::now() < end {
+            let metrics = self.metrics(agents)?;
+            missing.retain(|attempt| metrics.iter().all(|it| counts(it, attempt.port).is_empty()));
+        }
+        Ok(())
+    }
+
+    fn metrics(&self, agents: &[Agent]) -> anyhow::Result<Vec<Metrics>> {
+        let pairs = agents.iter().zip(self.lab.nodes());
+        pairs
+            .map(|(agent, node)| agent.metrics(&node.namespace))
+            .collect()
+    }
+
+    fn end(&self, agents: Vec<Agent>) -> anyhow::Result<Vec<Told>> {
+        let metrics = self.metrics(&agents)?;
+        let ended = agents.into_iter().zip(metrics);
+        ended
+            .map(|(agent, metrics)| {
+                let finished = agent.stop()?;
+                Ok(Told {
+                    records: finished.records,
+                    stderr: finished.stderr,
+                    metrics,
+                })
+            })
+            .collect()
     }
 
     pub(crate) fn cell(&self, attempt: &Attempt) -> anyhow::Result<&Cell> {
@@ -205,29 +269,39 @@ impl Stage<'_> {
             To::World => address,
             To::NodeService => cluster::virtual_address(attempt),
             To::Second => cluster::second(attempt),
-            To::Pod | To::Service | To::NodePort | To::Itself | To::Node | To::Nobody => {
-                any(address)
-            }
+            To::Pod
+            | To::Service
+            | To::NodePort
+            | To::Itself
+            | To::Node
+            | To::Nobody
+            | To::LoadBalancer
+            | To::Headless
+            | To::FarNode => any(address),
         })
     }
 
     fn server_place(&self, attempt: &Attempt) -> anyhow::Result<(&Namespace, IpAddr)> {
         let cell = self.cell(attempt)?;
         let key = match cell.to {
-            To::Pod | To::Service | To::NodePort | To::Second => {
+            To::Pod | To::Service | To::NodePort | To::Second | To::LoadBalancer | To::Headless => {
                 cluster::server(attempt.cell, cell)
             }
             To::Itself => self.client_key(attempt)?,
             To::Node | To::NodeService => {
                 let address = cluster::of(attempt.family, NODE_ADDRESSES);
-                return Ok((&self.node.namespace, address));
+                return Ok((&self.lab.near.namespace, address));
+            }
+            To::FarNode => {
+                let address = pair::node_address(1, attempt.family);
+                return Ok((&self.lab.far().namespace, address));
             }
             To::World | To::Nobody => {
-                return Ok((&self.node.world, cluster::of(attempt.family, FRIEND)));
+                return Ok((&self.lab.near.world, cluster::of(attempt.family, FRIEND)));
             }
         };
         let address = self.scenario.address(&key, attempt.family)?;
-        Ok((self.node.namespace_of(&key)?, address))
+        Ok((self.lab.inside(&key)?, address))
     }
 
     /// All attempts at once, so that their waiting times do not add up.
@@ -262,9 +336,12 @@ impl Stage<'_> {
             STRANGER
         };
         let (namespace, from) = match cell.from {
-            From::Pod => (self.node.namespace_of(&key)?, None),
-            From::Node => (&*self.node.namespace, None),
-            From::World => (&self.node.world, Some(cluster::of(attempt.family, world))),
+            From::Pod => (self.lab.inside(&key)?, None),
+            From::Node => (&*self.lab.near.namespace, None),
+            From::World => (
+                &self.lab.near.world,
+                Some(cluster::of(attempt.family, world)),
+            ),
         };
         let plan = Plan {
             namespace,
@@ -278,14 +355,26 @@ impl Stage<'_> {
             ClientWay::InCgroup | ClientWay::SendsInCgroup => {
                 Client::in_cgroup(&plan, &self.cgroups.path(attempt))
             }
-            ClientWay::BadChecksum => Client::damaged(
-                Wire::open(namespace, "eth0")?,
-                ends(&self.node, self.node.pod(&key)?)?,
-                self.scenario.address(&key, attempt.family)?,
-                plan.to,
-            ),
+            ClientWay::BadChecksum => {
+                let (node, pod) = self.lab.pod(&key)?;
+                Client::damaged(
+                    Wire::open(namespace, "eth0")?,
+                    ends(node, pod)?,
+                    self.scenario.address(&key, attempt.family)?,
+                    plan.to,
+                )
+            }
         }
     }
+}
+
+/// The series of an agent that count attempts to a port; a lost one is in a series of its own, which no sum contains.
+pub(crate) fn counts(metrics: &Metrics, port: u16) -> Vec<&str> {
+    let port = format!("destination_port=\"{port}\"");
+    let series = metrics.0.lines();
+    series
+        .filter(|line| line.starts_with("netverdict_connections_total{") && line.contains(&port))
+        .collect()
 }
 
 /// A socket that listens and has no room for one more.

@@ -7,7 +7,8 @@ use anyhow::{Context, ensure};
 use netns::paths;
 use netns::scenario::Family;
 
-use crate::cell::{Cell, Claim, From, Ground, Policy, Saw, Serves, To};
+use crate::cell::{Cell, Claim, Counts, From, Ground, Policy, Saw, Serves, To};
+use crate::confused;
 
 /// Set, it renews the page instead of comparing it.
 const RENEW: &str = "NETVERDICT_RENEW";
@@ -28,13 +29,14 @@ pub(crate) fn is_current(files: &[(&str, Vec<Cell>)]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn page(files: &[(&str, Vec<Cell>)]) -> Result<String, std::fmt::Error> {
+fn page(files: &[(&str, Vec<Cell>)]) -> anyhow::Result<String> {
     let mut out = String::from(
         "# What really happened\n\n\
          Each row was made with real packets by `cargo xtask test netns` and held against what netverdict wrote; it is \
          printed from `tests/netns/matrix`. Read it from left to right: what stood in the way and where, what the \
          client's socket saw, the outcome with the kernel's reason and its evidence, and then the assessment for each \
-         answer that policy can give (its side kept or not in brackets, \u{2020} where netverdict falls short of it).\n",
+         answer that policy can give (its side kept or not in brackets, \u{2020} where netverdict falls short of it). \
+         Between two nodes both agents write; the row of the one that counts the attempt ends its path with *counts*.\n",
     );
     for (heading, cells) in files {
         write!(
@@ -44,14 +46,18 @@ fn page(files: &[(&str, Vec<Cell>)]) -> Result<String, std::fmt::Error> {
              |---|---|---|---|---|---|---|---|---|---|\n"
         )?;
         for cell in cells {
-            row(&mut out, cell)?;
+            row(&mut out, cell, &path(cell))?;
+            if let Some(far) = cell.seen_from_afar() {
+                row(&mut out, &far, from_afar(cell))?;
+            }
         }
     }
+    out.push_str(&confused::section(files)?);
     notes(&mut out, files)?;
     Ok(out)
 }
 
-fn row(out: &mut String, cell: &Cell) -> std::fmt::Result {
+fn row(out: &mut String, cell: &Cell, path: &str) -> std::fmt::Result {
     let protocols: Vec<&str> = cell
         .protocols
         .iter()
@@ -63,7 +69,7 @@ fn row(out: &mut String, cell: &Cell) -> std::fmt::Result {
         "| {}, {} | {} | {} {} | {} | {} | {} |",
         cell.mechanism,
         cell.place,
-        path(cell),
+        path,
         protocols.join(", "),
         families.join(", "),
         saw(cell.saw),
@@ -113,6 +119,9 @@ fn path(cell: &Cell) -> String {
         (To::World, _) => "world",
         (To::Nobody, _) => "nobody",
         (To::Second, _) => "pod's second address",
+        (To::LoadBalancer, _) => "LoadBalancer to pod",
+        (To::Headless, _) => "headless Service's pod",
+        (To::FarNode, _) => "the other node",
     };
     let ground = match cell.ground {
         Ground::Routed => "",
@@ -120,9 +129,23 @@ fn path(cell: &Cell) -> String {
         Ground::Before => ", before the agent",
         Ground::Clsact => ", agent on clsact",
         Ground::BeforeClsact => ", before the agent on clsact",
+        Ground::Across => ", two nodes",
+        Ground::AcrossVxlan => ", two nodes, VXLAN",
         Ground::Calls => ", calls watched",
     };
-    format!("{from} to {to}{ground}")
+    let counts = match cell.counts {
+        Some(Counts::Source) => ", *counts*",
+        Some(Counts::Destination) | None => "",
+    };
+    format!("{from} to {to}{ground}{counts}")
+}
+
+/// The row of the other node's agent.
+fn from_afar(cell: &Cell) -> &'static str {
+    match cell.counts {
+        Some(Counts::Destination) => "as the other node's agent has it, *counts*",
+        Some(Counts::Source) | None => "as the other node's agent has it",
+    }
 }
 
 fn saw(saw: Saw) -> &'static str {
