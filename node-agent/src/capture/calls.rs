@@ -28,7 +28,7 @@ use cgroups::Cgroups;
 pub(super) use homes::Homes;
 
 /// `CGROUP2_SUPER_MAGIC`.
-const CGROUP2: i64 = 0x6367_7270;
+const CGROUP2: rustix::fs::FsWord = 0x6367_7270;
 /// The programs that see what is asked for.
 pub(super) const ASKED: [&str; 4] = [
     "netverdict_asked_connect4",
@@ -237,7 +237,7 @@ fn open(path: &Path) -> Result<File, Error> {
     };
     let folder = File::open(path).map_err(failed)?;
     let found = rustix::fs::fstatfs(&folder).map_err(|error| failed(error.into()))?;
-    if i64::from(found.f_type) == CGROUP2 {
+    if found.f_type == CGROUP2 {
         Ok(folder)
     } else {
         Err(failed(io::Error::other("it is not of the second version")))

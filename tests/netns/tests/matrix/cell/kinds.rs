@@ -32,7 +32,12 @@ impl Ground {
         match self {
             Self::Across => Some(Way::Routed),
             Self::AcrossVxlan => Some(Way::Vxlan),
-            Self::Routed | Self::Bridged | Self::Before | Self::Clsact | Self::BeforeClsact => None,
+            Self::Routed
+            | Self::Bridged
+            | Self::Before
+            | Self::Clsact
+            | Self::BeforeClsact
+            | Self::Calls => None,
         }
     }
 }
