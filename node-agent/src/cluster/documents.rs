@@ -213,11 +213,8 @@ mod tests {
             assert!(error.contains("items"), "{text:?}: {error}");
         }
         // No items, and an object of a kind that is only called so.
-        for (text, count) in [
-            ("kind: List\nitems:\n", 1),
-            ("kind: AllowList\nspec: {}\n", 1),
-        ] {
-            assert_eq!(names("a.yaml", text).unwrap().len(), count, "{text:?}");
+        for text in ["kind: List\nitems:\n", "kind: AllowList\nspec: {}\n"] {
+            assert!(names("a.yaml", text).is_ok(), "{text:?}");
         }
     }
 

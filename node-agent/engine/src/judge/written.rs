@@ -114,9 +114,8 @@ impl Judge<'_> {
             let is_it = |pod: &&Pod| pod.uid == *uid;
             let own = ends.source_pod(self.cluster).filter(is_it);
             let found = own.or_else(|| {
-                self.cluster
-                    .pods()
-                    .find(|pod| pod.host_network && is_it(pod))
+                let on_node = self.cluster.host_pods(&self.options.node);
+                on_node.map(|state| &state.pod).find(is_it)
             });
             ProcessPod {
                 namespace: found.map(|pod| Arc::clone(&pod.key.namespace)),
