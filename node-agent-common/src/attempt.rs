@@ -15,6 +15,8 @@ pub struct Attempt {
     pub first_ns: u64,
     /// Return address of the first drop (`location` of `kfree_skb`); 0 without one.
     pub drop_location: u64,
+    /// Cookie of the socket that sent it; 0 when that is not known, or not asked for.
+    pub cookie: u64,
     /// Who sent the ICMP error; zero without one.
     pub rejected_by: [u8; 16],
     /// Destination of the dropped packet when it was not the key's: address translation came before the drop.
@@ -27,7 +29,8 @@ pub struct Attempt {
     pub source_ifindex: u32,
     /// Interface that passed it out to a pod; 0 when none did.
     pub destination_ifindex: u32,
-    /// `skb_drop_reason` of the first drop, the running kernel's number; 0 without one.
+    /// `skb_drop_reason` of the first drop, the running kernel's number; of a call that was denied the `bpf_attach_type`
+    /// of its hook; 0 without one.
     pub drop_reason: u32,
     /// Network namespace (inode) of the first drop; 0 without one.
     pub drop_netns: u32,
@@ -62,7 +65,7 @@ pub struct Attempt {
     pub slot: u16,
 }
 
-const _: () = assert!(size_of::<Attempt>() == 96 && align_of::<Attempt>() == 8);
+const _: () = assert!(size_of::<Attempt>() == 104 && align_of::<Attempt>() == 8);
 
 impl Attempt {
     /// Returns under which key an attempt with these packets is kept, and what then stands in `turned`.

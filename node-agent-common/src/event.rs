@@ -20,6 +20,10 @@ pub mod kind {
     /// A new attempt took the place of one with the same ports before that had an outcome;
     /// `attempt` is the old one's.
     pub const SUPERSEDED: u8 = 7;
+    /// A program of its cgroups let a process not connect or send: no packet was made. The tuple goes to where the
+    /// process asked to go, `attempt.dropped_to` to what another program had made of it. Its source is where the
+    /// socket is bound, else [`crate::Tuple::unbound`].
+    pub const DENIED: u8 = 8;
 }
 
 /// One entry of the ring buffer.
@@ -42,11 +46,11 @@ pub struct Event {
     pub icmp_type: u8,
     /// REFUSED by ICMP: its code.
     pub icmp_code: u8,
-    /// Always zero.
-    pub padding: u8,
+    /// DENIED: what the call failed with (`errno`). Otherwise 0.
+    pub errno: u8,
 }
 
-const _: () = assert!(size_of::<Event>() == 160 && align_of::<Event>() == 8);
+const _: () = assert!(size_of::<Event>() == 168 && align_of::<Event>() == 8);
 
 /// Kernel text whose drops without a reason count, and as what.
 #[repr(C)]

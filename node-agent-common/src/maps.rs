@@ -16,7 +16,8 @@ pub const LOST: &str = "LOST";
 pub const REASON_CLASSES: &str = "REASON_CLASSES";
 /// Array of [`crate::LocationRange`].
 pub const LOCATIONS: &str = "LOCATIONS";
-/// Hash, network namespace inode (`u32`) to `u32` 1: those of the node's pods. The node's own is set at load.
+/// Hash, network namespace inode (`u32`) to the `u32` index of the interface that leads there: those of the node's pods.
+/// The node's own is set at load.
 pub const NAMESPACES: &str = "NAMESPACES";
 /// Hash, address (`[u8; 16]`, IPv4 mapped) to the `u32` index of the interface that leads to the pod which
 /// owns it, 0 when that is not known: the addresses of this node's pods.
@@ -30,6 +31,9 @@ pub const DROPS: &str = "DROPS";
 pub const HELD: &str = "HELD";
 /// Array of `u64`, see [`share`], written by user space: entries that it deleted, less those that it made.
 pub const RELEASED: &str = "RELEASED";
+
+/// LRU hash, [`crate::CallKey`] to [`crate::Caller`]. What is evicted leaves a record without its process, and proves nothing.
+pub const CALLERS: &str = "CALLERS";
 
 /// Default size of [`EVENTS`], bytes.
 pub const EVENTS_BYTES: u32 = 1 << 22;
@@ -49,6 +53,10 @@ pub const REASONS: u32 = 512;
 pub const NAMESPACES_ENTRIES: u32 = 1 << 12;
 /// Size of [`ADDRESSES`], entries.
 pub const ADDRESSES_ENTRIES: u32 = 1 << 15;
+/// How many tasks may be in a watched call at a time.
+pub const ASKING_ENTRIES: u32 = 1 << 12;
+/// Size of [`CALLERS`], entries.
+pub const CALLERS_ENTRIES: u32 = 1 << 14;
 /// Size of [`LOCATIONS`].
 pub const LOCATION_SLOTS: u32 = 16;
 

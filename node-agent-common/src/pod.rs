@@ -1,6 +1,9 @@
 //! Leave for user space to move these types in and out of maps.
 
-use crate::{Attempt, Conversation, ConversationKey, Event, Joint, LocationRange, Tuple, UdpFlow};
+use crate::{
+    Attempt, CallKey, Caller, Conversation, ConversationKey, Event, Joint, LocationRange, Tuple,
+    UdpFlow,
+};
 
 // SAFETY: `repr(C)`, made of integers and byte arrays, without implicit padding: every bit pattern is valid.
 unsafe impl aya::Pod for Tuple {}
@@ -18,3 +21,7 @@ unsafe impl aya::Pod for Joint {}
 unsafe impl aya::Pod for Event {}
 // SAFETY: as above.
 unsafe impl aya::Pod for LocationRange {}
+// SAFETY: as above.
+unsafe impl aya::Pod for CallKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Caller {}

@@ -83,6 +83,21 @@ impl Tuple {
         (key, turned)
     }
 
+    /// Returns the source of a socket that is bound to no address: the network namespace (inode) that it is in, as an
+    /// address that no packet has.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unbound(netns: u32) -> [u8; 16] {
+        ((netns as u128) << 96).to_le_bytes()
+    }
+
+    /// The network namespace (inode) of an unbound socket; `None` when the source is an address.
+    #[must_use]
+    pub fn namespace_of(source: [u8; 16]) -> Option<u32> {
+        let number = u128::from_le_bytes(source);
+        (number & ((1 << 96) - 1) == 0).then_some((number >> 96) as u32)
+    }
+
     /// Source port in host order.
     #[must_use]
     pub fn source_port(&self) -> u16 {

@@ -31,7 +31,7 @@ pub(crate) fn tell(seen: &Seen, tuple: &Tuple, attempt: &Attempt, fill: impl FnO
     let counted = count(tuple, seen.kind, attempt, seen.now);
     let is_end = matches!(
         seen.kind,
-        kind::ANSWERED | kind::REFUSED | kind::ESTABLISHED
+        kind::ANSWERED | kind::REFUSED | kind::ESTABLISHED | kind::DENIED
     );
     let is_uncounted = counted.total() == 0;
     // What stopped an attempt is told again at its end: it has no claim on the room that a flood leaves.

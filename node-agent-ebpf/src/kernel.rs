@@ -60,6 +60,10 @@ offsets! {
     HAS_CONNTRACK,
     /// 1 when the kernel has IPv6.
     HAS_IPV6,
+    /// 1 when the calls of processes are watched.
+    HAS_CALLS,
+    /// 1 when a program is told what those before it said (Linux 5.18).
+    HAS_RETVAL,
     /// Inode of the node's own network namespace, 0 when it is not known.
     OWN_NETNS,
     /// Half of the ring buffer, bytes.

@@ -9,6 +9,7 @@
 #![feature(asm_experimental_arch)]
 
 mod cache;
+mod calls;
 mod conntrack;
 mod counters;
 mod diagnose;
@@ -23,8 +24,10 @@ mod sockets;
 mod tables;
 mod udp;
 
-use aya_ebpf::macros::{btf_tracepoint, classifier};
-use aya_ebpf::programs::{BtfTracePointContext, TcContext};
+use aya_ebpf::macros::{btf_tracepoint, cgroup_sock_addr, classifier};
+use aya_ebpf::programs::{BtfTracePointContext, SockAddrContext, TcContext};
+
+use crate::calls::Hook;
 
 /// `TCX_NEXT`, `TC_ACT_UNSPEC` and `NETKIT_NEXT` alike: whatever stands behind us decides.
 const GO_ON: i32 = -1;
@@ -44,6 +47,8 @@ pub(crate) struct Place {
     pub(crate) ifindex: u32,
     /// Where the packet came into the node.
     pub(crate) came_in_at: u32,
+    /// The sending socket's, see [`node_agent_common::Attempt`].
+    pub(crate) cookie: u64,
     /// Which way it goes.
     pub(crate) way: Way,
 }
@@ -76,10 +81,72 @@ pub(crate) fn netverdict_socket(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Looks at where a process asks to connect to, before another program can rewrite it.
+#[cgroup_sock_addr(connect4)]
+pub(crate) fn netverdict_asked_connect4(ctx: SockAddrContext) -> i32 {
+    calls::asked(&ctx, Hook::Connect4);
+    1
+}
+
+/// As [`netverdict_asked_connect4`].
+#[cgroup_sock_addr(connect6)]
+pub(crate) fn netverdict_asked_connect6(ctx: SockAddrContext) -> i32 {
+    calls::asked(&ctx, Hook::Connect6);
+    1
+}
+
+/// Looks at where a process asks to send to without a connection.
+#[cgroup_sock_addr(sendmsg4)]
+pub(crate) fn netverdict_asked_sendmsg4(ctx: SockAddrContext) -> i32 {
+    calls::asked(&ctx, Hook::Sendmsg4);
+    1
+}
+
+/// As [`netverdict_asked_sendmsg4`].
+#[cgroup_sock_addr(sendmsg6)]
+pub(crate) fn netverdict_asked_sendmsg6(ctx: SockAddrContext) -> i32 {
+    calls::asked(&ctx, Hook::Sendmsg6);
+    1
+}
+
+/// Looks at what the programs before made of a connect: where it leads now, and whether it was denied.
+#[cgroup_sock_addr(connect4)]
+pub(crate) fn netverdict_left_connect4(ctx: SockAddrContext) -> i32 {
+    calls::left(&ctx, Hook::Connect4);
+    1
+}
+
+/// As [`netverdict_left_connect4`].
+#[cgroup_sock_addr(connect6)]
+pub(crate) fn netverdict_left_connect6(ctx: SockAddrContext) -> i32 {
+    calls::left(&ctx, Hook::Connect6);
+    1
+}
+
+/// As [`netverdict_left_connect4`], of what is sent without a connection.
+#[cgroup_sock_addr(sendmsg4)]
+pub(crate) fn netverdict_left_sendmsg4(ctx: SockAddrContext) -> i32 {
+    calls::left(&ctx, Hook::Sendmsg4);
+    1
+}
+
+/// As [`netverdict_left_sendmsg4`].
+#[cgroup_sock_addr(sendmsg6)]
+pub(crate) fn netverdict_left_sendmsg6(ctx: SockAddrContext) -> i32 {
+    calls::left(&ctx, Hook::Sendmsg6);
+    1
+}
+
 /// Does nothing: what the others are measured against.
 #[classifier]
 pub(crate) fn netverdict_nothing(_ctx: TcContext) -> i32 {
     GO_ON
+}
+
+/// As [`netverdict_nothing`].
+#[cgroup_sock_addr(connect4)]
+pub(crate) fn netverdict_nothing_called(_ctx: SockAddrContext) -> i32 {
+    1
 }
 
 /// As [`netverdict_nothing`].

@@ -63,12 +63,18 @@ pub(crate) fn begin(tuple: &Tuple, sequence: u32, place: &Place) {
 
 #[inline(always)]
 fn new(sequence: u32, place: &Place, slot: u16, now: u64) -> Attempt {
-    let Place { ifindex, way, .. } = *place;
+    let Place {
+        ifindex,
+        way,
+        cookie,
+        ..
+    } = *place;
     Attempt {
         first_ns: now,
         epoch: epoch(),
         sequence,
         slot,
+        cookie,
         source_ifindex: if way == Way::FromPod { ifindex } else { 0 },
         destination_ifindex: if way == Way::ToPod { ifindex } else { 0 },
         ..Attempt::default()

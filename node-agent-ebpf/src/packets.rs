@@ -11,7 +11,7 @@ use node_agent_common::protocol;
 
 use crate::diagnose::diagnose;
 use crate::tables::lose;
-use crate::{Place, Way, cache, errors, opened, udp};
+use crate::{Place, Way, cache, calls, errors, opened, udp};
 
 /// Length of an Ethernet header; capture attaches to interfaces that have one, and to no others.
 pub(crate) const ETHERNET: usize = 14;
@@ -262,6 +262,7 @@ fn look(skb: *mut __sk_buff, way: Way) {
     let place = Place {
         ifindex,
         came_in_at,
+        cookie: calls::cookie(skb.cast()),
         way,
     };
     let Packet { tuple, flags, .. } = &packet;

@@ -74,6 +74,16 @@ pub(crate) fn namespace_is_own(netns: u32) -> bool {
     netns != 0 && netns == OWN_NETNS.load()
 }
 
+/// The interface that leads to a watched network namespace, 0 for the node's own.
+#[inline(always)]
+pub(crate) fn interface_of(netns: u32) -> Option<u32> {
+    if namespace_is_own(netns) {
+        return Some(0);
+    }
+    // SAFETY: a value of the map.
+    NAMESPACES.get_ptr(netns).map(|known| unsafe { *known })
+}
+
 /// Tells whether an address is one of this node's pods'.
 #[inline(always)]
 pub(crate) fn is_pod(address: &[u8; 16]) -> bool {

@@ -1,11 +1,13 @@
 //! Prints what the program at a pod's interface costs over an empty one, as `cargo xtask bench kernel` keeps it.
 
 use std::error::Error;
+use std::fs;
 use std::io::Write;
 use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use netverdict::capture::bench::{bench, drops};
+use netverdict::capture::bench::{bench, calls, drops};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// What stops datagrams to the discard port, as an enforcer would: behind conntrack.
@@ -20,6 +22,14 @@ const RULES: &str = "table inet bench {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut figures = bench()?;
     figures.push(drops(dropped()?)?);
+    let own = Cgroup::enter()?;
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    // There is no way there: what is measured comes before that is looked for.
+    let nowhere = "192.0.2.1:9";
+    let connect = || drop(UdpSocket::bind("0.0.0.0:0").map(|new| new.connect(nowhere)));
+    let again = || drop(socket.connect(nowhere));
+    figures.extend(calls(own.path.clone(), connect, again)?);
+    drop(own);
     let figures: Vec<_> = figures
         .into_iter()
         .map(|figure| {
@@ -36,6 +46,38 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect();
     println!("{}", serde_json::json!({ "figures": figures }));
     Ok(())
+}
+
+/// A cgroup of this process's own; dropped, it goes back to where it was.
+struct Cgroup {
+    path: PathBuf,
+    was: PathBuf,
+}
+
+impl Cgroup {
+    fn enter() -> Result<Self, Box<dyn Error>> {
+        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
+        let is_second = |root: &&Path| root.join("cgroup.controllers").exists();
+        let root = roots.into_iter().find(is_second).ok_or("no cgroup v2")?;
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
+        let this = Self {
+            path: root.join(format!("netverdict-bench-{}", std::process::id())),
+            was: root.join(own.ok_or("this process is in no cgroup")?),
+        };
+        fs::create_dir(&this.path)?;
+        fs::write(this.path.join("cgroup.procs"), "0")?;
+        Ok(this)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let back = fs::write(self.was.join("cgroup.procs"), "0");
+        if let Err(error) = back.and_then(|()| fs::remove_dir(&self.path)) {
+            eprintln!("`{}` stays: {error}", self.path.display());
+        }
+    }
 }
 
 /// Moves to a network namespace of its own, where each call has one datagram dropped.

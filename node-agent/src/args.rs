@@ -138,6 +138,11 @@ pub struct AgentArgs {
         default_value = "auto"
     )]
     attach: Attach,
+    /// Watch the connects and sends of the processes below this cgroup (version 2, /sys/fs/cgroup for all): which Service
+    /// they ask for where a socket load balancer takes it away, which call is denied before there is a packet, and who
+    /// calls [default: none]
+    #[arg(long, value_name = "PATH", env = "NETVERDICT_CGROUP_ROOT")]
+    cgroup_root: Option<PathBuf>,
     /// File that records are added to, `-` for stdout.
     #[arg(
         long,
@@ -256,6 +261,7 @@ impl AgentArgs {
             node,
             interfaces,
             attach,
+            cgroup_root,
             output,
             output_rotate,
             metrics_listen,
@@ -306,6 +312,7 @@ impl AgentArgs {
             cluster_name: cluster_name.into(),
             interfaces,
             attach,
+            cgroup_root,
             output: if is_stdout {
                 Output::Stdout
             } else {

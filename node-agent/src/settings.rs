@@ -160,6 +160,8 @@ pub struct Settings {
     pub interfaces: Vec<String>,
     /// How hooks are attached.
     pub attach: Attach,
+    /// The cgroup whose processes' calls are watched; none when absent.
+    pub cgroup_root: Option<PathBuf>,
     /// Where records go.
     pub output: Output,
     /// Where the metrics are served.

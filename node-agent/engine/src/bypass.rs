@@ -30,7 +30,7 @@ impl Bypass {
             }
             EventKind::Refused => self.reached(links, event.flow, attempt),
             EventKind::Reset | EventKind::Unreachable => self.came_by.extend(*link),
-            EventKind::Dropped | EventKind::Superseded => {}
+            EventKind::Dropped | EventKind::Superseded | EventKind::Denied => {}
         }
         self.end(links, event.flow, attempt);
     }

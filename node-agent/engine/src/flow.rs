@@ -1,6 +1,7 @@
-//! The packets of one 5-tuple, and what address translation made of them.
+//! The packets of one 5-tuple, what address translation made of them, and who sends them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,4 +43,17 @@ pub struct Tracked {
     pub original: Flow,
     /// Those of its answer as they leave whoever answers.
     pub reply: Flow,
+}
+
+/// A process of this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its number, in the first namespace of processes.
+    pub pid: u32,
+    /// The name of its command, as the process has it: at most 15 bytes, and its own choice.
+    pub command: Arc<str>,
+    /// UID of the pod that it belongs to, when its cgroup is one's.
+    pub pod_uid: Option<Arc<str>>,
+    /// The runtime's name of its container.
+    pub container: Option<Arc<str>>,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::connection::Profile;
-pub use crate::flow::{Flow, Tracked};
+pub use crate::flow::{Flow, Process, Tracked};
 pub use crate::model::Stage;
 use crate::model::{Delta, ObjectKey, PolicyKey, Protocol};
 use crate::record::{Connection, Record};
@@ -134,6 +134,8 @@ pub enum EventKind {
     Established,
     /// Its ports were used again before it had an outcome.
     Superseded,
+    /// A program of its cgroups did not let the process connect or send: there was no packet. The drop says so.
+    Denied,
 }
 
 /// What the kernel side remembers of an attempt.
@@ -155,7 +157,8 @@ pub struct AttemptState {
     pub drop: Option<Drop>,
     /// Where the dropped packet went, when address translation came before the drop.
     pub dropped_to: Option<(IpAddr, u16)>,
-    /// Conntrack knew the dropped packet, and that it went in its conversation's first direction.
+    /// Conntrack knew the dropped packet, and that it went in its conversation's first direction; or a connect was
+    /// denied, which nobody calls for a reply.
     pub tracked: bool,
     /// How many of its packets were dropped.
     pub drops: u32,
@@ -163,6 +166,12 @@ pub struct AttemptState {
     pub retransmissions: u32,
     /// An ICMP error, or a RST without one, came towards the source from somewhere on the way.
     pub rejected: Option<Rejected>,
+    /// Where its process asked to go, when a program of its cgroups led it elsewhere before there was a packet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_for: Option<(IpAddr, u16)>,
+    /// Who opened it, where that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
 }
 
 /// What came back from the way.

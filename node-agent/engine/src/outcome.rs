@@ -1,5 +1,6 @@
 //! What the network did with one attempt, from what was seen of it. Policy has no say here.
 
+mod denied;
 mod stops;
 mod translated;
 
@@ -10,9 +11,8 @@ use crate::Moment;
 use crate::bypass::Bypass;
 use crate::cluster::Cluster;
 use crate::identity::Identity;
-use crate::input::{
-    AttemptState, Drop, DropClass, Event, EventKind, Flow, IcmpError, Rejected, Swept,
-};
+use crate::input::{AttemptState, Drop, DropClass, Event, EventKind, Flow};
+use crate::input::{IcmpError, Rejected, Swept};
 use crate::links::Links;
 use crate::model::Protocol;
 use crate::record::{Cause, ClientSaw, Evidence, OutcomeKind};
@@ -72,6 +72,7 @@ impl Surroundings<'_> {
             )),
             EventKind::Refused => Some(self.vouched(ending, event).refused(event.icmp)),
             EventKind::Superseded => Some(self.last(ending, false)),
+            EventKind::Denied => Some(ending.denied()),
             EventKind::Reset | EventKind::Unreachable | EventKind::Dropped => None,
         }
     }
@@ -333,6 +334,9 @@ impl Ending {
         if let Some((destination, port)) = attempt.dropped_to {
             sent_to = Some((key.destination, key.destination_port));
             (flow.destination, flow.destination_port) = (destination, port);
+        } else if let Some(asked_for) = attempt.asked_for {
+            sent_to = Some(asked_for);
+            evidence.push(Evidence::AskedAtSocket);
         }
         Self {
             key,

@@ -3,6 +3,7 @@
 //! The order of the fields here is the order in the line.
 
 mod folded;
+mod process;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use crate::model::{Labels, ObjectKey, Protocol, Workload};
 use crate::verdict::{UnknownBecause, Verdict};
 
 pub use folded::{Acknowledged, AcknowledgedBy, NodeNotEnforcing, Scan};
+pub use process::{Process, ProcessPod};
 
 /// The schema's name, in every record.
 pub const SCHEMA: &str = "netverdict/v1";
@@ -76,6 +78,9 @@ pub struct Connection {
     /// The Service it was sent to, before translation, and with which address and port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceRef>,
+    /// Who opened the exemplar; only where the calls of processes are watched, and this one was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
     /// What policy says.
     pub verdict: Verdict,
     /// What the network did.
@@ -296,6 +301,8 @@ pub enum ClientSaw {
     Prohibited,
     /// ICMP: host or network unreachable, or another error.
     Unreachable,
+    /// Its call failed at once: operation not permitted.
+    NotPermitted,
     /// Not known here.
     Unknown,
 }
@@ -328,6 +335,10 @@ pub enum Evidence {
     Deadline,
     /// Conntrack's translation of its addresses.
     Conntrack,
+    /// The process's call, which asked for another destination than its packets have.
+    AskedAtSocket,
+    /// The process's call, which a program of its cgroups let fail.
+    DeniedAtSocket,
 }
 
 /// Something besides policy that explains an outcome.

@@ -280,3 +280,39 @@ fn a_way_over_the_second_family_is_one() {
         );
     }
 }
+
+/// The world is told apart by the blocks of the policies of a Service's backends: it has none of its own.
+#[test]
+fn a_service_is_reached_from_where_its_backends_are() {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "db", "namespace": "x"},
+        "spec": {"containers": []}, "status": {"podIP": "10.0.2.1", "podIPs": [{"ip": "10.0.2.1"}]}});
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "db", "namespace": "x"},
+        "spec": {"clusterIP": "10.96.0.10", "ports": [{"port": 3306, "targetPort": 5432}]}});
+    let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "db-1", "namespace": "x", "labels": {"kubernetes.io/service-name": "db"}},
+        "endpoints": [{"addresses": ["10.0.2.1"]}], "ports": [{"port": 5432, "protocol": "TCP"}]});
+    let key = node_agent_engine::model::ObjectKey {
+        namespace: "x".into(),
+        name: "db".into(),
+    };
+    let subject = Party {
+        ip: Some(IpAddr::from([10, 96, 0, 10])),
+        identity: PartyKind::Service(key),
+    };
+    for (block, open) in [
+        (json!({"cidr": "203.0.113.0/24"}), vec!["203.0.113.0/24"]),
+        (
+            json!({"cidr": "0.0.0.0/0", "except": ["0.0.0.0/6", "203.0.113.0/24"]}),
+            vec!["0.0.0.0/0"],
+        ),
+    ] {
+        let policy = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": "p", "namespace": "x"},
+            "spec": {"podSelector": {}, "ingress": [{"from": [{"ipBlock": block}]}]}});
+        let cluster = cluster(&[pod.clone(), service.clone(), slice.clone(), policy]);
+        let reach = cluster.reach(&subject, Direction::Ingress, Profile::Generic);
+        let of_the_world = reach.ways.iter().filter(|way| &*way.peer.kind == "World");
+        let blocks: Vec<&str> = of_the_world.map(|way| &*way.peer.name).collect();
+        assert_eq!(blocks, open, "{block}");
+    }
+}

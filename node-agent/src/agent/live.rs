@@ -334,6 +334,7 @@ fn capture_options(settings: &Settings) -> capture::Options {
             ..usual
         },
         interfaces: settings.interfaces.clone(),
+        cgroup_root: settings.cgroup_root.clone(),
         attach: match settings.attach {
             Attach::Auto => capture::Attach::Auto,
             Attach::Tcx => capture::Attach::Tcx,

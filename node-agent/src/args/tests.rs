@@ -48,6 +48,7 @@ fn defaults_are_those_of_the_contract() {
         profile: Profile::Auto,
         ring_bytes: None,
         attempts: None,
+        cgroup_root: None,
     };
     assert_eq!(settings, wanted);
 }

@@ -3,8 +3,10 @@
 //! The kernel runs a program on a made-up packet (`BPF_PROG_TEST_RUN`) and takes the time itself. Runs of both
 //! programs alternate, so that a busy machine spoils both alike.
 
+mod calls;
 mod drops;
 
+pub use calls::calls;
 pub use drops::drops;
 
 use aya::maps::RingBuf;
@@ -12,7 +14,8 @@ use aya::programs::{TestRun, TestRunOptions};
 use node_agent_common::{Attempt, Conversation, ConversationKey, Tuple, maps};
 
 use super::batch::Table;
-use super::programs::{Error, FROM_POD, Kernel, NOTHING, Programs, Sizes, TO_POD};
+use super::kernel::Kernel;
+use super::programs::{Error, FROM_POD, NOTHING, Programs, Sizes, TO_POD, With};
 
 /// How often each figure is taken.
 const ROUNDS: usize = 9;
@@ -89,8 +92,20 @@ struct Bench {
 ///
 /// As [`super::Capture::start`].
 pub fn bench() -> Result<Vec<Figure>, Error> {
+    let mut figures = at_interface(With::NoCalls)?;
+    // Where calls are watched the packet's socket is asked for, once for each packet that opens something.
+    let with_calls = at_interface(With::Calls)?;
+    let new = |figure: &Figure| figure.name == "new TCP attempt";
+    figures.extend(with_calls.into_iter().filter(new).map(|figure| Figure {
+        name: "new TCP attempt, calls watched",
+        ..figure
+    }));
+    Ok(figures)
+}
+
+fn at_interface(with: With) -> Result<Vec<Figure>, Error> {
     let kernel = Kernel::read()?;
-    let mut programs = Programs::open(Sizes::default(), &kernel)?;
+    let mut programs = Programs::open(Sizes::default(), &kernel, with)?;
     programs.load()?;
     programs.load_one(NOTHING)?;
     let failed = |source| Error::Map {

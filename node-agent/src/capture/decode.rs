@@ -12,6 +12,7 @@ use node_agent_engine::input::{
 };
 use node_agent_engine::model::Protocol;
 
+use super::calls::{self, Calls};
 use super::reasons::Reasons;
 use super::symbols::Symbols;
 
@@ -21,18 +22,24 @@ pub(super) struct Decoder {
     pub(super) symbols: Symbols,
     /// Inode of the node's own network namespace.
     pub(super) own_netns: u32,
+    /// Who called, where that is watched.
+    pub(super) calls: Option<Calls>,
 }
 
 impl Decoder {
     /// Reads an entry of the ring buffer.
     pub(super) fn event(&mut self, event: &Event) -> Option<EngineEvent> {
         let kind = event_kind(event.kind)?;
+        let mut attempt = self.attempt(&event.attempt, &event.tuple, Moment(event.time_ns))?;
+        if kind == EventKind::Denied {
+            self.denied(event, &mut attempt)?;
+        }
         let is_icmp = kind == EventKind::Refused && event.icmp_type != 0;
         Some(EngineEvent {
             at: Moment(event.time_ns),
             kind,
             flow: flow(&event.tuple)?,
-            attempt: self.attempt(&event.attempt, event.tuple.family)?,
+            attempt,
             total: event.total,
             link: nonzero(event.ifindex),
             icmp: is_icmp.then_some(IcmpError {
@@ -47,17 +54,23 @@ impl Decoder {
         &mut self,
         tuple: &Tuple,
         attempt: &Attempt,
+        now: Moment,
         cut_short: bool,
     ) -> Option<Swept> {
         Some(Swept {
             flow: flow(tuple)?,
-            attempt: self.attempt(attempt, tuple.family)?,
+            attempt: self.attempt(attempt, tuple, now)?,
             cut_short,
         })
     }
 
-    fn attempt(&mut self, attempt: &Attempt, family: u8) -> Option<AttemptState> {
+    fn attempt(&mut self, attempt: &Attempt, tuple: &Tuple, now: Moment) -> Option<AttemptState> {
+        let family = tuple.family;
+        let called = self.calls.as_mut();
+        let called = called.and_then(|calls| calls.called(attempt.cookie, tuple, now));
         Some(AttemptState {
+            asked_for: called.as_ref().and_then(|called| called.asked_for),
+            process: called.map(|called| called.process),
             first: Moment(attempt.first_ns),
             epoch: attempt.epoch,
             source_link: nonzero(attempt.source_ifindex),
@@ -93,6 +106,25 @@ impl Decoder {
                 }),
             },
         })
+    }
+
+    /// What a call failed with stands where a packet has its drop.
+    fn denied(&self, event: &Event, attempt: &mut AttemptState) -> Option<()> {
+        let hook = calls::Hook::of(event.attempt.drop_reason)?;
+        let is_denial = matches!(i32::from(event.errno), libc::EPERM | libc::EACCES);
+        attempt.tracked = hook.opens;
+        attempt.drop = Some(Drop {
+            reason: hook.name.into(),
+            location: calls::WHERE.into(),
+            class: if is_denial {
+                DropClass::Cgroup
+            } else {
+                DropClass::Other
+            },
+            netns: event.attempt.drop_netns,
+            in_pod: event.attempt.drop_netns != self.own_netns,
+        });
+        Some(())
     }
 
     fn drop(&mut self, reason: u32, location: u64, class: u8, netns: u32) -> Option<Drop> {
@@ -144,7 +176,7 @@ fn flow(tuple: &Tuple) -> Option<Flow> {
     })
 }
 
-fn address(bytes: [u8; 16], family: u8) -> Option<IpAddr> {
+pub(super) fn address(bytes: [u8; 16], family: u8) -> Option<IpAddr> {
     match family {
         FAMILY_V4 => {
             let [.., a, b, c, d] = bytes;
@@ -173,6 +205,7 @@ fn event_kind(number: u8) -> Option<EventKind> {
         kind::DROPPED => Some(EventKind::Dropped),
         kind::ESTABLISHED => Some(EventKind::Established),
         kind::SUPERSEDED => Some(EventKind::Superseded),
+        kind::DENIED => Some(EventKind::Denied),
         _ => None,
     }
 }

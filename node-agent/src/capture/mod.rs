@@ -8,10 +8,12 @@ mod batch;
 pub mod bench;
 mod bridges;
 mod btf;
+mod calls;
 mod conntrack;
 mod decode;
 mod diagnostics;
 mod hooks;
+mod kernel;
 mod links;
 mod namespaces;
 mod netlink;
@@ -25,6 +27,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use aya::maps::{Array, MapData, RingBuf};
@@ -37,10 +40,12 @@ pub use hooks::Attach;
 pub use programs::{Error, Sizes};
 
 use batch::Table;
+use calls::{Calls, Homes, Root};
 use conntrack::Conntrack;
 use decode::Decoder;
 use hooks::Hooks;
-use programs::{Kernel, Programs};
+use kernel::Kernel;
+use programs::{Programs, With};
 use sweep::{Sweep, Tables};
 use watch::Watch;
 
@@ -57,6 +62,8 @@ pub struct Options {
     pub interfaces: Vec<String>,
     /// How hooks are attached.
     pub attach: Attach,
+    /// The cgroup whose processes' calls are watched; none when absent.
+    pub cgroup_root: Option<PathBuf>,
 }
 
 /// The running capture. Dropping it detaches everything.
@@ -72,6 +79,7 @@ pub struct Capture {
     named: BTreeMap<u32, u32>,
     addresses: Table<[u8; 16], u32>,
     pods: BTreeMap<[u8; 16], u32>,
+    homes: Homes,
     swept: Moment,
     found: String,
 }
@@ -88,9 +96,13 @@ impl Capture {
             sizes,
             interfaces,
             attach,
+            cgroup_root,
         } = options;
+        let cgroup_root = cgroup_root.map(Root::open).transpose()?;
         let kernel = Kernel::read()?;
-        let mut programs = Programs::open(sizes, &kernel)?;
+        let with = cgroup_root.as_ref().map_or(With::NoCalls, |_| With::Calls);
+        let mut programs = Programs::open(sizes, &kernel, with)?;
+        let tells_denials = kernel.tells_denials();
         let hooks = Hooks::choose(&mut programs, attach)?;
         programs.load()?;
         let failed = |map| move |source| Error::Map { map, source };
@@ -107,7 +119,9 @@ impl Capture {
                 reasons: kernel.reasons,
                 symbols: kernel.symbols,
                 own_netns: namespaces::own(),
+                calls: None,
             },
+            homes: Homes::default(),
             ring,
             epoch,
             named: BTreeMap::new(),
@@ -117,7 +131,26 @@ impl Capture {
         };
         this.name_namespaces();
         this.programs.hook()?;
+        if let Some(root) = cgroup_root {
+            this.watch_calls(root, tells_denials);
+        }
         Ok(this)
+    }
+
+    /// Watches what processes ask for, where it is wanted. A kernel that has no such hook leaves the rest as it is.
+    fn watch_calls(&mut self, root: Root, tells_denials: bool) {
+        match Calls::start(&mut self.programs, root) {
+            Ok(calls) => self.decoder.calls = Some(calls),
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "this kernel does not let the calls of processes be watched");
+                return;
+            }
+        }
+        self.found += if tells_denials {
+            "; calls of processes yes, denials yes"
+        } else {
+            "; calls of processes yes, denials no (Linux has what they need from 5.18)"
+        };
     }
 
     /// Hands on what happened: changes of the interfaces, then what the programs said, then what is due.
@@ -132,13 +165,16 @@ impl Capture {
         if now.since(self.swept) >= SWEEP_NS {
             self.swept = now;
             self.watch.check(&mut self.programs, sink);
+            if let Some(calls) = &mut self.decoder.calls {
+                calls.stay_last(&mut self.programs);
+            }
             self.name_namespaces();
             self.sweep(now, Sweep::Due, sink);
         }
     }
 
     fn sweep(&mut self, now: Moment, which: Sweep, sink: &mut impl FnMut(Input)) {
-        let counted = self.tables.count(now);
+        let counted = self.tables.count(now, &self.homes);
         // The events that the totals include were written before them.
         self.drain(sink);
         counted.into_iter().for_each(&mut *sink);
@@ -147,13 +183,14 @@ impl Capture {
 
     fn drain(&mut self, sink: &mut impl FnMut(Input)) {
         while let Some(bytes) = self.ring.next() {
-            let Some(event) = decode::plain(&bytes) else {
+            let Some(mut event) = decode::plain(&bytes) else {
                 self.tables.malformed();
                 continue;
             };
             if self.tables.is_told(&event) {
                 continue;
             }
+            self.homes.settle(&mut event);
             match self.decoder.event(&event) {
                 Some(event) => sink(Input::Event(Box::new(event))),
                 None => self.tables.malformed(),
@@ -170,9 +207,12 @@ impl Capture {
 
     /// Tells the kernel side which namespaces are the pods'.
     fn name_namespaces(&mut self) {
-        let pods = self.watch.namespaces();
-        let wanted = pods.into_iter().map(|inode| (inode, 1)).collect();
+        let wanted = self.watch.namespaces();
         write(&mut self.namespaces, &mut self.named, wanted);
+        if self.decoder.calls.is_some() {
+            let (own_netns, own) = (self.decoder.own_netns, self.watch.own_addresses());
+            self.homes = Homes::of(&self.named, &self.pods, own_netns, own);
+        }
     }
 
     /// Makes known conversations speak again.
@@ -284,6 +324,13 @@ fn write<K: aya::Pod + Ord>(
             Err(error) => tracing::debug!(%error, "left out"),
         }
     }
+}
+
+/// An error with all that led to it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let words: Vec<String> = causes.map(ToString::to_string).collect();
+    words.join(": ")
 }
 
 /// The present on the clock that the kernel side uses.

@@ -1,23 +1,20 @@
 //! Loads the kernel programs and attaches them.
 
-use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use aya::maps::{Array, Map, MapData, MapError};
-use aya::programs::{BtfTracePoint, ProgramError, SchedClassifier};
+use aya::programs::{BtfTracePoint, Program, ProgramError, SchedClassifier};
 use aya::{Btf, Ebpf, EbpfLoader};
 use caps::{CapSet, Capability};
 use node_agent_common::{LocationRange, maps};
 
-use super::btf::{self, Types};
+use super::btf;
 use super::diagnostics::Diagnostics;
-use super::hooks::Hook;
-use super::namespaces;
-use super::reasons::{LOCATIONS, LOCATIONS_WITHOUT_REASONS, Reasons};
-use super::symbols::Symbols;
+use super::kernel::Kernel;
 
 /// Where the kernel describes its types.
-const BTF: &str = "/sys/kernel/btf/vmlinux";
+pub(super) const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The kernel programs, as they were built together with this binary.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETVERDICT_EBPF_OBJECT"));
@@ -27,6 +24,7 @@ pub(super) const NOTHING: &str = "netverdict_nothing";
 pub(super) const FROM_POD: &str = "netverdict_from_pod";
 pub(super) const TO_POD: &str = "netverdict_to_pod";
 pub(super) const NOTHING_DROPPED: &str = "netverdict_nothing_dropped";
+pub(super) const NOTHING_CALLED: &str = "netverdict_nothing_called";
 pub(super) const DROP: &str = "netverdict_drop";
 const SOCKET: &str = "netverdict_socket";
 
@@ -96,6 +94,17 @@ pub enum Error {
     /// The object lacks a part: it was built from another version.
     #[error("the kernel object has no `{0}`")]
     Part(&'static str),
+    /// That is no cgroup whose processes can be watched.
+    #[error(
+        "cannot watch the processes of `{}`: expected a folder of cgroups of the second version, such as /sys/fs/cgroup",
+        path.display()
+    )]
+    Cgroup {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Links, routes or addresses could not be read.
     #[error("cannot {what} by rtnetlink")]
     Netlink {
@@ -130,108 +139,11 @@ impl Default for Sizes {
     }
 }
 
-/// What was found out about the running kernel.
-pub(super) struct Kernel {
-    globals: Vec<(&'static str, u32)>,
-    pub(super) reasons: Reasons,
-    pub(super) symbols: Symbols,
-    pub(super) locations: Vec<LocationRange>,
-}
-
-impl Kernel {
-    /// Reads the kernel's types and symbols.
-    pub(super) fn read() -> Result<Self, Error> {
-        let types = Types::parse(&fs::read(BTF).map_err(Error::NoBtf)?)?;
-        let reasons = Reasons::read(&types);
-        let has_reason = types.tracepoint_arguments("kfree_skb").unwrap_or(2) >= 3;
-        let more = if has_reason {
-            &[]
-        } else {
-            LOCATIONS_WITHOUT_REASONS
-        };
-        let (symbols, locations) = Symbols::read(LOCATIONS.iter().chain(more));
-        let mut globals = offsets(&types)?;
-        globals.push(("HAS_REASON", u32::from(has_reason)));
-        globals.push(("OWN_NETNS", namespaces::own()));
-        globals.push(("OVS_SUBSYSTEM", reasons.ovs_subsystem));
-        Ok(Self {
-            globals,
-            reasons,
-            symbols,
-            locations,
-        })
-    }
-
-    fn has(&self, name: &str) -> bool {
-        let mut globals = self.globals.iter();
-        globals.any(|(global, value)| *global == name && *value == 1)
-    }
-
-    /// Whether every drop is told with its reason; else only those at places that are known.
-    pub(super) fn has_reasons(&self) -> bool {
-        self.has("HAS_REASON")
-    }
-
-    /// What was found, in one line.
-    pub(super) fn found(&self, hook: Hook) -> String {
-        let yes = |name| if self.has(name) { "yes" } else { "no" };
-        let symbols = if self.symbols.readable() { "yes" } else { "no" };
-        format!(
-            "hooks {}, kfree_skb, inet_sock_set_state; drop reasons {} ({}), conntrack {}, IPv6 {}, symbols {symbols}, locations {}",
-            hook.name(),
-            yes("HAS_REASON"),
-            self.reasons.count(),
-            yes("HAS_CONNTRACK"),
-            yes("HAS_IPV6"),
-            self.locations.len(),
-        )
-    }
-}
-
-/// The globals that say where the kernel's fields lie.
-fn offsets(types: &Types) -> Result<Vec<(&'static str, u32)>, Error> {
-    const NEEDED: &[(&str, &str, &str)] = &[
-        ("SKB_HEAD", "sk_buff", "head"),
-        ("SKB_TAIL", "sk_buff", "tail"),
-        ("SKB_NETWORK_HEADER", "sk_buff", "network_header"),
-        ("SKB_MAC_HEADER", "sk_buff", "mac_header"),
-        ("SKB_PROTOCOL", "sk_buff", "protocol"),
-        ("SKB_DEV", "sk_buff", "dev"),
-        ("SKB_IIF", "sk_buff", "skb_iif"),
-        ("SKB_SK", "sk_buff", "sk"),
-        ("DEV_IFINDEX", "net_device", "ifindex"),
-        ("DEV_NET", "net_device", "nd_net.net"),
-        ("NET_INUM", "net", "ns.inum"),
-        ("SK_NET", "sock", "__sk_common.skc_net.net"),
-        ("SK_FAMILY", "sock", "__sk_common.skc_family"),
-        ("SK_NUM", "sock", "__sk_common.skc_num"),
-        ("SK_DPORT", "sock", "__sk_common.skc_dport"),
-        ("SK_SADDR", "sock", "__sk_common.skc_rcv_saddr"),
-        ("SK_DADDR", "sock", "__sk_common.skc_daddr"),
-    ];
-    const IPV6: &[(&str, &str, &str)] = &[
-        ("SK_SADDR6", "sock", "__sk_common.skc_v6_rcv_saddr"),
-        ("SK_DADDR6", "sock", "__sk_common.skc_v6_daddr"),
-    ];
-    let mut globals = Vec::new();
-    for (name, structure, path) in NEEDED {
-        globals.push((*name, types.offset(structure, path)?));
-    }
-    let ipv6: Result<Vec<_>, _> = IPV6
-        .iter()
-        .map(|(name, structure, path)| Ok((*name, types.offset(structure, path)?)))
-        .collect();
-    globals.push(("HAS_IPV6", u32::from(ipv6.is_ok())));
-    globals.extend(ipv6.unwrap_or_else(|_: btf::Error| Vec::new()));
-    // Conntrack may be left out of a kernel, or be a module whose types are elsewhere.
-    let conntrack = types.offset("sk_buff", "_nfct").and_then(|nfct| {
-        let hash = types.offset("nf_conn", "tuplehash")?;
-        let tuple = types.offset("nf_conntrack_tuple_hash", "tuple")?;
-        Ok([("SKB_NFCT", nfct), ("CT_TUPLE", hash + tuple)])
-    });
-    globals.push(("HAS_CONNTRACK", u32::from(conntrack.is_ok())));
-    globals.extend(conntrack.into_iter().flatten());
-    Ok(globals)
+/// Whether the calls of processes are to be watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum With {
+    Calls,
+    NoCalls,
 }
 
 /// The loaded programs. Dropping them detaches them all.
@@ -242,7 +154,7 @@ pub(super) struct Programs {
 
 impl Programs {
     /// Creates the maps; no program is loaded yet.
-    pub(super) fn open(sizes: Sizes, kernel: &Kernel) -> Result<Self, Error> {
+    pub(super) fn open(sizes: Sizes, kernel: &Kernel, calls: With) -> Result<Self, Error> {
         capable()?;
         unlock_memory();
         let Sizes {
@@ -258,6 +170,12 @@ impl Programs {
         let shares = [attempts, conversations, udp_flows].map(maps::share::of);
         for (name, share) in SHARES.into_iter().zip(&shares) {
             loader.override_global(name, share, true);
+        }
+        let has_calls = u32::from(calls == With::Calls);
+        loader.override_global("HAS_CALLS", &has_calls, true);
+        if calls == With::NoCalls {
+            // The kernel makes room for all entries at once.
+            loader.map_max_entries(maps::CALLERS, 1);
         }
         let half_ring = ring_bytes / 2;
         loader.override_global("HALF_RING", &half_ring, true);
@@ -323,17 +241,17 @@ impl Programs {
         btf: &Btf,
     ) -> Result<(), Error> {
         let failed = |source| Error::Program { program, source };
-        let found = self.tracepoint(program)?;
+        let found: &mut BtfTracePoint = self.program(program)?;
         found.load(tracepoint, btf).map_err(failed)?;
         found.attach().map_err(failed)?;
         Ok(())
     }
 
-    /// Borrows a program for a tracepoint.
-    pub(super) fn tracepoint(
-        &mut self,
-        program: &'static str,
-    ) -> Result<&mut BtfTracePoint, Error> {
+    /// Borrows a program of some type.
+    pub(super) fn program<'a, P>(&'a mut self, program: &'static str) -> Result<&'a mut P, Error>
+    where
+        &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+    {
         let found = self.ebpf.program_mut(program);
         let found = found.ok_or(Error::Part(program))?;
         found
@@ -356,11 +274,7 @@ impl Programs {
         &mut self,
         program: &'static str,
     ) -> Result<&mut SchedClassifier, Error> {
-        let found = self.ebpf.program_mut(program);
-        let found = found.ok_or(Error::Part(program))?;
-        found
-            .try_into()
-            .map_err(|source| Error::Program { program, source })
+        self.program(program)
     }
 }
 

@@ -11,6 +11,7 @@ use node_agent_common::{
 use node_agent_engine::input::{Input, Moment, Stage};
 
 use super::batch::Table;
+use super::calls::Homes;
 use super::decode::{self, Decoder};
 use super::programs::{Error, Programs, Sizes};
 use super::shares::Shares;
@@ -108,7 +109,7 @@ impl Tables {
         self.say_losses(sink);
         for (tuple, attempt) in swept {
             let cut_short = now.since(Moment(attempt.first_ns)) < DEADLINE_NS;
-            match decoder.swept(&tuple, &attempt, cut_short) {
+            match decoder.swept(&tuple, &attempt, now, cut_short) {
                 Some(swept) => sink(Input::Swept(Box::new(swept))),
                 None => self.malformed(),
             }
@@ -119,9 +120,9 @@ impl Tables {
     }
 
     /// Running totals, to be handed on after the events that they include.
-    pub(super) fn count(&mut self, now: Moment) -> Vec<Input> {
+    pub(super) fn count(&mut self, now: Moment, homes: &Homes) -> Vec<Input> {
         let mut counted = Vec::new();
-        for (key, conversation) in self.conversations.entries() {
+        for (mut key, conversation) in self.conversations.entries() {
             if self.said.get(&key) == Some(&conversation.total) {
                 if now.since(Moment(conversation.last_ns)) > IDLE_NS {
                     if self.conversations.remove(&key) {
@@ -133,9 +134,14 @@ impl Tables {
             }
             self.said.insert(key, conversation.total);
             // What stops an attempt is no end of it.
-            if !matches!(key.kind, kind::ANSWERED | kind::REFUSED | kind::ESTABLISHED) {
+            let is_end = matches!(
+                key.kind,
+                kind::ANSWERED | kind::REFUSED | kind::ESTABLISHED | kind::DENIED
+            );
+            if !is_end {
                 continue;
             }
+            homes.settle_count(&mut key);
             match decode::counted(&key, &conversation) {
                 Some(total) => counted.push(Input::Counted(Box::new(total))),
                 None => self.malformed += 1,

@@ -92,9 +92,17 @@ impl Watch {
         self.watched.keys().copied()
     }
 
-    /// The pods' namespaces that are known.
-    pub(super) fn namespaces(&self) -> BTreeSet<u32> {
-        self.namespaces.values().copied().collect()
+    /// The pods' namespaces that are known, each with the interface that leads there.
+    pub(super) fn namespaces(&self) -> BTreeMap<u32, u32> {
+        let behind = |(index, watched): (&u32, &Watched)| {
+            Some((*self.namespaces.get(&watched.peer_netns?)?, *index))
+        };
+        self.watched.iter().filter_map(behind).collect()
+    }
+
+    /// The node's own addresses, as they were said last.
+    pub(super) fn own_addresses(&self) -> Option<&BTreeSet<IpAddr>> {
+        self.said_addresses.as_ref()
     }
 
     fn list(&mut self) -> Result<(), Error> {

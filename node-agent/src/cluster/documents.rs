@@ -1,9 +1,13 @@
 //! Bytes of a file to single objects: several documents, lists unfolded.
 
+mod unambiguous;
+
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use serde_saphyr::{Error, UserMessageFormatter};
+
+use unambiguous::Unambiguous;
 
 /// Aliases may repeat this many nodes in one file: ordinary manifests use a handful.
 const REPLAYED_NODES: usize = 100_000;
@@ -31,7 +35,7 @@ pub(super) fn split(file: &Path, bytes: &[u8]) -> Result<Vec<Document>, String> 
     let values = if is_json { json(bytes)? } else { yaml(bytes)? };
     let mut documents = Vec::new();
     for (index, value) in values.into_iter().enumerate() {
-        unfold(index + 1, "", value, &mut documents);
+        unfold(index + 1, "", value, &mut documents)?;
     }
     Ok(documents)
 }
@@ -47,6 +51,7 @@ pub(super) fn is_blank(bytes: &[u8]) -> bool {
 fn json(bytes: &[u8]) -> Result<Vec<Value>, String> {
     serde_json::Deserializer::from_slice(bytes)
         .into_iter()
+        .map(|value| value.map(|Unambiguous(value)| value))
         .collect::<Result<_, _>>()
         .map_err(|error| error.to_string())
 }
@@ -83,7 +88,12 @@ pub(super) fn options() -> serde_saphyr::Options {
 }
 
 /// Gives the items of a list one by one; those of a typed list may lack what its own header says.
-fn unfold(number: usize, path: &str, value: Value, documents: &mut Vec<Document>) {
+fn unfold(
+    number: usize,
+    path: &str,
+    value: Value,
+    documents: &mut Vec<Document>,
+) -> Result<(), String> {
     let item_kind = value
         .get("kind")
         .and_then(Value::as_str)
@@ -94,7 +104,7 @@ fn unfold(number: usize, path: &str, value: Value, documents: &mut Vec<Document>
         (Value::Object(mut list), Some(kind)) if list.get("items").is_some_and(is_items) => {
             let version = list.get("apiVersion").cloned();
             let Some(Value::Array(items)) = list.remove("items") else {
-                return;
+                return Ok(());
             };
             let dot = if path.is_empty() { "" } else { "." };
             for (index, mut item) in items.into_iter().enumerate() {
@@ -111,14 +121,29 @@ fn unfold(number: usize, path: &str, value: Value, documents: &mut Vec<Document>
                     }
                 }
                 let path = format!("{path}{dot}items[{index}]");
-                unfold(number, &path, item, documents);
+                unfold(number, &path, item, documents)?;
             }
+        }
+        (Value::Object(list), Some(kind)) if is_misspelt(&list, &kind) => {
+            let at = if path.is_empty() { "" } else { " at " };
+            return Err(format!(
+                "document {number}{at}{path}: a {kind}List has a list of `items`, each with a `-` before it"
+            ));
         }
         (value, _) => documents.push(Document {
             number,
             path: path.to_owned(),
             value,
         }),
+    }
+    Ok(())
+}
+
+/// What is read as one object, and would be of a kind that nobody asks for. Other kinds may well end in `List`.
+fn is_misspelt(list: &Map<String, Value>, kind: &str) -> bool {
+    match list.get("items") {
+        Some(items) => !items.is_null(),
+        None => kind.is_empty(),
     }
 }
 
@@ -166,12 +191,31 @@ mod tests {
             ("a.yaml", "a: 1\n---\nb: [\n"),
             ("a.yaml", "a: 1\na: 2\n"),
             ("a.json", "{\"a\": 1} {"),
+            ("a.json", "{\"a\": 1, \"b\": 2,\n\"a\": 1}"),
+            ("a.json", "{\"b\": [{\"a\": {}, \"a\": []}]}"),
             ("a.yaml", "a: 'x\0y'"),
         ] {
             let error = names(file, text).unwrap_err();
             assert!(error.contains("line"), "{text:?}: {error}");
         }
         assert!(split(Path::new("a.yaml"), b"a: \xff\n").is_err());
+    }
+
+    #[test]
+    fn a_list_of_something_else_is_no_object() {
+        for text in [
+            "kind: List\nitems: {kind: Pod}\n",
+            "kind: List\nitemz: []\n",
+            "kind: PodList\nitems: {}\n",
+            "kind: List\nitems:\n- kind: List\n  items: x\n",
+        ] {
+            let error = names("a.yaml", text).unwrap_err();
+            assert!(error.contains("items"), "{text:?}: {error}");
+        }
+        // No items, and an object of a kind that is only called so.
+        for text in ["kind: List\nitems:\n", "kind: AllowList\nspec: {}\n"] {
+            assert!(names("a.yaml", text).is_ok(), "{text:?}");
+        }
     }
 
     #[test]

@@ -39,8 +39,8 @@ pub struct Lines {
     to_writer: SyncSender<Batch>,
     shared: Arc<Shared>,
     patience: Patience,
-    /// When the end is over; none before it has begun.
-    ends: Option<Instant>,
+    /// How long the end may still wait for the reader; none before it has begun.
+    farewell: Option<Duration>,
     finished: Receiver<()>,
 }
 
@@ -106,14 +106,14 @@ impl Lines {
             to_writer,
             shared,
             patience,
-            ends: None,
+            farewell: None,
             finished,
         })
     }
 
     /// Says that the end begins: all that was held back comes at once now, and may wait for the reader so long.
     pub fn begin_end(&mut self, within: Duration) {
-        self.ends = Some(Instant::now() + within);
+        self.farewell = Some(within);
     }
 
     /// Adds a record to the batch.
@@ -144,22 +144,22 @@ impl Lines {
 
     /// At the end, waits for the reader while there is time; false when there is no room then.
     fn wait_for_room(&mut self, most: usize) -> Result<bool, Error> {
-        let Some(ends) = self.ends else {
-            return Ok(false);
-        };
-        loop {
+        while let Some(left) = self.farewell {
             self.flush()?;
             let (lock, written) = &self.shared.written;
             let held = lock.lock().unwrap_or_else(PoisonError::into_inner);
             if self.waiting() <= most {
                 return Ok(true);
             }
-            let left = ends.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(false);
             }
+            let begun = Instant::now();
             drop(written.wait_timeout(held, left));
+            // What the end takes beside waiting is not the reader's fault.
+            self.farewell = Some(left.saturating_sub(begun.elapsed()));
         }
+        Ok(false)
     }
 
     /// Hands the batch to the writing thread. One that finds no room is kept and grows.
@@ -203,13 +203,13 @@ impl Lines {
     /// When the reader is gone, and when something was lost although it was waited for.
     pub fn finish(mut self) -> Result<(), Error> {
         self.flush()?;
-        let ends = self.ends.unwrap_or_else(|| Instant::now() + FAREWELL);
+        let farewell = self.farewell.unwrap_or(FAREWELL);
         let Self {
             batch,
             to_writer,
             shared,
             patience,
-            ends: _,
+            farewell: _,
             finished,
         } = self;
         shared
@@ -220,10 +220,7 @@ impl Lines {
         *last.unwrap_or_else(PoisonError::into_inner) = batch;
         drop(to_writer);
         let is_done = match patience {
-            Patience::Lose => {
-                let left = ends.saturating_duration_since(Instant::now());
-                finished.recv_timeout(left).is_ok()
-            }
+            Patience::Lose => finished.recv_timeout(farewell).is_ok(),
             Patience::Wait => finished.recv().is_ok(),
         };
         if shared.is_closed.load(Ordering::Relaxed) {

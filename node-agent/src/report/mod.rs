@@ -135,7 +135,7 @@ impl Report {
         self.lines.flush()
     }
 
-    /// Says that the end begins: what comes now may wait for the reader, within a second.
+    /// Says that the end begins: what comes now may wait for the reader, a second in all.
     pub fn begin_end(&mut self) {
         self.lines.begin_end(lines::FAREWELL);
     }
@@ -146,7 +146,7 @@ impl Report {
         self.lines.lost_total()
     }
 
-    /// Writes what is left, for as long as the reader takes it within a second of the end's beginning.
+    /// Writes what is left, waiting for the reader for what is left of that second.
     ///
     /// # Errors
     ///

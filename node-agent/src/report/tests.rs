@@ -80,11 +80,11 @@ fn token_lists_of_schema_and_engine_are_equal() {
         ),
         (
             "client_saw",
-            tokens!(ClientSaw: Nothing, Answer, Reset, PortUnreachable, Prohibited, Unreachable, Unknown),
+            tokens!(ClientSaw: Nothing, Answer, Reset, PortUnreachable, Prohibited, Unreachable, NotPermitted, Unknown),
         ),
         (
             "evidence",
-            tokens!(Evidence: AttemptAtSource, AttemptAtDestination, AnswerAtDestination, AnswerAtSource, RefusalAtDestination, ResetAtSource, IcmpAtSource, IcmpFromNode, KfreeSkb, SocketEstablished, Deadline, Conntrack),
+            tokens!(Evidence: AttemptAtSource, AttemptAtDestination, AnswerAtDestination, AnswerAtSource, RefusalAtDestination, ResetAtSource, IcmpAtSource, IcmpFromNode, KfreeSkb, SocketEstablished, Deadline, Conntrack, AskedAtSocket, DeniedAtSocket),
         ),
         ("cause", tokens!(Cause: OwnFirewall, PeerGone, NoEndpoints)),
         ("change", tokens!(Change: Added, Changed, Removed)),

@@ -44,6 +44,8 @@ pub struct Setup {
     pub window: Duration,
     /// Flags beyond those that every test needs.
     pub flags: Vec<String>,
+    /// It sees the machine's cgroups, which `ip netns exec` hides.
+    pub sees_cgroups: bool,
 }
 
 impl Setup {
@@ -60,6 +62,7 @@ impl Setup {
             settle: SETTLE,
             window: Duration::from_secs(1),
             flags: Vec::new(),
+            sees_cgroups: false,
         }
     }
 
@@ -102,7 +105,7 @@ impl Setup {
     fn command(&self, namespace: &Namespace) -> Command {
         let [settle, grace, window] =
             [self.settle, self.grace, self.window].map(|time| format!("{}ms", time.as_millis()));
-        let exec = ["ip", "netns", "exec", namespace.name()].map(str::to_owned);
+        let exec = namespace.exec(self.sees_cgroups);
         let mut words = self.wrapped_in.iter().chain(&exec);
         let mut command = Command::new(words.next().map_or("ip", String::as_str));
         command
@@ -327,10 +330,8 @@ impl Agent {
         }
         // The last line may be cut short.
         let last = lines.pop();
-        for line in lines
-            .iter()
-            .chain(last.iter().filter(|last| last.ends_with('}')))
-        {
+        lines.extend(last.filter(|last| last.ends_with('}')));
+        for line in &lines {
             self.records.push(Record::read(line)?);
         }
         Ok(std::mem::take(&mut self.records))

@@ -12,7 +12,10 @@
 
 pub mod agent;
 pub mod aside;
+pub mod balancer;
 pub mod bpf;
+pub mod caller;
+pub mod cgroup;
 pub mod child;
 pub mod cleanup;
 pub mod enforcer;

@@ -63,6 +63,20 @@ impl Namespace {
         &self.name
     }
 
+    /// The words that run a command in it; `ip netns exec` hides the machine's cgroups.
+    #[must_use]
+    pub fn exec(&self, sees_cgroups: bool) -> Vec<String> {
+        if sees_cgroups {
+            return vec![
+                "nsenter".to_owned(),
+                format!("--net=/run/netns/{}", self.name),
+            ];
+        }
+        ["ip", "netns", "exec", &self.name]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
     /// Runs lines of iproute2 in it, without the leading `ip`.
     ///
     /// # Errors

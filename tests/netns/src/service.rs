@@ -19,6 +19,16 @@ pub fn before(ground: &Ground, row: &Row) -> anyhow::Result<SocketAddr> {
     let backend = ground.scenario.address(&row.to, Family::V4)?;
     let port = row.port;
     dnat(ground, ADDRESS, "tcp", port, SocketAddr::new(backend, port))?;
+    told(ground, row)
+}
+
+/// The same Service, of which only the cluster says so.
+///
+/// # Errors
+/// When the manifest cannot be written.
+pub fn told(ground: &Ground, row: &Row) -> anyhow::Result<SocketAddr> {
+    let backend = ground.scenario.address(&row.to, Family::V4)?;
+    let port = row.port;
     fs::write(
         ground.cluster.path().join("service.yaml"),
         manifests(backend, port),

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::ops::RangeInclusive;
 
 use crate::bpf::{
-    ADD, By, EXIT, FROM_NETWORK, GO_ON, HALF, Hanging, IF_ABOVE, IF_BELOW, IF_EQUAL, IF_GREATER,
-    Instruction, JUMP, MOVE, READ_HALF, READ_WORD, SET, SHOT, UNLESS_EQUAL, UNLESS_SAME, Way, load,
-    load_as, op,
+    ADD, By, CALL, EXIT, FROM_NETWORK, GO_ON, HALF, Hanging, IF_ABOVE, IF_BELOW, IF_EQUAL,
+    IF_GREATER, Instruction, JUMP, MOVE, READ_HALF, READ_WORD, SET, SHOT, UNLESS_EQUAL,
+    UNLESS_SAME, Way, load, load_as, op,
 };
 use crate::ns::Namespace;
 
@@ -15,6 +15,14 @@ const V4: u16 = 0x0800;
 const V6: u16 = 0x86dd;
 const PORT_V4: i16 = 14 + 20 + 2;
 const PORT_V6: i16 = 14 + 40 + 2;
+
+/// `BPF_PROG_TYPE_CGROUP_SOCK_ADDR`, its hooks, and where `struct bpf_sock_addr` has the port.
+pub(crate) const SOCKET_ADDRESS: u32 = 18;
+pub(crate) const CONNECT_V4: u32 = 10;
+pub(crate) const CONNECT_V6: u32 = 11;
+pub(crate) const SENDMSG_V4: u32 = 14;
+pub(crate) const SENDMSG_V6: u32 = 15;
+pub(crate) const PORT: i16 = 24;
 
 /// Drops what goes to a port at an interface, whatever its protocol; the rest goes on.
 ///
@@ -90,16 +98,20 @@ fn xdp(ports: RangeInclusive<u16>) -> Vec<Instruction> {
     ]
 }
 
-/// Forbids the processes of a cgroup to connect to a port, over both families: they see `EPERM`, and no packet is sent.
+/// A call of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// `connect`, of a stream or of a datagram socket.
+    Connect,
+    /// `sendto` or `sendmsg` with an address.
+    Send,
+}
+
+/// Forbids the processes of a cgroup a call to a port, over both families: they see `EPERM`, and no packet is sent.
 ///
 /// # Errors
 /// When the kernel refuses it.
-pub fn in_cgroup(cgroup: &File, port: u16) -> anyhow::Result<[Hanging; 2]> {
-    const SOCKET_ADDRESS: u32 = 18;
-    const CONNECT_V4: u32 = 10;
-    const CONNECT_V6: u32 = 11;
-    // Where `struct bpf_sock_addr` has the port.
-    const PORT: i16 = 24;
+pub fn in_cgroup(cgroup: &File, port: u16, call: Call) -> anyhow::Result<[Hanging; 2]> {
     let program = [
         op(READ_WORD, 2, 1, PORT, 0),
         op(SET, 0, 0, 0, 1),
@@ -111,5 +123,28 @@ pub fn in_cgroup(cgroup: &File, port: u16) -> anyhow::Result<[Hanging; 2]> {
         let program = load_as(&program, SOCKET_ADDRESS, hook)?;
         Hanging::attach_cgroup(&program, cgroup, hook)
     };
-    Ok([attach(CONNECT_V4)?, attach(CONNECT_V6)?])
+    let [v4, v6] = match call {
+        Call::Connect => [CONNECT_V4, CONNECT_V6],
+        Call::Send => [SENDMSG_V4, SENDMSG_V6],
+    };
+    Ok([attach(v4)?, attach(v6)?])
+}
+
+/// Lets the connects of a cgroup's processes to a port fail as a load balancer does that has no backend for it.
+///
+/// # Errors
+/// When the kernel refuses it, as before Linux 5.18.
+pub fn unreachable_in_cgroup(cgroup: &File, port: u16) -> anyhow::Result<Hanging> {
+    const SET_RETVAL: i32 = 187;
+    let program = [
+        op(READ_WORD, 2, 1, PORT, 0),
+        op(SET, 0, 0, 0, 1),
+        op(UNLESS_SAME, 2, 0, 3, port.to_be().into()),
+        op(SET, 1, 0, 0, -libc::EHOSTUNREACH),
+        op(CALL, 0, 0, 0, SET_RETVAL),
+        op(SET, 0, 0, 0, 0),
+        op(EXIT, 0, 0, 0, 0),
+    ];
+    let program = load_as(&program, SOCKET_ADDRESS, CONNECT_V4)?;
+    Hanging::attach_cgroup(&program, cgroup, CONNECT_V4)
 }

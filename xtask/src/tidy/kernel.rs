@@ -5,9 +5,13 @@ use super::{Place, Tree, paths};
 
 const KERNEL: &str = "node-agent-ebpf/src/";
 /// What a program on a packet's way may end with; anything else is a decision.
-const ON_THE_WAY: [&str; 2] = ["GO_ON", "-1"];
+const ON_THE_WAY: &[&str] = &["GO_ON", "-1"];
 /// What a program that only hears of something may end with.
-const BESIDE_THE_WAY: [&str; 2] = ["GO_ON", "0"];
+const BESIDE_THE_WAY: &[&str] = &["GO_ON", "0"];
+/// What a program in a process's call may end with: whether it is let go is for others to say.
+const IN_A_CALL: &[&str] = &["1"];
+/// The kinds of programs whose return value decides about a call.
+const LETTING: [&str; 1] = ["cgroup_sock_addr"];
 /// The kinds of programs whose return value decides about a packet.
 const DECIDING: [&str; 1] = ["classifier"];
 /// The kinds whose return value decides nothing.
@@ -49,7 +53,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Place> {
 /// A function that the kernel calls.
 struct Program<'a> {
     line: usize,
-    decides: bool,
+    may_end_with: &'static [&'static str],
     body: &'a str,
 }
 
@@ -74,11 +78,7 @@ fn refusal(program: &Program<'_>) -> Option<String> {
         .next()
         .unwrap_or_default()
         .trim();
-    let may_end_with = if program.decides {
-        ON_THE_WAY
-    } else {
-        BESIDE_THE_WAY
-    };
+    let may_end_with = program.may_end_with;
     if paths::named(program.body)
         .iter()
         .any(|path| path.segments == ["return"])
@@ -96,10 +96,11 @@ fn refusal(program: &Program<'_>) -> Option<String> {
 fn programs(code: &str) -> Vec<Program<'_>> {
     let mut found = Vec::new();
     let kinds = DECIDING
-        .map(|kind| (kind, true))
+        .map(|kind| (kind, ON_THE_WAY))
         .into_iter()
-        .chain(HEARING.map(|kind| (kind, false)));
-    for (kind, decides) in kinds {
+        .chain(LETTING.map(|kind| (kind, IN_A_CALL)))
+        .chain(HEARING.map(|kind| (kind, BESIDE_THE_WAY)));
+    for (kind, may_end_with) in kinds {
         for (at, _) in code.match_indices(&format!("#[{kind}")) {
             let after = code.get(at + 2 + kind.len()..).unwrap_or_default();
             if !after.starts_with([']', '(']) {
@@ -113,7 +114,7 @@ fn programs(code: &str) -> Vec<Program<'_>> {
             let line = 1 + code.get(..at).unwrap_or_default().matches('\n').count();
             found.push(Program {
                 line,
-                decides,
+                may_end_with,
                 body,
             });
         }
@@ -175,6 +176,11 @@ mod tests {
         assert_eq!(
             found(early),
             [(1, "a program has one end: no `return` in it".to_owned())]
+        );
+        let denied = "#[cgroup_sock_addr(connect4)]\nfn a(c: C) -> i32 { 0 }";
+        assert_eq!(
+            found(denied),
+            [(1, "must end with 1, not with `0`".to_owned())]
         );
         let named = "fn f() -> i32 { TC_ACT_SHOT }";
         assert_eq!(

@@ -33,7 +33,8 @@ impl Core {
             EventKind::Answered
             | EventKind::Refused
             | EventKind::Established
-            | EventKind::Superseded => self.ended(now, event, out),
+            | EventKind::Superseded
+            | EventKind::Denied => self.ended(now, event, out),
         }
     }
 

@@ -205,8 +205,29 @@ fn agreed(verdicts: &[Verdict], first: &Side, side: impl Fn(&Verdict) -> &Side) 
     let agree = verdicts
         .iter()
         .all(|verdict| side(verdict).verdict == first.verdict);
+    let suggest_one = verdicts
+        .iter()
+        .all(|verdict| suggest_the_same(side(verdict), first));
     match agree {
-        true => first.clone(),
+        true if suggest_one => first.clone(),
+        // What allows one of them leaves the others denied.
+        true => Side {
+            would_allow: None,
+            ..first.clone()
+        },
         false => first.clone().opened(LeftOpen::BackendsDiffer),
+    }
+}
+
+/// Whether what allows the one allows the other. The source is the same pod, whatever a policy is called that selects
+/// it; the backends are not.
+fn suggest_the_same(one: &Side, other: &Side) -> bool {
+    match (&one.would_allow, &other.would_allow) {
+        (Some(one), Some(other)) => {
+            one.rule == other.rule
+                && one.field == other.field
+                && (one.policy == other.policy || one.field == "spec.egress")
+        }
+        (one, other) => one.is_none() && other.is_none(),
     }
 }

@@ -83,7 +83,7 @@ impl Question<'_> {
         let mut side = self.node_decision();
         if side.left_open == Some(LeftOpen::UnsupportedPolicy) {
             side.unsupported = self.unsupported_for_nodes().map(PolicyRef::of).collect();
-        } else if self.is_to_a_node_port() {
+        } else if self.direction == Direction::Ingress && self.is_to_a_node_port() {
             side.left_open = Some(LeftOpen::NodePort);
         } else if self.walk(&self.host_policies()).decision() != Decision::Allowed {
             side.left_open = Some(LeftOpen::HostNetwork);
@@ -100,8 +100,8 @@ impl Question<'_> {
 
     /// Whether a Service takes the connection over at the node.
     fn is_to_a_node_port(&self) -> bool {
-        let (Direction::Ingress, false, Some(ip), Some(port)) = (
-            self.direction,
+        let (Who::Node { .. }, false, Some(ip), Some(port)) = (
+            &self.destination.who,
             self.via_service,
             self.destination.ip,
             self.port,
@@ -189,6 +189,8 @@ impl Question<'_> {
         };
         match (walked.end, walked.unknown) {
             (_, Some(_)) => side.verdict = Decision::Unknown,
+            // A backend's address is what a rule would have to name, and nobody says which.
+            (End::Unmatched, None) if self.is_to_a_node_port() => {}
             (End::Unmatched, None) => {
                 let nearest = side.nearest.as_ref();
                 side.would_allow = suggest::would_allow(self, &subject.state.pod, nearest);
@@ -211,9 +213,12 @@ impl Question<'_> {
                 ..,
             ) => None,
         };
+        let by_port =
+            (walked.is_by_policy() && self.is_to_a_node_port()).then_some(LeftOpen::NodePort);
         walked
             .left_open
             .or(by_end)
+            .or(by_port)
             .or_else(|| self.isolated_the_other_way(subject, walked))
     }
 

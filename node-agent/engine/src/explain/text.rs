@@ -92,7 +92,7 @@ impl ExplainedSide {
                 rule.policy
             ),
             (Some(rule), _) => format!("{} itself has to change", rule.policy),
-            (None, _) => "no rule can allow it".to_owned(),
+            (None, _) => "no single rule is known that allows it".to_owned(),
         };
         let way = match direction {
             Direction::Egress => "Egress",

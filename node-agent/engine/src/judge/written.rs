@@ -6,9 +6,11 @@ use super::{Case, Judge};
 use crate::assessment::{Local, direction, keep};
 use crate::ends::Ends;
 use crate::input::Flow;
+use crate::model::Pod;
 use crate::outcome::Ending;
 use crate::record::{
-    Connection, Endpoint, Outcome, OutcomeKind, PolicyState, Reporter, ServiceRef,
+    Connection, Endpoint, Outcome, OutcomeKind, PolicyState, Process, ProcessPod, Reporter,
+    ServiceRef,
 };
 use crate::render::{community_id, conversation_id, endpoint, family};
 
@@ -52,6 +54,7 @@ impl Judge<'_> {
             protocol: flow.protocol,
             family: family(flow.destination),
             service: self.service(ending),
+            process: self.process(&ends, ending),
             source,
             destination,
             verdict,
@@ -102,6 +105,30 @@ impl Judge<'_> {
             Some(flow.protocol),
         );
         (source, destination)
+    }
+
+    /// Who opened it. Only a pod on its node's network has to be looked for: another one is the source.
+    fn process(&self, ends: &Ends, ending: &Ending) -> Option<Process> {
+        let process = ending.attempt.process.as_ref()?;
+        let pod = process.pod_uid.as_ref().map(|uid| {
+            let is_it = |pod: &&Pod| pod.uid == *uid;
+            let own = ends.source_pod(self.cluster).filter(is_it);
+            let found = own.or_else(|| {
+                let on_node = self.cluster.host_pods(&self.options.node);
+                on_node.map(|state| &state.pod).find(is_it)
+            });
+            ProcessPod {
+                namespace: found.map(|pod| Arc::clone(&pod.key.namespace)),
+                name: found.map(|pod| Arc::clone(&pod.key.name)),
+                uid: Arc::clone(uid),
+            }
+        });
+        Some(Process {
+            pid: process.pid,
+            command: Arc::clone(&process.command),
+            pod,
+            container: process.container.clone(),
+        })
     }
 
     /// The Service that its source sent it to.

@@ -114,7 +114,10 @@ impl PortPlace<'_> {
             ),
             "policy sees the pod's port, after the Service's translation, so this port is never used",
         );
-        Some(finding.with_fix(format!("write `port: {targets}`")))
+        Some(finding.with_fix(match targets.contains(' ') {
+            true => format!("write the port of the pods that are meant: {targets}"),
+            false => format!("write `port: {targets}`"),
+        }))
     }
 
     /// A Service with that port, and the pods' own port; none when some pod listens on the number.

@@ -216,9 +216,14 @@ fn networks(policies: &[Tiered], policy: &Tiered, findings: &mut Vec<Finding>) {
                 "all addresses are meant, and pods have addresses too",
                 format!("traffic between pods is {verb} by this rule as well"),
             );
-            findings.push(
-                finding.with_fix("put a rule before it: `{action: Pass, to: [{namespaces: {}}]}`"),
-            );
+            // The older baseline knows no `Pass` (R56).
+            let action = match policy.kind.as_str() {
+                "BaselineAdminNetworkPolicy" => "Allow",
+                _ => "Pass",
+            };
+            findings.push(finding.with_fix(format!(
+                "put a rule before it: `{{action: {action}, to: [{{namespaces: {{}}}}]}}`"
+            )));
         }
     }
 }

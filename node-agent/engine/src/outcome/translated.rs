@@ -29,7 +29,9 @@ impl Ending {
         let changed = |before, after| (before != after).then_some(before);
         let destination = |flow: &Flow| (flow.destination, flow.destination_port);
         let source = |flow: &Flow| (flow.source, flow.source_port);
-        self.sent_to = changed(destination(&original), destination(&behind));
+        // What a process asked for lies before all that conntrack knows.
+        self.sent_to = (self.attempt.asked_for)
+            .or_else(|| changed(destination(&original), destination(&behind)));
         self.seen_from = changed(source(&behind), source(&original));
         self.flow = Flow {
             source: original.source,

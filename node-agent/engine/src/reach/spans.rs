@@ -129,21 +129,20 @@ impl Asker<'_> {
         PROTOCOLS.into_iter().flat_map(spans).collect()
     }
 
-    /// The policies that have a say for a party.
+    /// The policies that have a say for a party; for a Service those that its backends' interfaces ask.
     pub(super) fn policies<'p>(
         &'p self,
         party: &'p Party,
         direction: Direction,
     ) -> impl Iterator<Item = (&'p Policy, Direction)> {
-        let key = match &party.identity {
-            PartyKind::Pod(key) => Some(key),
-            PartyKind::Node(_) | PartyKind::World | PartyKind::Service(_) | PartyKind::Unknown => {
-                None
-            }
+        let keys = match &party.identity {
+            PartyKind::Pod(key) => vec![key.clone()],
+            PartyKind::Service(key) => self.cluster.backend_pods(key).collect(),
+            PartyKind::Node(_) | PartyKind::World | PartyKind::Unknown => Vec::new(),
         };
-        let policies = key
+        let policies = keys
             .into_iter()
-            .flat_map(move |key| self.cluster.selecting(key, direction));
+            .flat_map(move |key| self.cluster.selecting(&key, direction).collect::<Vec<_>>());
         policies.map(move |policy| (policy, direction))
     }
 

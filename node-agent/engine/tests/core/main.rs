@@ -10,6 +10,7 @@ mod bypassed;
 mod claims;
 mod confirmation;
 mod counts;
+mod denied;
 mod folding;
 mod gone;
 mod measures;

@@ -289,3 +289,59 @@ fn r39_a_node_port_is_marked() {
         assert_eq!(verdict.egress.left_open, None);
     }
 }
+
+#[test]
+fn r39_a_pod_that_goes_to_a_node_port_is_marked() {
+    let ported = service(json!({"ports": [{"port": 80, "nodePort": 30080}]}));
+    let egress = |to: Value| {
+        let rules = json!([{"to": [to]}]);
+        policy("x/p", json!({"policyTypes": ["Egress"], "egress": rules}))
+    };
+    let pods = json!({"podSelector": {}});
+    let node_address = json!({"ipBlock": {"cidr": "192.0.2.1/32"}});
+    // Whether the backend is let in or the node, each may be what decides.
+    for (to, port, expected, left_open) in [
+        (&pods, 30080, Denied, Some(LeftOpen::NodePort)),
+        (&pods, 80, Denied, None),
+        (&node_address, 30080, Allowed, Some(LeftOpen::NodePort)),
+        (&node_address, 80, Allowed, None),
+    ] {
+        let world = with(&[node("n1", "192.0.2.1"), ported.clone(), egress(to.clone())]);
+        let egress = world.judge("x/a", "192.0.2.1", port, Tcp).egress;
+        assert_eq!(
+            (egress.verdict, egress.left_open),
+            (expected, left_open),
+            "{to} {port}"
+        );
+        let suggests = expected == Denied && left_open.is_none();
+        assert_eq!(egress.would_allow.is_some(), suggests, "{to} {port}");
+    }
+}
+
+#[test]
+fn what_allows_one_backend_is_suggested_when_it_allows_all() {
+    let backend = |name: &str, ip: &str, track: &str| {
+        pod_with(
+            name,
+            &[ip],
+            json!({"track": track}),
+            json!({"containers": []}),
+        )
+    };
+    let out = policy("y/out", json!({"policyTypes": ["Egress"]}));
+    for (other, suggests) in [("stable", true), ("canary", false)] {
+        let world = World::of(&[
+            namespace("x", json!({})),
+            namespace("y", json!({})),
+            pod("y/client", "10.0.1.1", json!({})),
+            backend("x/one", "10.0.1.2", "stable"),
+            backend("x/other", "10.0.1.3", other),
+            service(json!({})),
+            slice(&["10.0.1.2", "10.0.1.3"]),
+            out.clone(),
+        ]);
+        let egress = world.judge("y/client", VIRTUAL, 80, Tcp).egress;
+        assert_eq!(egress.verdict, Denied);
+        assert_eq!(egress.would_allow.is_some(), suggests, "{other}");
+    }
+}

@@ -3,12 +3,14 @@
 //! The kernel takes the time of each run itself (`BPF_ENABLE_STATS`): what it spends on that stands in both.
 
 use aya::Btf;
+use aya::programs::BtfTracePoint;
 use aya::sys::{Stats, enable_stats};
 use node_agent_common::{mapped, maps};
 
 use super::{Figure, ROUNDS, figure};
 use crate::capture::batch::Table;
-use crate::capture::programs::{DROP, Error, Kernel, NOTHING_DROPPED, Programs, Sizes};
+use crate::capture::kernel::Kernel;
+use crate::capture::programs::{DROP, Error, NOTHING_DROPPED, Programs, Sizes, With};
 
 /// Packets of one attempt in a round: what else the machine drops meanwhile must not show.
 const DROPS: u32 = 30_000;
@@ -21,7 +23,7 @@ const DROPS: u32 = 30_000;
 /// As [`crate::capture::Capture::start`].
 pub fn drops(mut drop_one: impl FnMut()) -> Result<Figure, Error> {
     let kernel = Kernel::read()?;
-    let mut programs = Programs::open(Sizes::default(), &kernel)?;
+    let mut programs = Programs::open(Sizes::default(), &kernel, With::NoCalls)?;
     let mut addresses = Table::new(maps::ADDRESSES, programs.take(maps::ADDRESSES)?)?;
     let ifindex = 1_u32;
     addresses.insert(&mapped([127, 0, 0, 1]), &ifindex, 0)?;
@@ -48,7 +50,7 @@ pub fn drops(mut drop_one: impl FnMut()) -> Result<Figure, Error> {
 
 /// Time that the kernel spent in a program so far, nanoseconds.
 fn spent(programs: &mut Programs, program: &'static str) -> Result<f64, Error> {
-    let info = programs.tracepoint(program)?.info();
+    let info = programs.program::<BtfTracePoint>(program)?.info();
     let info = info.map_err(|source| Error::Program { program, source })?;
     Ok(info.run_time().as_secs_f64() * 1e9)
 }

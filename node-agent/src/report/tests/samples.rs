@@ -109,6 +109,16 @@ pub(super) fn blocked() -> Connection {
             client_saw: ClientSaw::Nothing,
             evidence: vec![Evidence::AttemptAtSource, Evidence::KfreeSkb],
         },
+        process: Some(Process {
+            pid: 4711,
+            command: "agent".into(),
+            pod: Some(ProcessPod {
+                namespace: Some("kasm".into()),
+                name: Some("kasm-agent".into()),
+                uid: "uid-1".into(),
+            }),
+            container: Some("c0ffee".into()),
+        }),
         cause: None,
         drops: 0,
         start_window_s: None,

@@ -44,7 +44,10 @@ const PATIENCE: Duration = Duration::from_millis(100);
 struct World {
     node: Node,
     admin: Admin,
+    setup: Setup,
     agent: Agent,
+    /// What agents wrote that have ended.
+    told: Vec<Record>,
     socket: PathBuf,
     servers: Vec<Servers>,
     relayed: Option<(String, Servers)>,
@@ -116,7 +119,9 @@ impl World {
         Ok(Self {
             node,
             admin,
+            setup,
             agent,
+            told: Vec::new(),
             socket,
             servers,
             relayed: None,
@@ -145,6 +150,13 @@ impl World {
         self.admin.pod_of(app, NAMESPACE, &name, &ip).await?;
         self.relayed = Some((name, servers));
         Ok(())
+    }
+
+    /// Another agent takes over: what the first knew it finds out anew.
+    fn replace_agent(mut self) -> anyhow::Result<Self> {
+        self.told.extend(self.agent.stop()?.records);
+        self.agent = Agent::start(&self.setup, &self.node.namespace)?;
+        Ok(self)
     }
 
     /// Everybody is called some times.
@@ -227,6 +239,10 @@ pub(crate) async fn chaos() -> anyhow::Result<()> {
     for pod in 0..pods {
         world.relay(pod).await?;
         world.call()?;
+        if pod == pods / 2 {
+            world = world.replace_agent()?;
+            world.call()?;
+        }
         if pod * restarts % pods >= restarts {
             continue;
         }
@@ -244,13 +260,14 @@ pub(crate) async fn chaos() -> anyhow::Result<()> {
     let World {
         node,
         agent,
+        mut told,
         servers,
         tried,
         ..
     } = world;
-    let finished = agent.stop()?;
+    told.extend(agent.stop()?.records);
     drop((servers, node));
-    println!("connections: {tried} tried, {counted} counted before the end");
+    println!("connections: {tried} tried, {counted} counted by the second agent before the end");
     plane.kill(MORTAL)?;
-    judged(&finished.records)
+    judged(&told)
 }

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,20 @@ const RAW_PORT: u16 = 40_000;
 const INIT: u8 = 1;
 const INIT_ACK: u8 = 2;
 const ABORT: u8 = 6;
+
+/// The word by which this program only sends a datagram.
+const SENDS: &str = "--sends-to";
+
+/// Sends a datagram without a connection, when this program was started for that.
+pub(crate) fn sent() -> Option<std::io::Result<()>> {
+    let mut words = std::env::args().skip(1).skip_while(|word| word != SENDS);
+    let to: SocketAddr = words.nth(1)?.parse().ok()?;
+    let send = || {
+        let socket = std::net::UdpSocket::bind(SocketAddr::new(any(to.ip()), 0))?;
+        socket.send_to(b"question", to).map(drop)
+    };
+    Some(send())
+}
 
 /// How to reach what.
 pub(crate) struct Plan<'a> {
@@ -95,22 +110,26 @@ impl Client {
         Ok(Self::Frame(wire, frame))
     }
 
-    /// A shell in a cgroup.
-    pub(crate) fn in_cgroup(plan: &Plan<'_>, cgroup: &str) -> Self {
+    /// A shell in a cgroup, or this program again.
+    pub(crate) fn in_cgroup(plan: &Plan<'_>, cgroup: &Path) -> anyhow::Result<Self> {
         let kind = match plan.transport {
             Transport::Udp => "udp",
             Transport::Tcp | Transport::Sctp | Transport::Icmp => "tcp",
         };
         let (address, port) = (plan.to.ip(), plan.to.port());
         // `ip netns exec` hides the cgroups.
-        let namespace = plan.namespace.name();
-        let script = format!(
-            "echo $$ > {cgroup}/cgroup.procs && exec ip netns exec {namespace} \
-             bash -c 'exec 3<>/dev/{kind}/{address}/{port} && echo question >&3'"
-        );
+        let exec = plan.namespace.exec(false).join(" ");
+        let runs = if plan.way == ClientWay::SendsInCgroup {
+            let this = std::env::current_exe().context("find this program's own file")?;
+            format!("{} {SENDS} {}", this.display(), plan.to)
+        } else {
+            format!("bash -c 'exec 3<>/dev/{kind}/{address}/{port} && echo question >&3'")
+        };
+        let procs = cgroup.join("cgroup.procs");
+        let script = format!("echo $$ > {} && exec {exec} {runs}", procs.display());
         let mut command = Command::new("bash");
         command.args(["-c", &script]);
-        Self::Child(command)
+        Ok(Self::Child(command))
     }
 
     /// Connects, or asks and waits for an answer.
@@ -125,9 +144,11 @@ impl Client {
             }
             Self::Child(mut command) => {
                 let ended = child::run(&mut command, LIMIT)?;
-                let forbidden = ended.stderr.contains("Operation not permitted");
-                Ok(if forbidden {
+                let says = |words| ended.stderr.contains(words);
+                Ok(if says("Operation not permitted") {
                     Saw::Forbidden
+                } else if says("Connection refused") {
+                    Saw::Refused
                 } else {
                     Saw::Answer
                 })

@@ -27,6 +27,7 @@ impl Lab {
             | Ground::Before
             | Ground::Clsact
             | Ground::BeforeClsact
+            | Ground::Calls
             | Ground::Across
             | Ground::AcrossVxlan => Wiring::Routed,
         };

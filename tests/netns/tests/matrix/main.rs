@@ -25,6 +25,12 @@ use crate::cell::{Attempt, Cell, Ground};
 use crate::stage::Ran;
 
 fn main() {
+    if let Some(sent) = client::sent() {
+        if let Err(error) = sent {
+            eprintln!("{error}");
+        }
+        return;
+    }
     trials::conclude(all())
 }
 

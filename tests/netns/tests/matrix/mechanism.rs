@@ -1,28 +1,26 @@
 //! What stands in an attempt's way: shell commands, and programs that no command attaches.
 
 use std::any::Any;
-use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
+use netns::balancer;
 use netns::bpf::{By, Way};
-use netns::node::{NODE_ADDRESSES, TEST_PREFIX};
+use netns::cgroup::Cgroup;
+use netns::node::NODE_ADDRESSES;
 use netns::ns::Namespace;
 use netns::queue::Reader;
 use netns::redirect::redirect;
 use netns::scenario::Family;
 use netns::stopper;
 
-use crate::cell::{Attach, Attempt, Hook, NODE_PORTS};
+use crate::cell::{Attach, Attempt, Ground, Hook, NODE_PORTS};
 use crate::cluster::{self, FRIEND};
 use crate::stage::Stage;
-
-/// Where cgroups of the second version are, alone or beside those of the first.
-const CGROUPS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
 impl Stage<'_> {
     /// Runs an attempt's commands, each where it belongs.
@@ -142,13 +140,29 @@ impl Stage<'_> {
                 Ok(Box::new((there, back)))
             }
             Attach::QueueReader => Ok(Box::new(Reader::start(&near.namespace, attempt.port)?)),
-            Attach::Cgroup => {
-                let cgroup = Cgroup::make(attempt)?;
-                let folder = File::open(&cgroup.0).context("open a cgroup")?;
-                let hanging = stopper::in_cgroup(&folder, attempt.port)?;
-                Ok(Box::new((hanging, cgroup)))
-            }
+            Attach::Cgroup => self.attach_cgroup(attempt, Some(stopper::Call::Connect)),
+            Attach::CgroupSend => self.attach_cgroup(attempt, Some(stopper::Call::Send)),
+            Attach::SocketBalancer => self.attach_cgroup(attempt, None),
         }
+    }
+
+    /// A denial stands at the attempt's own cgroup; a load balancer at that of the pods, above it.
+    fn attach_cgroup(
+        &self,
+        attempt: &Attempt,
+        denies: Option<stopper::Call>,
+    ) -> anyhow::Result<Box<dyn Any>> {
+        let cgroup = Cgroup::at(self.cgroups.path(attempt))?;
+        let hanging = match denies {
+            Some(call) => stopper::in_cgroup(&cgroup.open()?, attempt.port, call)?,
+            None => {
+                let server = cluster::server(attempt.cell, self.cell(attempt)?);
+                let server = self.scenario.address(&server, attempt.family)?;
+                let to = SocketAddr::new(server, attempt.port);
+                balancer::in_cgroup(&self.cgroups.pods.open()?, attempt.port, to)?
+            }
+        };
+        Ok(Box::new((hanging, cgroup)))
     }
 
     /// The ports from the first to the last of the cell's attempts that are alike, if this is the first.
@@ -180,31 +194,22 @@ impl Stage<'_> {
     }
 }
 
-/// A cgroup of an attempt's own, removed when dropped.
-pub(crate) struct Cgroup(PathBuf);
-
-impl Cgroup {
-    pub(crate) fn path(attempt: &Attempt) -> anyhow::Result<String> {
-        let is_second = |root: &&&str| PathBuf::from(root).join("cgroup.controllers").exists();
-        let root = CGROUPS.iter().find(is_second).context("no cgroup v2")?;
-        Ok(format!(
-            "{root}/{TEST_PREFIX}{}-{}",
-            std::process::id(),
-            attempt.port
-        ))
-    }
-
-    fn make(attempt: &Attempt) -> anyhow::Result<Self> {
-        let path = PathBuf::from(Self::path(attempt)?);
-        ensure!(!path.exists(), "`{}` is there already", path.display());
-        fs::create_dir(&path).context("make a cgroup")?;
-        Ok(Self(path))
-    }
+/// The cgroups of a ground: a root, the pods' below it, and there one for each attempt.
+pub(crate) struct Cgroups {
+    // Dropped in this order.
+    pods: Cgroup,
+    pub(crate) root: Cgroup,
 }
 
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // Its last process may be on its way out: then it stays, empty.
-        let _ = fs::remove_dir(&self.0);
+impl Cgroups {
+    pub(crate) fn make(ground: Ground) -> anyhow::Result<Self> {
+        let root = Cgroup::make(&format!("{ground:?}"))?;
+        let pods = root.below("kubepods")?;
+        Ok(Self { pods, root })
+    }
+
+    /// The attempt's own.
+    pub(crate) fn path(&self, attempt: &Attempt) -> PathBuf {
+        self.pods.path().join(attempt.port.to_string())
     }
 }

@@ -21,7 +21,7 @@ use crate::cell::{Attempt, Cell, ClientWay, From, Ground, NODE_PORTS, Saw, Serve
 use crate::client::{Client, Plan, any, serve_sctp};
 use crate::cluster::{self, FRIEND, STRANGER};
 use crate::lab::Lab;
-use crate::mechanism::Cgroup;
+use crate::mechanism::Cgroups;
 
 /// What is written is counted soon after: a sweep each second, a window.
 const COUNTS: Duration = Duration::from_secs(6);
@@ -49,6 +49,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) cells: &'a [Cell],
     pub(crate) attempts: &'a [Attempt],
+    pub(crate) cgroups: Cgroups,
 }
 
 /// What must stay until all is over: servers, programs, cgroups.
@@ -63,6 +64,7 @@ pub(crate) fn run(ground: Ground, cells: &[Cell], attempts: &[Attempt]) -> anyho
         Ground::Routed
         | Ground::Bridged
         | Ground::Before
+        | Ground::Calls
         | Ground::Across
         | Ground::AcrossVxlan => "auto",
     };
@@ -71,8 +73,19 @@ pub(crate) fn run(ground: Ground, cells: &[Cell], attempts: &[Attempt]) -> anyho
         scenario: &scenario,
         cells,
         attempts,
+        cgroups: Cgroups::make(ground)?,
     };
     let setup = Setup::new(&paths::agent()?, folder.path()).flag(&["--attach", attach]);
+    let setup = match ground {
+        Ground::Calls => setup.with_calls(stage.cgroups.root.path()),
+        Ground::Routed
+        | Ground::Bridged
+        | Ground::Before
+        | Ground::Clsact
+        | Ground::BeforeClsact
+        | Ground::Across
+        | Ground::AcrossVxlan => setup,
+    };
     let (mut agents, _kept) = if matches!(ground, Ground::Before | Ground::BeforeClsact) {
         stage.lab.add_pods(&scenario, &[])?;
         let kept = stage.set_up()?;
@@ -339,7 +352,9 @@ impl Stage<'_> {
         };
         match cell.client {
             ClientWay::Connects | ClientWay::HopsOne | ClientWay::Long => Client::open(&plan),
-            ClientWay::InCgroup => Ok(Client::in_cgroup(&plan, &Cgroup::path(attempt)?)),
+            ClientWay::InCgroup | ClientWay::SendsInCgroup => {
+                Client::in_cgroup(&plan, &self.cgroups.path(attempt))
+            }
             ClientWay::BadChecksum => {
                 let (node, pod) = self.lab.pod(&key)?;
                 Client::damaged(

@@ -131,6 +131,7 @@ fn path(cell: &Cell) -> String {
         Ground::BeforeClsact => ", before the agent on clsact",
         Ground::Across => ", two nodes",
         Ground::AcrossVxlan => ", two nodes, VXLAN",
+        Ground::Calls => ", calls watched",
     };
     let counts = match cell.counts {
         Some(Counts::Source) => ", *counts*",

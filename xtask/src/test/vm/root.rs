@@ -14,7 +14,7 @@ use crate::shell::{self, House};
 /// What runs in the machine beside the agent and the test.
 const COMMANDS: [&str; 3] = ["ip", "tc", "nft"];
 /// What busybox stands for there.
-const APPLETS: [&str; 5] = ["sh", "mount", "insmod", "poweroff", "cat"];
+const APPLETS: [&str; 6] = ["sh", "mount", "insmod", "poweroff", "cat", "nsenter"];
 /// Modules that the agent's world needs, in the order in which they are loaded.
 pub(super) const MODULES: [&str; 9] = [
     "lib/libcrc32c",

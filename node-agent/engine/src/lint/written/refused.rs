@@ -24,6 +24,10 @@ pub(super) fn fix(object: &Value, rejection: &Rejection) -> Option<String> {
         "V4" => "write `port` too: the range begins there".to_owned(),
         "V5" => "write the number instead of the name: a range has two numbers".to_owned(),
         "V6" => return range(parent(object, field)?),
+        "V7" if object.get("kind").is_some_and(|kind| kind != "NetworkPolicy") => {
+            "write `namespaces`, or `pods` with both of its selectors; `namespaces: {}` is everybody"
+                .to_owned()
+        }
         "V7" => {
             "write a podSelector, a namespaceSelector or an ipBlock; if everybody is meant, leave out the list"
                 .to_owned()

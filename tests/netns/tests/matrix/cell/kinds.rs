@@ -18,6 +18,8 @@ pub(crate) enum Ground {
     Clsact,
     /// Routed, clsact, and all of it is there before the agent comes.
     BeforeClsact,
+    /// Routed, and the agent watches the calls of processes.
+    Calls,
     /// The server is a pod of another node, with an agent of its own.
     Across,
     /// The same, through a tunnel.
@@ -30,7 +32,12 @@ impl Ground {
         match self {
             Self::Across => Some(Way::Routed),
             Self::AcrossVxlan => Some(Way::Vxlan),
-            Self::Routed | Self::Bridged | Self::Before | Self::Clsact | Self::BeforeClsact => None,
+            Self::Routed
+            | Self::Bridged
+            | Self::Before
+            | Self::Clsact
+            | Self::BeforeClsact
+            | Self::Calls => None,
         }
     }
 }
@@ -130,6 +137,10 @@ pub(crate) enum Attach {
     QueueReader,
     /// Forbids the client's cgroup to connect to the port.
     Cgroup,
+    /// Forbids it to send there without a connection.
+    CgroupSend,
+    /// Leads it from the port of a Service to the pod.
+    SocketBalancer,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -169,6 +180,8 @@ pub(crate) enum ClientWay {
     BadChecksum,
     /// Out of a cgroup of its own.
     InCgroup,
+    /// As `in_cgroup`, without a connection.
+    SendsInCgroup,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
