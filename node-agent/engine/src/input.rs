@@ -286,7 +286,8 @@ pub struct Link {
     pub watched_since: Moment,
     /// It was made while the agent ran, and watched before it was up: nothing of it was missed.
     pub from_birth: bool,
-    /// Pod addresses that are known to lie behind it (host routes, forwarding tables), canonical.
+    /// Pod addresses that are known to lie behind it (host routes, forwarding tables, the pod's
+    /// namespace), canonical.
     pub addresses: Vec<IpAddr>,
     /// Another program may stand behind ours on this interface; `None` when that is not known.
     pub foreign_program: Option<bool>,

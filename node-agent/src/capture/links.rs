@@ -20,6 +20,8 @@ pub(super) struct Known {
     pub(super) name: Arc<str>,
     /// A veth or netkit whose other side is in another namespace, by its number here.
     pub(super) peer_netns: Option<i32>,
+    /// The index of that other side there.
+    peer: Option<u32>,
     /// Made after the first listing.
     pub(super) while_running: bool,
     /// Tells it from another one that had or gets the same index.
@@ -29,6 +31,13 @@ pub(super) struct Known {
     master: Option<u32>,
     /// The interface that this one runs over: of a tunnel or VLAN.
     lower: Option<u32>,
+}
+
+impl Known {
+    /// The namespace of the other side, by its number here, and the index there.
+    pub(super) fn other_end(&self) -> Option<(i32, u32)> {
+        Some((self.peer_netns?, self.peer?))
+    }
 }
 
 /// One default route: family, table, interface, priority.
@@ -120,6 +129,7 @@ impl Links {
         let mut known = Known {
             name: Arc::from(""),
             peer_netns: None,
+            peer: None,
             while_running: before.map_or(self.listed, |before| before.while_running),
             serial: before.map_or(self.serials, |before| before.serial),
             is_pair: false,
@@ -138,8 +148,10 @@ impl Links {
                 _ => {}
             }
         }
-        if known.peer_netns.is_none() && !known.is_pair {
-            known.lower = over.filter(|lower| *lower != 0 && *lower != index);
+        match (known.peer_netns, known.is_pair) {
+            (Some(_), true) => known.peer = over,
+            (None, false) => known.lower = over.filter(|lower| *lower != 0 && *lower != index),
+            (Some(_), false) | (None, true) => {}
         }
         // A message of a bridge about its port has no more than a part of this.
         if link.header.interface_family == AddressFamily::Unspec {
@@ -258,7 +270,7 @@ fn is_host(address: IpAddr, length: u8) -> bool {
     }
 }
 
-fn own_address(message: &AddressMessage) -> Option<(u32, IpAddr)> {
+pub(super) fn own_address(message: &AddressMessage) -> Option<(u32, IpAddr)> {
     // Where both are there, `Local` is ours and `Address` the other end's.
     let local = message
         .attributes

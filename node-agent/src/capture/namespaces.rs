@@ -2,18 +2,21 @@
 //!
 //! The kernel names a veth's other side by a number that only means something here (IFLA_LINK_NETNSID). Container
 //! runtimes keep their namespaces under `/run`; where they do not, processes lead there. Each candidate is asked
-//! for its number, and its inode is what the tracepoints see.
+//! for its number, and its inode is what the tracepoints see. By that number a namespace can be asked for its addresses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
+use super::links::own_address;
 use super::netlink::Netlink;
 
 /// Where namespaces are kept by name.
@@ -46,7 +49,7 @@ pub(super) fn elsewhere<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
 /// Finds the inodes of namespaces by their numbers; those that cannot be found are left out.
 pub(super) fn inodes(netlink: &mut Netlink, wanted: &[i32]) -> BTreeMap<i32, u32> {
     let mut found = BTreeMap::new();
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for path in named().chain(processes()) {
         if wanted.iter().all(|number| found.contains_key(number)) {
             break;
@@ -65,6 +68,34 @@ pub(super) fn inodes(netlink: &mut Netlink, wanted: &[i32]) -> BTreeMap<i32, u32
         }
     }
     found
+}
+
+/// The addresses of an interface in the namespace of that number, those that hold on its own link only left out; none
+/// when it cannot be asked.
+pub(super) fn addresses(netlink: &mut Netlink, number: i32, index: u32) -> BTreeSet<IpAddr> {
+    let mut message = AddressMessage::default();
+    message.header.index = index;
+    message
+        .attributes
+        .push(AddressAttribute::TargetNetNsId(number));
+    let answers = netlink.dump(RouteNetlinkMessage::GetAddress(message));
+    let found = answers.unwrap_or_default().into_iter();
+    let found = found.filter_map(|answer| match answer {
+        RouteNetlinkMessage::NewAddress(found) => Some(found),
+        _ => None,
+    });
+    // A kernel that does not heed the number tells of its own.
+    let is_there = |found: &AddressMessage| {
+        found.header.scope == AddressScope::Universe
+            && found
+                .attributes
+                .contains(&AddressAttribute::TargetNetNsId(number))
+    };
+    found
+        .filter(is_there)
+        .filter_map(|found| own_address(&found))
+        .filter_map(|(of, address)| (of == index).then_some(address))
+        .collect()
 }
 
 fn named() -> impl Iterator<Item = PathBuf> {

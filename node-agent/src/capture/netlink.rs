@@ -6,7 +6,11 @@ use std::os::fd::{AsRawFd, RawFd};
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::neighbour::NeighbourMessage;
+use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
@@ -46,6 +50,8 @@ impl Netlink {
             let mut asking = Socket::new(NETLINK_ROUTE)?;
             asking.bind_auto()?;
             asking.connect(&SocketAddr::new(0, 0))?;
+            // What is asked of another namespace is heeded with this only.
+            asking.set_netlink_get_strict_chk(true)?;
             Ok(Self {
                 listening,
                 asking,
@@ -82,6 +88,28 @@ impl Netlink {
         }
     }
 
+    /// Asks for all links, addresses, routes and neighbours.
+    pub(super) fn list(&mut self) -> Result<Vec<RouteNetlinkMessage>, Error> {
+        let mut messages = Vec::new();
+        let requests = [
+            RouteNetlinkMessage::GetLink(LinkMessage::default()),
+            RouteNetlinkMessage::GetAddress(AddressMessage::default()),
+            RouteNetlinkMessage::GetRoute(routes(AddressFamily::Inet)),
+            RouteNetlinkMessage::GetRoute(routes(AddressFamily::Inet6)),
+            RouteNetlinkMessage::GetNeighbour(neighbours(AddressFamily::Bridge)),
+            RouteNetlinkMessage::GetNeighbour(neighbours(AddressFamily::Inet)),
+            RouteNetlinkMessage::GetNeighbour(neighbours(AddressFamily::Inet6)),
+        ];
+        for request in requests {
+            let answers = self.dump(request).map_err(|source| Error::Netlink {
+                what: "list links, addresses, routes and neighbours",
+                source,
+            })?;
+            messages.extend(answers);
+        }
+        Ok(messages)
+    }
+
     /// Asks for all objects of a kind.
     pub(super) fn dump(
         &mut self,
@@ -96,6 +124,23 @@ impl Netlink {
         message: RouteNetlinkMessage,
     ) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.ask(message, NLM_F_REQUEST)
+    }
+
+    /// How many packets an interface has received.
+    pub(super) fn received(&mut self, index: u32) -> Option<u64> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        let answers = self.get(RouteNetlinkMessage::GetLink(message)).ok()?;
+        let attributes = answers.into_iter().find_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(link) => Some(link.attributes),
+            _ => None,
+        })?;
+        attributes
+            .into_iter()
+            .find_map(|attribute| match attribute {
+                LinkAttribute::Stats64(stats) => Some(stats.rx_packets),
+                _ => None,
+            })
     }
 
     fn ask(
@@ -136,6 +181,18 @@ impl Netlink {
         }
         failure.map_or(Ok(answers), Err)
     }
+}
+
+fn routes(family: AddressFamily) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
+    message
+}
+
+fn neighbours(family: AddressFamily) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family;
+    message
 }
 
 /// Calls `f` with each message of a datagram; stops at the first that cannot be read as far as its length.

@@ -5,17 +5,12 @@ use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
-use netlink_packet_route::neighbour::NeighbourMessage;
-use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::tc::{TcAttribute, TcMessage};
 use node_agent_engine::input::{Input, Link, Moment};
 
 use super::hooks::{self, Attached, Hooks, Interface, Standing};
-use super::links::Links;
+use super::links::{Known, Links};
 use super::namespaces;
 use super::netlink::{Heard, Netlink};
 use super::programs::{Error, Programs};
@@ -26,6 +21,8 @@ struct Watched {
     said: Link,
     is_said: bool,
     peer_netns: Option<i32>,
+    /// The addresses that its other end has, as the namespace there says.
+    inside: BTreeSet<IpAddr>,
     serial: u64,
 }
 
@@ -106,26 +103,7 @@ impl Watch {
     }
 
     fn list(&mut self) -> Result<(), Error> {
-        let mut messages = Vec::new();
-        let requests = [
-            RouteNetlinkMessage::GetLink(LinkMessage::default()),
-            RouteNetlinkMessage::GetAddress(AddressMessage::default()),
-            RouteNetlinkMessage::GetRoute(routes(AddressFamily::Inet)),
-            RouteNetlinkMessage::GetRoute(routes(AddressFamily::Inet6)),
-            RouteNetlinkMessage::GetNeighbour(neighbours(AddressFamily::Bridge)),
-            RouteNetlinkMessage::GetNeighbour(neighbours(AddressFamily::Inet)),
-            RouteNetlinkMessage::GetNeighbour(neighbours(AddressFamily::Inet6)),
-        ];
-        for request in requests {
-            let answers = self
-                .netlink
-                .dump(request)
-                .map_err(|source| Error::Netlink {
-                    what: "list links, addresses, routes and neighbours",
-                    source,
-                })?;
-            messages.extend(answers);
-        }
+        let messages = self.netlink.list()?;
         self.links.list(messages);
         self.changed = true;
         Ok(())
@@ -209,6 +187,7 @@ impl Watch {
             }
         }
         self.find_namespaces();
+        self.look_inside(|watched| watched.inside.is_empty());
         self.say(sink);
     }
 
@@ -223,7 +202,7 @@ impl Watch {
         let peer_netns = known.and_then(|known| known.peer_netns);
         // No packet had come from the pod after we were attached: then none can have been missed, and none can
         // have been sent to it that it could have received.
-        let from_birth = while_running && self.received(index) == Some(0);
+        let from_birth = while_running && self.netlink.received(index) == Some(0);
         let standing = self.hooks.standing(
             programs,
             &mut self.netlink,
@@ -246,29 +225,10 @@ impl Watch {
             said,
             is_said: false,
             peer_netns,
+            inside: BTreeSet::new(),
             serial,
         };
         self.watched.insert(index, watched);
-    }
-
-    /// How many packets an interface has received.
-    fn received(&mut self, index: u32) -> Option<u64> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        let answers = self
-            .netlink
-            .get(RouteNetlinkMessage::GetLink(message))
-            .ok()?;
-        let attributes = answers.into_iter().find_map(|answer| match answer {
-            RouteNetlinkMessage::NewLink(link) => Some(link.attributes),
-            _ => None,
-        })?;
-        attributes
-            .into_iter()
-            .find_map(|attribute| match attribute {
-                LinkAttribute::Stats64(stats) => Some(stats.rx_packets),
-                _ => None,
-            })
     }
 
     fn find_namespaces(&mut self) {
@@ -285,8 +245,46 @@ impl Watch {
     /// Looks again for what no notification tells: foreign programs, and namespaces not found before.
     pub(super) fn check(&mut self, programs: &mut Programs, sink: &mut impl FnMut(Input)) {
         self.find_namespaces();
+        self.look_inside(|_| true);
         self.look_around(programs);
         self.say(sink);
+    }
+
+    /// Asks the namespaces behind interfaces for their addresses, where neither a route nor a bridge tells them.
+    fn look_inside(&mut self, wanted: impl Fn(&Watched) -> bool) {
+        for (index, watched) in &mut self.watched {
+            if wanted(watched)
+                && self.links.behind(*index).is_empty()
+                && let Some((number, peer)) = self.links.get(*index).and_then(Known::other_end)
+            {
+                watched.inside = namespaces::addresses(&mut self.netlink, number, peer);
+            }
+        }
+    }
+
+    /// The addresses behind each watched interface.
+    ///
+    /// A pod may give itself whatever address: what only its namespace says must be said of one interface alone.
+    fn addresses(&self) -> BTreeMap<u32, Vec<IpAddr>> {
+        let mut behind: BTreeMap<u32, Vec<IpAddr>> = self
+            .watched
+            .keys()
+            .map(|index| (*index, self.links.behind(*index)))
+            .collect();
+        let inside = self.watched.values().flat_map(|watched| &watched.inside);
+        let mut owners: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for address in behind.values().flatten().chain(inside) {
+            *owners.entry(*address).or_default() += 1;
+        }
+        for (index, watched) in &self.watched {
+            let known = behind.entry(*index).or_default();
+            // A family that a route or a bridge tells of is told whole.
+            let [v4, v6] = [IpAddr::is_ipv4, IpAddr::is_ipv6].map(|is_it| known.iter().any(is_it));
+            let is_told = |address: &IpAddr| if address.is_ipv4() { v4 } else { v6 };
+            let own = watched.inside.iter().copied();
+            known.extend(own.filter(|own| !is_told(own) && owners.get(own) == Some(&1)));
+        }
+        behind
     }
 
     /// Looks at what hangs on the watched interfaces besides ours; gets in front of it again.
@@ -325,8 +323,9 @@ impl Watch {
 
     /// Says what is new of the watched interfaces and of the node.
     fn say(&mut self, sink: &mut impl FnMut(Input)) {
+        let mut behind = self.addresses();
         for (index, watched) in &mut self.watched {
-            let addresses = self.links.behind(*index);
+            let addresses = behind.remove(index).unwrap_or_default();
             let netns = watched
                 .peer_netns
                 .filter(|_| self.all_drops)
@@ -381,16 +380,4 @@ fn index_of(name: &str) -> Option<u32> {
         0 => None,
         index => Some(index),
     }
-}
-
-fn routes(family: AddressFamily) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family;
-    message
-}
-
-fn neighbours(family: AddressFamily) -> NeighbourMessage {
-    let mut message = NeighbourMessage::default();
-    message.header.family = family;
-    message
 }

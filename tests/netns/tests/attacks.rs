@@ -23,6 +23,10 @@ fn main() {
     trials::conclude(Ok(vec![
         trials::test("who speaks under another's address is not that one", spoof),
         trials::test(
+            "where nothing else tells a pod's address, its namespace does",
+            asked_inside,
+        ),
+        trials::test(
             "who tries every port is one record, and each is counted",
             scan,
         ),
@@ -98,6 +102,41 @@ fn spoof() -> anyhow::Result<()> {
         lines(&finished.records)
     );
     none_says(&finished, &["blocked", "unenforced", "unexpected_drop"])
+}
+
+/// As where a plugin's programs hand packets to pods: no route of its own leads to the attacker, and no bridge.
+fn asked_inside() -> anyhow::Result<()> {
+    let mut ground = Ground::new()?;
+    ground.node.add_pods(&ground.scenario.pod_specs())?;
+    let link = &ground.node.pod(ATTACKER)?.link;
+    let own = v4(&ground, ATTACKER)?;
+    let of_v6 = ground.scenario.address(ATTACKER, Family::V6)?;
+    let pair = Ipv4Addr::from_bits(own.to_bits() & !1);
+    ground.node.namespace.ip(&format!(
+        "route del {own}/32 dev {link}\nroute add {pair}/31 dev {link}\nroute del {of_v6}/128 dev {link}\n"
+    ))?;
+    let _servers = ground.servers()?;
+    let row = ground.row(VICTIM, DATABASE)?;
+    let mut agent = ground.agent()?;
+    agent.settle()?;
+    let nobodys = Ipv4Addr::new(10, 42, 0, 250);
+    syns(&ground, nobodys, |_| row.port)?;
+    let is_spoofed = |record: &Record| {
+        record.text("/source/ip") == Some("10.42.0.250")
+            && record.text("/unknown_because") == Some("source_mismatch")
+    };
+    let all = u64::from(ATTEMPTS);
+    agent.wait_until(LIMIT, |records| counted(records, is_spoofed) >= all)?;
+    let spoofed = counted(agent.records(), is_spoofed);
+    ensure!(
+        spoofed == all,
+        "{spoofed} of {all} are told to be spoofed:\n{}",
+        lines(agent.records())
+    );
+    // What it says under its own is its own.
+    let row = ground.row(ATTACKER, DATABASE)?;
+    ground.until(&mut agent, &row, "unenforced")?;
+    agent.stop().map(drop)
 }
 
 fn scan() -> anyhow::Result<()> {
