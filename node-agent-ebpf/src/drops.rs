@@ -17,7 +17,7 @@ use crate::opened::stopped;
 use crate::packets::{ETHERNET, GROUP};
 use crate::shares::was_lost_at;
 use crate::tables::{
-    DROPS, LOCATIONS, REASON_CLASSES, Room, attempt, epoch, is_pod, is_watched, leads,
+    DROPS, LOCATIONS, REASON_CLASSES, Room, attempt, epoch, is_pod, is_watched, join, leads,
     namespace_is_own, namespace_is_watched, remember,
 };
 use crate::udp;
@@ -284,6 +284,20 @@ fn find(dropped: &Dropped) {
         return;
     }
     begin(if translated { original } else { tuple }, dropped);
+    if !translated {
+        join_untracked(dropped);
+    }
+}
+
+/// Where no attempt had these addresses, its sender's interface saw it go elsewhere: a program has translated it since,
+/// of which conntrack does not know.
+#[inline(never)]
+fn join_untracked(dropped: &Dropped) {
+    let packet = &dropped.packet;
+    if packet.tuple.protocol != protocol::UDP && is_watched(&packet.tuple.source) {
+        // Without room it counts as it came in, too: nothing is lost.
+        let _ = join(&packet.tuple, packet.sequence, dropped.now);
+    }
 }
 
 #[inline(always)]

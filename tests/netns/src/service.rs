@@ -22,6 +22,28 @@ pub fn before(ground: &Ground, row: &Row) -> anyhow::Result<SocketAddr> {
     told(ground, row)
 }
 
+/// The same, rewritten packet by packet, as programs do: conntrack sees what is behind it alone.
+///
+/// # Errors
+/// As [`before`].
+pub fn rewritten_before(ground: &Ground, row: &Row) -> anyhow::Result<SocketAddr> {
+    let backend = ground.scenario.address(&row.to, Family::V4)?;
+    let port = row.port;
+    ground.node.namespace.nft(&format!(
+        "table ip services {{\n\
+         \tchain there {{\n\
+         \t\ttype filter hook prerouting priority raw; policy accept;\n\
+         \t\tip daddr {ADDRESS} tcp dport {port} ip daddr set {backend}\n\
+         \t}}\n\
+         \tchain back {{\n\
+         \t\ttype filter hook postrouting priority 300; policy accept;\n\
+         \t\tip saddr {backend} tcp sport {port} ip saddr set {ADDRESS}\n\
+         \t}}\n\
+         }}\n"
+    ))?;
+    told(ground, row)
+}
+
 /// The same Service, of which only the cluster says so.
 ///
 /// # Errors

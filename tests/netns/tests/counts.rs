@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use netns::enforcer::{Mode, Stop};
 use netns::ground::{Ground, LIMIT};
 use netns::record::Record;
-use netns::scenario::Family;
+use netns::scenario::{Family, Row};
 use netns::service::{self, dnat};
 use netns::traffic::{Client, Listen, Protocol, Saw, Server, Servers};
 use netns::trials;
@@ -25,6 +25,7 @@ fn main() {
         trials::test("a Service's backend on this node counts once", answered),
         trials::test("a Service's backend that refuses counts once", refused),
         trials::test("a drop behind a Service names its backend", denied),
+        trials::test("what is rewritten without conntrack counts once", rewritten),
         trials::test("a node's port that leads to a pod counts once", node_port),
         trials::test("two Services asked from one UDP port are two", datagrams),
     ]))
@@ -60,9 +61,19 @@ fn through_service(
     server: Server,
     stop: Option<Stop>,
 ) -> anyhow::Result<Vec<Record>> {
+    through(service::before, from, assessment, server, stop)
+}
+
+fn through(
+    service: impl FnOnce(&Ground, &Row) -> anyhow::Result<SocketAddr>,
+    from: &str,
+    assessment: &str,
+    server: Server,
+    stop: Option<Stop>,
+) -> anyhow::Result<Vec<Record>> {
     let mut ground = Ground::new()?;
     let row = ground.row(from, "kasm/kasm-db-0")?;
-    let to = service::before(&ground, &row)?;
+    let to = service(&ground, &row)?;
     let mut agent = ground.agent()?;
     ground.add_pods(&agent, |_| true)?;
     let _servers = match server {
@@ -78,6 +89,9 @@ fn through_service(
         Client::open(namespace, to, Protocol::Tcp)?.try_it(Duration::from_millis(300))?;
     }
     agent.wait_until(LIMIT, |records| told(records, assessment) >= CONNECTIONS)?;
+    // What would be counted twice comes with its own deadline.
+    let all = |records: &[Record]| connections(records).map(Record::count).sum::<u64>();
+    agent.wait_until(Duration::from_secs(5), |records| all(records) > CONNECTIONS)?;
     Ok(agent.stop()?.records)
 }
 
@@ -98,6 +112,25 @@ fn denied() -> anyhow::Result<()> {
         let records = through_service(from, "blocked", Server::Answering, Some(stop))?;
         is_named(&records)?;
         only(&records, "blocked", CONNECTIONS)?;
+    }
+    Ok(())
+}
+
+fn rewritten() -> anyhow::Result<()> {
+    let (allowed, denied) = ("kasm/kasm-api-0", "kasm/kasm-agent-0");
+    for (from, assessment, server, stop) in [
+        (allowed, "allowed", Server::Answering, None),
+        (allowed, "refused", Server::Closed, None),
+        (denied, "blocked", Server::Answering, Some(Stop::Drop)),
+        (
+            denied,
+            "blocked",
+            Server::Answering,
+            Some(Stop::PortUnreachable),
+        ),
+    ] {
+        let records = through(service::rewritten_before, from, assessment, server, stop)?;
+        only(&records, assessment, CONNECTIONS)?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ pub(crate) struct Case {
     pub(crate) port: u16,
     pub(crate) protocol: Protocol,
     pub(crate) saw: Saw,
-    /// What netverdict's records claim, one for each pair of addresses that a packet had.
+    /// What netverdict's records claim.
     pub(crate) claims: &'static [Claim],
     /// What Hubble says became of the first packet, in the words of `compared`.
     pub(crate) hubble: &'static str,
@@ -28,12 +28,6 @@ const REFUSED: &[Claim] = &[("refused", "")];
 const BY_INGRESS: &[Claim] = &[("blocked", "ingress")];
 const BY_EGRESS: &[Claim] = &[("blocked", "egress")];
 
-// Cilium translates a Service's address behind the hook, and leaves no trace in conntrack: the packet before and the
-// packet after are two conversations.
-const BOTH_ALLOWED: &[Claim] = &[("allowed", ""), ("allowed", "")];
-const THEN_BY_INGRESS: &[Claim] = &[("blocked", "ingress"), ("unknown", "not_seen_stopped")];
-/// Nothing ever went to the client's interface, so silence there proves nothing.
-const THEN_BY_EGRESS: &[Claim] = &[("blocked", "egress"), ("unknown", "hook_bypassed")];
 // The pod sees 169.254.42.1 for itself: who that is, nobody says.
 const BY_ITSELF: &[Claim] = &[("allowed", ""), ("unknown", "identity")];
 const ISOLATED_BY_ITSELF: &[Claim] = &[
@@ -41,7 +35,6 @@ const ISOLATED_BY_ITSELF: &[Claim] = &[
     ("unknown", "open_in_specification"),
 ];
 const HAIRPIN: &[Claim] = &[("unknown", "open_in_specification")];
-const STRAIGHT_BY_INGRESS: &[Claim] = &[("blocked", "ingress"), ("unknown", "hook_bypassed")];
 /// Its pod has not been watched for as long as a conversation may have been silent, and conntrack knows of none.
 const DOUBT: &[Claim] = &[("unknown", "orientation")];
 const UNSEEN: &[Claim] = &[];
@@ -96,11 +89,11 @@ const STACK: [Row; 10] = [
     ("client", "open", 8090, Udp, Answer, DOUBT, FORWARDED),
     ("client", "world", 8080, Udp, Answer, DOUBT, FORWARDED),
     ("client", "nobody", 8080, Tcp, Nothing, NOBODY, "dropped, STALE_OR_UNROUTABLE_IP"),
-    ("client", "service/open", 80, Tcp, Answer, BOTH_ALLOWED, FORWARDED),
+    ("client", "service/open", 80, Tcp, Answer, ALLOWED, FORWARDED),
     ("open", "service/open", 80, Tcp, Answer, BY_ITSELF, FORWARDED),
     ("shut", "service/shut", 80, Tcp, Answer, ISOLATED_BY_ITSELF, FORWARDED),
-    ("client", "service/shut", 80, Tcp, Nothing, THEN_BY_INGRESS, INGRESS),
-    ("mute", "service/open", 80, Tcp, Nothing, THEN_BY_EGRESS, EGRESS),
+    ("client", "service/shut", 80, Tcp, Nothing, BY_INGRESS, INGRESS),
+    ("mute", "service/open", 80, Tcp, Nothing, BY_EGRESS, EGRESS),
 ];
 
 // No hook sees what is handed straight to a pod: not its first packet, and no answer to it.
@@ -114,8 +107,8 @@ const STRAIGHT: [Row; 10] = [
     ("client", "service/open", 80, Tcp, Answer, ALLOWED, FORWARDED),
     ("open", "service/open", 80, Tcp, Answer, ALLOWED, FORWARDED),
     ("shut", "service/shut", 80, Tcp, Answer, HAIRPIN, FORWARDED),
-    ("client", "service/shut", 80, Tcp, Nothing, STRAIGHT_BY_INGRESS, INGRESS),
-    ("mute", "service/open", 80, Tcp, Nothing, THEN_BY_EGRESS, EGRESS),
+    ("client", "service/shut", 80, Tcp, Nothing, BY_INGRESS, INGRESS),
+    ("mute", "service/open", 80, Tcp, Nothing, BY_EGRESS, EGRESS),
 ];
 
 /// Every connection on a datapath. The last have an end at their deadline only: by then all is said of the others.
