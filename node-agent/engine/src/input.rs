@@ -284,7 +284,8 @@ pub struct Link {
     pub name: Arc<str>,
     /// Since when its packets are seen.
     pub watched_since: Moment,
-    /// It was made while the agent ran, and watched before it was up: nothing of it was missed.
+    /// It was made while the agent ran, and watched before anything came from it or it had an address: nothing of a pod's
+    /// was missed.
     pub from_birth: bool,
     /// Pod addresses that are known to lie behind it (host routes, forwarding tables, the pod's
     /// namespace), canonical.

@@ -20,7 +20,7 @@ pub(super) struct Known {
     pub(super) name: Arc<str>,
     /// A veth or netkit whose other side is in another namespace, by its number here.
     pub(super) peer_netns: Option<i32>,
-    /// The index of that other side there.
+    /// The index of the other side, where that is.
     peer: Option<u32>,
     /// Made after the first listing.
     pub(super) while_running: bool,
@@ -148,10 +148,10 @@ impl Links {
                 _ => {}
             }
         }
-        match (known.peer_netns, known.is_pair) {
-            (Some(_), true) => known.peer = over,
-            (None, false) => known.lower = over.filter(|lower| *lower != 0 && *lower != index),
-            (Some(_), false) | (None, true) => {}
+        if known.is_pair {
+            known.peer = over;
+        } else if known.peer_netns.is_none() {
+            known.lower = over.filter(|lower| *lower != 0 && *lower != index);
         }
         // A message of a bridge about its port has no more than a part of this.
         if link.header.interface_family == AddressFamily::Unspec {
@@ -233,6 +233,13 @@ impl Links {
     /// The names of all interfaces.
     pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.known.values().map(|known| &known.name)
+    }
+
+    /// The side of a pair whose other side is `index`, in this namespace.
+    pub(super) fn pair_of(&self, index: u32) -> Option<u32> {
+        let is_its = |known: &Known| known.peer == Some(index) && known.peer_netns.is_none();
+        let mut found = self.known.iter().filter(|(_, known)| is_its(known));
+        found.next().map(|(index, _)| *index)
     }
 
     /// What is known of an interface.

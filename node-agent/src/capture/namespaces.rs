@@ -70,32 +70,33 @@ pub(super) fn inodes(netlink: &mut Netlink, wanted: &[i32]) -> BTreeMap<i32, u32
     found
 }
 
-/// The addresses of an interface in the namespace of that number, those that hold on its own link only left out; none
-/// when it cannot be asked.
-pub(super) fn addresses(netlink: &mut Netlink, number: i32, index: u32) -> BTreeSet<IpAddr> {
+/// The addresses of an interface in the namespace of that number, those that hold on its own link only left out;
+/// `None` when it cannot be asked.
+pub(super) fn addresses(
+    netlink: &mut Netlink,
+    number: i32,
+    index: u32,
+) -> Option<BTreeSet<IpAddr>> {
+    let target = AddressAttribute::TargetNetNsId(number);
     let mut message = AddressMessage::default();
     message.header.index = index;
-    message
-        .attributes
-        .push(AddressAttribute::TargetNetNsId(number));
-    let answers = netlink.dump(RouteNetlinkMessage::GetAddress(message));
-    let found = answers.unwrap_or_default().into_iter();
-    let found = found.filter_map(|answer| match answer {
+    message.attributes.push(target.clone());
+    let answers = netlink
+        .dump(RouteNetlinkMessage::GetAddress(message))
+        .ok()?;
+    let found = answers.into_iter().filter_map(|answer| match answer {
         RouteNetlinkMessage::NewAddress(found) => Some(found),
         _ => None,
     });
-    // A kernel that does not heed the number tells of its own.
     let is_there = |found: &AddressMessage| {
-        found.header.scope == AddressScope::Universe
-            && found
-                .attributes
-                .contains(&AddressAttribute::TargetNetNsId(number))
+        found.header.scope == AddressScope::Universe && found.attributes.contains(&target)
     };
-    found
-        .filter(is_there)
-        .filter_map(|found| own_address(&found))
-        .filter_map(|(of, address)| (of == index).then_some(address))
-        .collect()
+    let there = found.filter(is_there);
+    Some(
+        there
+            .filter_map(|found| Some(own_address(&found)?.1))
+            .collect(),
+    )
 }
 
 fn named() -> impl Iterator<Item = PathBuf> {

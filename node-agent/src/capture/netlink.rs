@@ -1,5 +1,6 @@
 //! Two rtnetlink sockets: one that listens, one that asks.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -10,6 +11,7 @@ use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::tc::{TcAttribute, TcMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -126,11 +128,16 @@ impl Netlink {
         self.ask(message, NLM_F_REQUEST)
     }
 
-    /// How many packets an interface has received.
-    pub(super) fn received(&mut self, index: u32) -> Option<u64> {
+    /// Asks for one interface.
+    pub(super) fn link(&mut self, index: u32) -> io::Result<Vec<RouteNetlinkMessage>> {
         let mut message = LinkMessage::default();
         message.header.index = index;
-        let answers = self.get(RouteNetlinkMessage::GetLink(message)).ok()?;
+        self.get(RouteNetlinkMessage::GetLink(message))
+    }
+
+    /// How many packets an interface has received.
+    pub(super) fn received(&mut self, index: u32) -> Option<u64> {
+        let answers = self.link(index).ok()?;
         let attributes = answers.into_iter().find_map(|answer| match answer {
             RouteNetlinkMessage::NewLink(link) => Some(link.attributes),
             _ => None,
@@ -141,6 +148,22 @@ impl Netlink {
                 LinkAttribute::Stats64(stats) => Some(stats.rx_packets),
                 _ => None,
             })
+    }
+
+    /// The interfaces with a qdisc that classifiers hang on; `None` when that cannot be read.
+    pub(super) fn with_qdisc(&mut self) -> Option<BTreeSet<u32>> {
+        let request = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
+        let answers = self.dump(request).ok()?;
+        let with_qdisc = answers.into_iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewQueueDiscipline(qdisc) => {
+                let is_hook = qdisc.attributes.iter().any(|attribute| {
+                    matches!(attribute, TcAttribute::Kind(kind) if kind == "clsact" || kind == "ingress")
+                });
+                is_hook.then_some(qdisc.header.index.cast_unsigned())
+            }
+            _ => None,
+        });
+        Some(with_qdisc.collect())
     }
 
     fn ask(

@@ -6,7 +6,6 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::tc::{TcAttribute, TcMessage};
 use node_agent_engine::input::{Input, Link, Moment};
 
 use super::hooks::{self, Attached, Hooks, Interface, Standing};
@@ -61,7 +60,7 @@ impl Watch {
             changed: true,
         };
         this.list()?;
-        for index in this.with_qdisc().unwrap_or_default() {
+        for index in this.netlink.with_qdisc().unwrap_or_default() {
             if let Some(known) = this.links.get(index) {
                 hooks::clear(&mut this.netlink, index, &known.name);
             }
@@ -120,7 +119,11 @@ impl Watch {
             match self.netlink.hear() {
                 Heard::Messages(messages) => {
                     for message in messages {
+                        let left = self.left_alone(&message);
                         self.changed |= self.links.apply(message);
+                        for known in left {
+                            self.links.apply(known);
+                        }
                     }
                 }
                 Heard::Overrun => {
@@ -134,6 +137,17 @@ impl Watch {
         if std::mem::take(&mut self.changed) {
             self.reconcile(programs, &now, sink);
         }
+    }
+
+    /// What there is to know of an interface whose other side leaves this namespace by that message. A plugin that makes
+    /// both here gives the other to the pod, and nothing is said of this one until the pod's is up.
+    fn left_alone(&mut self, message: &RouteNetlinkMessage) -> Vec<RouteNetlinkMessage> {
+        let left = match message {
+            RouteNetlinkMessage::DelLink(link) => self.links.pair_of(link.header.index),
+            _ => None,
+        };
+        let known = left.and_then(|index| self.netlink.link(index).ok());
+        known.unwrap_or_default()
     }
 
     /// Brings what is watched in line with what there is.
@@ -200,9 +214,7 @@ impl Watch {
         let known = self.links.get(index);
         let while_running = known.is_some_and(|known| known.while_running);
         let peer_netns = known.and_then(|known| known.peer_netns);
-        // No packet had come from the pod after we were attached: then none can have been missed, and none can
-        // have been sent to it that it could have received.
-        let from_birth = while_running && self.netlink.received(index) == Some(0);
+        let from_birth = while_running && self.is_unused(index);
         let standing = self.hooks.standing(
             programs,
             &mut self.netlink,
@@ -231,6 +243,16 @@ impl Watch {
         self.watched.insert(index, watched);
     }
 
+    /// Tells of an interface that is watched now whether no packet can have been missed that a pod sent or received:
+    /// nothing had come from it, or it had no address yet. Its kernel speaks before that, to find neighbours and routers.
+    fn is_unused(&mut self, index: u32) -> bool {
+        let other_end = self.links.get(index).and_then(Known::other_end);
+        self.netlink.received(index) == Some(0)
+            || other_end
+                .and_then(|(number, peer)| namespaces::addresses(&mut self.netlink, number, peer))
+                .is_some_and(|inside| inside.is_empty())
+    }
+
     fn find_namespaces(&mut self) {
         let numbers: BTreeSet<i32> = self.watched.values().filter_map(|w| w.peer_netns).collect();
         self.namespaces.retain(|number, _| numbers.contains(number));
@@ -257,7 +279,8 @@ impl Watch {
                 && self.links.behind(*index).is_empty()
                 && let Some((number, peer)) = self.links.get(*index).and_then(Known::other_end)
             {
-                watched.inside = namespaces::addresses(&mut self.netlink, number, peer);
+                let inside = namespaces::addresses(&mut self.netlink, number, peer);
+                watched.inside = inside.unwrap_or_default();
             }
         }
     }
@@ -289,7 +312,7 @@ impl Watch {
 
     /// Looks at what hangs on the watched interfaces besides ours; gets in front of it again.
     fn look_around(&mut self, programs: &mut Programs) {
-        let with_qdisc = self.with_qdisc();
+        let with_qdisc = self.netlink.with_qdisc();
         for (index, watched) in &mut self.watched {
             let name = Arc::clone(&watched.said.name);
             let interface = Interface {
@@ -343,22 +366,6 @@ impl Watch {
             sink(Input::NodeAddresses(own.iter().copied().collect()));
             self.said_addresses = Some(own);
         }
-    }
-
-    /// The interfaces with a qdisc that classifiers hang on; `None` when that cannot be read.
-    fn with_qdisc(&mut self) -> Option<BTreeSet<u32>> {
-        let request = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
-        let answers = self.netlink.dump(request).ok()?;
-        let with_qdisc = answers.into_iter().filter_map(|answer| match answer {
-            RouteNetlinkMessage::NewQueueDiscipline(qdisc) => {
-                let is_hook = qdisc.attributes.iter().any(|attribute| {
-                    matches!(attribute, TcAttribute::Kind(kind) if kind == "clsact" || kind == "ingress")
-                });
-                is_hook.then_some(qdisc.header.index.cast_unsigned())
-            }
-            _ => None,
-        });
-        Some(with_qdisc.collect())
     }
 }
 

@@ -2,14 +2,21 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use netns::agent::{Agent, Setup};
 use netns::enforcer::{Mode, Stop};
-use netns::ground::{Ground, none_says};
-use netns::node::Wiring;
+use netns::ground::{Ground, LIMIT, none_says};
+use netns::node::{TEST_PREFIX, Wiring};
+use netns::ns::Namespace;
+use netns::raw::Wire;
+use netns::record::Record;
+use netns::scenario::Family;
+use netns::traffic::{Client, Protocol};
 use netns::trials;
 
 /// Pairs of interfaces that come and go; 1,000 with `--long`.
@@ -23,6 +30,14 @@ fn main() {
     trials::conclude(Ok(vec![
         trials::test("a renamed interface is still watched", renamed),
         trials::test("an interface that wanders is watched where it is", moved),
+        trials::test(
+            "an interface is watched when its other side is given away",
+            given_away,
+        ),
+        trials::test(
+            "what a pod sent before it had an address was no conversation",
+            unused,
+        ),
         trials::test("many interfaces that come and go are no matter", many),
         trials::test("it ends within two seconds", ends),
         trials::test("killed at any moment, the next start is clean", killed),
@@ -63,6 +78,62 @@ fn moved() -> anyhow::Result<()> {
     let second = ground.row("default/debug", "kasm/kasm-proxy-0")?;
     ground.until(&mut agent, &second, "blocked")?;
     none_says(&agent.stop()?, &["unenforced", "unexpected_drop"])
+}
+
+/// A namespace of a pod's own, removed with the test's others.
+fn pod_s(name: &str) -> anyhow::Result<Namespace> {
+    let name = format!("{TEST_PREFIX}{}-{name}", process::id());
+    let made = Namespace::create(vec![name])?.pop();
+    made.context("no namespace")
+}
+
+/// A plugin that makes both sides on the node says no more of this one until the pod's is up.
+fn given_away() -> anyhow::Result<()> {
+    let ground = Ground::new()?;
+    let agent = ground.agent()?;
+    let pod = pod_s("given")?;
+    ground.node.namespace.ip(&format!(
+        "link add given0 type veth peer name given1\nlink set given1 netns {}\n",
+        pod.name()
+    ))?;
+    agent.watches("given0")?;
+    agent.stop().map(drop)
+}
+
+/// What finds neighbours and routers is sent without an address of the pod's; what is dropped later was its first datagram.
+fn unused() -> anyhow::Result<()> {
+    let ground = Ground::new()?;
+    let mut agent = ground.agent()?;
+    let own = ground.scenario.address("default/debug", Family::V4)?;
+    let to = SocketAddr::new(ground.scenario.address("kasm/kasm-db-0", Family::V4)?, 53);
+    let (node, pod) = (&ground.node.namespace, pod_s("unused")?);
+    node.ip("link add late0 type veth peer name late1\nlink set late0 up\nlink set late1 up\n")?;
+    Wire::open(node, "late1")?.send(&[0xff; 60])?;
+    node.ip(&format!("link set late1 netns {}\n", pod.name()))?;
+    agent.watches("late0")?;
+    pod.ip(&format!(
+        "link set late1 up\naddr add {own}/32 dev late1\nroute add 169.254.1.1 dev late1 scope link\n\
+         route add default via 169.254.1.1 dev late1\nneigh add 169.254.1.1 lladdr 02:00:00:00:00:01 dev late1\n"
+    ))?;
+    node.ip(&format!(
+        "route add {own}/32 dev late0\nlink set late0 address 02:00:00:00:00:01\n"
+    ))?;
+    // Before conntrack, which would tell that it is the first.
+    node.nft(&format!(
+        "table ip stops {{\n chain first {{\n  type filter hook prerouting priority raw;\n  ip saddr {own} drop\n }}\n}}\n"
+    ))?;
+    agent.settle()?;
+    Client::open(&pod, to, Protocol::Udp)?.send()?;
+    let is_it = |record: &Record| record.text("/source/ip") == Some(own.to_string().as_str());
+    agent.wait_until(LIMIT, |records| records.iter().any(is_it))?;
+    let found = agent.records().iter().find(|record| is_it(record));
+    let found = found.context("nothing is told of it")?;
+    ensure!(
+        found.assessment() == "blocked",
+        "it is told as {}",
+        found.line
+    );
+    agent.stop().map(drop)
 }
 
 fn many() -> anyhow::Result<()> {
