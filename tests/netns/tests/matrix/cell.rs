@@ -81,8 +81,8 @@ pub(crate) struct Cell {
     pub(crate) reporter: String,
     /// Kind of the record's destination, where it is not what the client connects to.
     pub(crate) destination: Option<String>,
-    /// Kind of the record's source, where it is not who connects.
-    pub(crate) source: Option<String>,
+    /// The record's source, where it is not who connects.
+    pub(crate) source: Option<From>,
     /// A Service is named.
     #[serde(default)]
     pub(crate) names_service: bool,
