@@ -201,8 +201,9 @@ impl Cell {
             );
         }
         // Metrics name only ports that somebody says he serves.
+        let is_told = self.outcome != "none" || self.far.is_some();
         let is_counted =
-            self.ground.way().is_some() && !matches!(self.to, To::Nobody | To::FarNode);
+            self.ground.way().is_some() && is_told && !matches!(self.to, To::Nobody | To::FarNode);
         ensure!(
             is_counted == self.counts.is_some(),
             "of two agents one counts it, of one there is nothing to say"
