@@ -53,8 +53,6 @@ pub const REASONS: u32 = 512;
 pub const NAMESPACES_ENTRIES: u32 = 1 << 12;
 /// Size of [`ADDRESSES`], entries.
 pub const ADDRESSES_ENTRIES: u32 = 1 << 15;
-/// How many tasks may be in a watched call at a time.
-pub const ASKING_ENTRIES: u32 = 1 << 12;
 /// Size of [`CALLERS`], entries.
 pub const CALLERS_ENTRIES: u32 = 1 << 14;
 /// Size of [`LOCATIONS`].

@@ -5,7 +5,7 @@
 //! what lies between is what was done to the call. Neither changes anything, and neither says no.
 
 use aya_ebpf::bindings::{BPF_ANY, bpf_sock_addr};
-use aya_ebpf::btf_maps::{HashMap, LruHashMap};
+use aya_ebpf::btf_maps::{LruHashMap, PerCpuArray};
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_retval, bpf_get_socket_cookie,
 };
@@ -25,12 +25,16 @@ use crate::tables::{epoch, interface_of, is_pod};
 #[btf_map]
 static CALLERS: LruHashMap<CallKey, Caller, { sizes::CALLERS_ENTRIES as usize }> =
     LruHashMap::new();
+/// One for each processor: the kernel runs all programs of a call on the same, one after the other. When another task
+/// comes between them there, the first one asks for where it is led to, as far as anybody can tell.
 #[btf_map]
-static ASKING: HashMap<u64, Asking, { sizes::ASKING_ENTRIES as usize }> = HashMap::new();
+static ASKING: PerCpuArray<Asking, 1> = PerCpuArray::new();
 
 /// What a task asks for in the call that it is in.
 #[repr(C)]
 struct Asking {
+    /// The task, 0 when its call is over.
+    task: u64,
     destination: [u8; 16],
     port_be: [u8; 2],
     padding: [u8; 6],
@@ -92,13 +96,18 @@ pub(crate) fn cookie(context: *mut c_void) -> u64 {
 #[inline(always)]
 pub(crate) fn asked(ctx: &SockAddrContext, hook: Hook) {
     let (destination, port_be) = destination(ctx.sock_addr, hook);
-    let asking = Asking {
-        destination,
-        port_be,
-        padding: [0; 6],
+    let Some(slot) = ASKING.get_ptr_mut(0) else {
+        return;
     };
-    // Without room it asks for where it is led to, as far as anybody can tell.
-    let _ = ASKING.insert(bpf_get_current_pid_tgid(), &asking, u64::from(BPF_ANY));
+    // SAFETY: this processor's own value of the map.
+    unsafe {
+        *slot = Asking {
+            task: bpf_get_current_pid_tgid(),
+            destination,
+            port_be,
+            padding: [0; 6],
+        };
+    }
 }
 
 /// All programs have seen a call.
@@ -139,36 +148,41 @@ fn destination(call: *mut bpf_sock_addr, hook: Hook) -> ([u8; 16], [u8; 2]) {
 /// Reads what is looked at: a process in a watched namespace that goes to a port of somebody else.
 #[inline(always)]
 fn read(context: *mut bpf_sock_addr, hook: Hook, call: &mut Call) -> bool {
+    let (destination, port_be) = destination(context, hook);
+    let is_v4 = destination[..12] == mapped([0; 4])[..12];
+    call.tuple.destination = destination;
+    call.tuple.destination_port_be = port_be;
+    look_back(call);
     // SAFETY: fields of the context.
     let (protocol, sk) = unsafe { ((*context).protocol, (*context).__bindgen_anon_1.sk) };
     if protocol != u32::from(protocol::TCP) && protocol != u32::from(protocol::UDP) {
         return false;
     }
-    let (destination, port_be) = destination(context, hook);
-    let is_v4 = destination[..12] == mapped([0; 4])[..12];
-    call.tuple.destination = destination;
-    call.tuple.destination_port_be = port_be;
     call.tuple.protocol = protocol as u8;
     call.tuple.family = if is_v4 { FAMILY_V4 } else { FAMILY_V6 };
     if !goes_out(&call.tuple) || !find(sk as u64, call) {
         return false;
     }
     call.cookie = cookie(context.cast());
-    look_back(call);
     true
 }
 
 /// Finds out where the process asked to go, and forgets it.
 #[inline(always)]
 fn look_back(call: &mut Call) {
-    let task = bpf_get_current_pid_tgid();
-    (call.asked_for, call.asked_port_be) = match ASKING.get_ptr(task) {
-        // SAFETY: a value of the map, which only this task writes.
-        Some(asking) => unsafe { ((*asking).destination, (*asking).port_be) },
-        None => (call.tuple.destination, call.tuple.destination_port_be),
+    call.asked_for = call.tuple.destination;
+    call.asked_port_be = call.tuple.destination_port_be;
+    let Some(slot) = ASKING.get_ptr_mut(0) else {
+        return;
     };
-    // It is there, or it was never.
-    let _ = ASKING.remove(task);
+    // SAFETY: this processor's own value of the map.
+    unsafe {
+        if (*slot).task == bpf_get_current_pid_tgid() {
+            call.asked_for = (*slot).destination;
+            call.asked_port_be = (*slot).port_be;
+            (*slot).task = 0;
+        }
+    }
 }
 
 /// Tells whether packets to there leave their namespace, and are for one receiver. Port 0 is asked for to learn of a

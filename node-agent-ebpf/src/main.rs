@@ -151,7 +151,7 @@ pub(crate) fn netverdict_nothing_called(_ctx: SockAddrContext) -> i32 {
 
 /// As [`netverdict_nothing`].
 #[btf_tracepoint(function = "kfree_skb")]
-pub(crate) fn netverdict_nothing_dropped(_ctx: BtfTracePointContext) -> i32 {
+pub(crate) fn netverdict_nothing_traced(_ctx: BtfTracePointContext) -> i32 {
     0
 }
 

@@ -4,10 +4,10 @@
 //! programs alternate, so that a busy machine spoils both alike.
 
 mod calls;
-mod drops;
+mod traced;
 
 pub use calls::calls;
-pub use drops::drops;
+pub use traced::{drops, states};
 
 use aya::maps::RingBuf;
 use aya::programs::{TestRun, TestRunOptions};
@@ -24,19 +24,19 @@ const REPEATS: u32 = 200_000;
 /// Different packets in a round.
 const PACKETS: u16 = 4000;
 
-/// One figure: nanoseconds a packet over the empty program.
+/// One figure: nanoseconds over the empty program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
     /// What was measured.
-    pub name: &'static str,
+    pub name: String,
     /// The lowest of all rounds.
     pub min: f64,
     /// The median of all rounds.
     pub median: f64,
     /// The highest of all rounds.
     pub max: f64,
-    /// What was promised.
-    pub bound: f64,
+    /// What was promised, if anything was.
+    pub bound: Option<f64>,
 }
 
 /// A made-up packet.
@@ -86,20 +86,17 @@ struct Bench {
     conversations: Table<ConversationKey, Conversation>,
 }
 
-/// Measures the program at a pod's interface.
+/// Measures the program at a pod's interface, where calls are not watched and where they are.
 ///
 /// # Errors
 ///
 /// As [`super::Capture::start`].
 pub fn bench() -> Result<Vec<Figure>, Error> {
     let mut figures = at_interface(With::NoCalls)?;
-    // Where calls are watched the packet's socket is asked for, once for each packet that opens something.
-    let with_calls = at_interface(With::Calls)?;
-    let new = |figure: &Figure| figure.name == "new TCP attempt";
-    figures.extend(with_calls.into_iter().filter(new).map(|figure| Figure {
-        name: "new TCP attempt, calls watched",
-        ..figure
-    }));
+    for mut figure in at_interface(With::Calls)? {
+        figure.name += ", calls watched";
+        figures.push(figure);
+    }
     Ok(figures)
 }
 
@@ -177,7 +174,7 @@ impl Bench {
             let ours = self.run(FROM_POD, &bytes, REPEATS)?;
             rounds.push(ours - empty);
         }
-        Ok(figure(name, bound, rounds))
+        Ok(figure(name, Some(bound), rounds))
     }
 
     fn different(
@@ -200,7 +197,7 @@ impl Bench {
             rounds.push((ours - empty) / f64::from(PACKETS));
         }
         self.clear();
-        Ok(figure(name, bound, rounds))
+        Ok(figure(name, Some(bound), rounds))
     }
 
     fn clear(&mut self) {
@@ -214,11 +211,11 @@ impl Bench {
     }
 }
 
-fn figure(name: &'static str, bound: f64, mut rounds: Vec<f64>) -> Figure {
+fn figure(name: &str, bound: Option<f64>, mut rounds: Vec<f64>) -> Figure {
     rounds.sort_by(f64::total_cmp);
     let at = |index: usize| rounds.get(index).copied().unwrap_or(f64::NAN);
     Figure {
-        name,
+        name: name.to_owned(),
         min: at(0),
         median: at(rounds.len() / 2),
         max: at(rounds.len().saturating_sub(1)),

@@ -23,10 +23,10 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETVERDICT_EBPF_OBJECT"
 pub(super) const NOTHING: &str = "netverdict_nothing";
 pub(super) const FROM_POD: &str = "netverdict_from_pod";
 pub(super) const TO_POD: &str = "netverdict_to_pod";
-pub(super) const NOTHING_DROPPED: &str = "netverdict_nothing_dropped";
+pub(super) const NOTHING_TRACED: &str = "netverdict_nothing_traced";
 pub(super) const NOTHING_CALLED: &str = "netverdict_nothing_called";
 pub(super) const DROP: &str = "netverdict_drop";
-const SOCKET: &str = "netverdict_socket";
+pub(super) const SOCKET: &str = "netverdict_socket";
 
 /// Globals that say how many entries of each table one interface may hold.
 const SHARES: [&str; 3] = ["SHARE_ATTEMPTS", "SHARE_CONVERSATIONS", "SHARE_UDP_FLOWS"];

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use netns::agent::{Agent, Setup};
+use netns::cgroup::Cgroup;
 use netns::node::{Node, PodSpec, ReversePath};
 use netns::ns::Namespace;
 use netns::paths;
@@ -79,9 +80,12 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// The agent as an operator would run it.
-fn start(node: &Node, cluster: &Path) -> anyhow::Result<Agent> {
-    let setup = Setup::new(&paths::agent()?, cluster);
-    let agent = Agent::start(&setup, &node.namespace)?;
+fn setup(cluster: &Path) -> anyhow::Result<Setup> {
+    Ok(Setup::new(&paths::agent()?, cluster))
+}
+
+fn start(node: &Node, setup: &Setup) -> anyhow::Result<Agent> {
+    let agent = Agent::start(setup, &node.namespace)?;
     for pod in &node.pods {
         agent.watches(&pod.link)?;
     }
@@ -90,17 +94,24 @@ fn start(node: &Node, cluster: &Path) -> anyhow::Result<Agent> {
 
 fn ratios(node: &Node, cluster: &Path) -> anyhow::Result<Vec<Value>> {
     let client = node.namespace_of("bench/client")?;
-    let (mut connects, mut echoes) = (Vec::new(), Vec::new());
+    let cgroup = Cgroup::make("line")?;
+    let _inside = cgroup.enter()?;
+    let usual = setup(cluster)?;
+    let watching = usual.clone().with_calls(cgroup.path());
+    let (mut connects, mut watched, mut echoes) = (Vec::new(), Vec::new(), Vec::new());
     let measure = || anyhow::Ok((rate(client, connect)?, rate(client, echo())?));
     // The first is slower than all others: caches, the governor.
     measure()?;
     for _ in 0..ROUNDS {
         let without = measure()?;
-        let agent = start(node, cluster)?;
+        let agent = start(node, &usual)?;
         let with = measure()?;
         agent.stop()?;
         connects.push(with.0 / without.0);
         echoes.push(with.1 / without.1);
+        let agent = start(node, &watching)?;
+        watched.push(rate(client, connect)? / without.0);
+        agent.stop()?;
     }
     let unit = "of none";
     Ok(vec![
@@ -109,6 +120,12 @@ fn ratios(node: &Node, cluster: &Path) -> anyhow::Result<Vec<Value>> {
             connects,
             unit,
             Bound::Least(0.95),
+        ),
+        figure(
+            "connect rate with the agent, calls watched",
+            watched,
+            unit,
+            Bound::None,
         ),
         figure("round trips with the agent", echoes, unit, Bound::None),
     ])
@@ -162,7 +179,7 @@ fn echo() -> impl FnMut() -> anyhow::Result<()> + Send {
 /// From the packet that is stopped to the line that says so.
 fn delay(node: &Node, cluster: &Path) -> anyhow::Result<Value> {
     let client = node.namespace_of("bench/client")?;
-    let mut agent = start(node, cluster)?;
+    let mut agent = start(node, &setup(cluster)?)?;
     agent.settle()?;
     let mut delays = Vec::new();
     for number in 0..PACKETS {

@@ -24,10 +24,14 @@ impl Cgroup {
     /// # Errors
     /// When the machine has no cgroups of the second version.
     pub fn path_of(name: &str) -> anyhow::Result<PathBuf> {
-        let is_second = |root: &&&str| Path::new(root).join("cgroup.controllers").exists();
-        let root = ROOTS.iter().find(is_second).context("no cgroup v2")?;
         let own = format!("{TEST_PREFIX}{}-{name}", std::process::id());
-        Ok(Path::new(root).join(own))
+        Ok(Self::root()?.join(own))
+    }
+
+    fn root() -> anyhow::Result<&'static Path> {
+        let is_second = |root: &&Path| root.join("cgroup.controllers").exists();
+        let root = ROOTS.map(Path::new).into_iter().find(is_second);
+        root.context("no cgroup v2")
     }
 
     /// Makes a cgroup below the machine's root.
@@ -62,6 +66,19 @@ impl Cgroup {
         &self.0
     }
 
+    /// Moves this process there, until what is given is dropped.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn enter(&self) -> anyhow::Result<Inside<'_>> {
+        let own = fs::read_to_string("/proc/self/cgroup").context("read the own cgroup")?;
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
+        let root = Self::root()?;
+        let was = root.join(own.context("this process is in no cgroup v2")?);
+        join(&self.0)?;
+        Ok(Inside { was, _of: self })
+    }
+
     /// Opens it, for a program to hang there.
     ///
     /// # Errors
@@ -69,6 +86,25 @@ impl Cgroup {
     pub fn open(&self) -> anyhow::Result<File> {
         File::open(&self.0).context("open a cgroup")
     }
+}
+
+/// This process is in a cgroup.
+#[derive(Debug)]
+pub struct Inside<'a> {
+    was: PathBuf,
+    _of: &'a Cgroup,
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        // Where that fails the cgroup stays.
+        let _ = join(&self.was);
+    }
+}
+
+fn join(cgroup: &Path) -> anyhow::Result<()> {
+    let said = || format!("join the cgroup `{}`", cgroup.display());
+    fs::write(cgroup.join("cgroup.procs"), "0").with_context(said)
 }
 
 impl Setup {

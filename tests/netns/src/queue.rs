@@ -1,11 +1,12 @@
-//! A program behind NFQUEUE that says "drop" to every packet, as a policy engine in user space does.
+//! A program behind NFQUEUE that decides about every packet, at once or late, as a policy engine in user space does.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use netlink_sys::{Socket, SocketAddr};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::ns::Namespace;
 
@@ -25,6 +26,52 @@ const ERROR: u16 = 2;
 /// Before the attributes: netlink's header, then netfilter's.
 const HEADERS: usize = 16 + 4;
 
+/// What is said of a packet, by its number in `linux/netfilter.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Drop = 0,
+    Accept = 1,
+}
+
+/// A queue whose packets wait.
+#[derive(Debug)]
+pub struct Held {
+    socket: Socket,
+    queue: u16,
+}
+
+impl Held {
+    /// Takes a queue of a namespace.
+    ///
+    /// # Errors
+    /// When the kernel does not give it.
+    pub fn take(namespace: &Namespace, queue: u16) -> anyhow::Result<Self> {
+        let socket = namespace.enter(|| open(queue))?;
+        Ok(Self { socket, queue })
+    }
+
+    /// Waits until a packet waits.
+    ///
+    /// # Errors
+    /// When none does in time.
+    pub fn until_one_waits(&self, limit: Duration) -> anyhow::Result<()> {
+        // SAFETY: the socket outlives its use here.
+        let packets = unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) };
+        let mut fds = [PollFd::from_borrowed_fd(packets, PollFlags::IN)];
+        let waiting = poll(&mut fds, Some(&Timespec::try_from(limit)?))?;
+        ensure!(waiting == 1, "no packet came to queue {}", self.queue);
+        Ok(())
+    }
+
+    /// Lets all of them pass, and those that come.
+    ///
+    /// # Errors
+    /// When a thread cannot be told to end.
+    pub fn accept(self) -> anyhow::Result<Reader> {
+        Reader::of(self, Verdict::Accept)
+    }
+}
+
 /// Reads a queue until it is dropped.
 #[derive(Debug)]
 pub struct Reader {
@@ -33,15 +80,18 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Takes a queue of a namespace.
+    /// Takes a queue of a namespace, and says "drop" to every packet.
     ///
     /// # Errors
     /// When the kernel does not give it.
     pub fn start(namespace: &Namespace, queue: u16) -> anyhow::Result<Self> {
-        let socket = namespace.enter(|| open(queue))?;
+        Self::of(Held::take(namespace, queue)?, Verdict::Drop)
+    }
+
+    fn of(held: Held, verdict: Verdict) -> anyhow::Result<Self> {
         let stop = eventfd(0, EventfdFlags::CLOEXEC).context("make an eventfd")?;
         let stopped = stop.try_clone().context("copy an eventfd")?;
-        let thread = std::thread::spawn(move || drop_all(&socket, queue, &stopped));
+        let thread = std::thread::spawn(move || decide(&held, verdict, &stopped));
         Ok(Self {
             stop,
             thread: Some(thread),
@@ -77,7 +127,8 @@ fn open(queue: u16) -> anyhow::Result<Socket> {
     Ok(socket)
 }
 
-fn drop_all(socket: &Socket, queue: u16, stop: &OwnedFd) {
+fn decide(held: &Held, verdict: Verdict, stop: &OwnedFd) {
+    let Held { socket, queue } = held;
     // SAFETY: the socket outlives its use here.
     let packets = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
     loop {
@@ -96,9 +147,8 @@ fn drop_all(socket: &Socket, queue: u16, stop: &OwnedFd) {
             continue;
         };
         if let Some(id) = packet_id(&packet) {
-            // NF_DROP is 0.
-            let verdict = [&[0; 4], id].concat();
-            let said = message(VERDICT, REQUEST, queue, VERDICT_HEADER, &verdict);
+            let verdict = [&(verdict as u32).to_be_bytes(), id].concat();
+            let said = message(VERDICT, REQUEST, *queue, VERDICT_HEADER, &verdict);
             // Who waits for the packet sees it dropped or not: that is the test's to say.
             let _ = socket.send(&said, 0);
         }

@@ -17,8 +17,9 @@ pub const ADDRESS: &str = "10.43.0.9";
 /// When nftables refuses it, or the manifest cannot be written.
 pub fn before(ground: &Ground, row: &Row) -> anyhow::Result<SocketAddr> {
     let backend = ground.scenario.address(&row.to, Family::V4)?;
-    let port = row.port;
-    dnat(ground, ADDRESS, "tcp", port, SocketAddr::new(backend, port))?;
+    let (port, protocol) = (row.port, row.protocol.name().to_lowercase());
+    let to = SocketAddr::new(backend, port);
+    dnat(ground, ADDRESS, &protocol, port, to)?;
     told(ground, row)
 }
 
@@ -53,13 +54,14 @@ pub fn told(ground: &Ground, row: &Row) -> anyhow::Result<SocketAddr> {
     let port = row.port;
     fs::write(
         ground.cluster.path().join("service.yaml"),
-        manifests(backend, port),
+        manifests(backend, row),
     )
     .context("write the Service")?;
     Ok(SocketAddr::new(ADDRESS.parse()?, port))
 }
 
-fn manifests(backend: IpAddr, port: u16) -> String {
+fn manifests(backend: IpAddr, row: &Row) -> String {
+    let (port, protocol) = (row.port, row.protocol.name());
     format!(
         "apiVersion: v1\n\
          kind: Service\n\
@@ -67,13 +69,13 @@ fn manifests(backend: IpAddr, port: u16) -> String {
          spec:\n\
          \x20 clusterIP: {ADDRESS}\n\
          \x20 clusterIPs: [{ADDRESS}]\n\
-         \x20 ports: [{{name: db, port: {port}, protocol: TCP}}]\n\
+         \x20 ports: [{{name: db, port: {port}, protocol: {protocol}}}]\n\
          ---\n\
          apiVersion: discovery.k8s.io/v1\n\
          kind: EndpointSlice\n\
          metadata: {{name: db-1, namespace: kasm, labels: {{kubernetes.io/service-name: db}}}}\n\
          addressType: IPv4\n\
-         ports: [{{name: db, port: {port}, protocol: TCP}}]\n\
+         ports: [{{name: db, port: {port}, protocol: {protocol}}}]\n\
          endpoints: [{{addresses: [{backend}], conditions: {{ready: true}}}}]\n"
     )
 }

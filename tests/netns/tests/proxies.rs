@@ -1,7 +1,8 @@
 //! Connections that somebody takes up on their way: each leg is one of its own, between those who spoke on it.
 
+use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
 use anyhow::{Context, ensure};
@@ -10,8 +11,8 @@ use netns::node::NODE_ADDRESSES;
 use netns::ns::Namespace;
 use netns::record::Record;
 use netns::scenario::{Family, Row};
-use netns::service;
-use netns::trials;
+use netns::traffic::Protocol;
+use netns::{paths, service, trials};
 
 /// Has a port of the node, and passes on what comes there.
 const BALANCER: &str = "kube-system/traefik-7d5f";
@@ -23,16 +24,27 @@ const BEHIND: &str = "kasm/kasm-api-0";
 const CLIENT: &str = "192.0.2.1";
 
 fn main() {
-    trials::conclude(Ok(vec![trials::test(
-        "K3s' ServiceLB and a stream proxy are three connections",
-        service_lb,
-    )]))
+    trials::conclude(Ok(vec![
+        trials::test(
+            "K3s' ServiceLB and a stream proxy are three connections",
+            || service_lb(Protocol::Tcp),
+        ),
+        trials::test(
+            "K3s' ServiceLB and a datagram proxy are three conversations",
+            || service_lb(Protocol::Udp),
+        ),
+    ]))
 }
 
 /// K3s' ServiceLB is a pod with a port of the node (a portmap before it), which translates to the Service's address and
 /// takes the client's place. Behind the Service a proxy opens a connection of its own.
-fn service_lb() -> anyhow::Result<()> {
+fn service_lb(protocol: Protocol) -> anyhow::Result<()> {
     let mut ground = Ground::new()?;
+    if protocol == Protocol::Udp {
+        let rows = paths::own("data/kasm-udp.tsv");
+        let rows = fs::read_to_string(&rows).context("read the expectations over UDP")?;
+        ground.scenario = ground.scenario.with_rows(&rows)?;
+    }
     let into_proxy = ground.row(BALANCER, PROXY)?;
     let behind = ground.row(PROXY, BEHIND)?;
     let virtual_address = service::before(&ground, &into_proxy)?;
@@ -43,22 +55,27 @@ fn service_lb() -> anyhow::Result<()> {
     let [node, _] = NODE_ADDRESSES;
     port_map(
         &ground.node.namespace,
+        protocol,
         node,
         SocketAddr::new(balancer, port),
     )?;
-    pass_on(ground.node.namespace_of(BALANCER)?, port, virtual_address)?;
-    let server = listen(&ground, &behind)?;
-    let proxy = listen(&ground, &into_proxy)?;
+    let inside = ground.node.namespace_of(BALANCER)?;
+    pass_on(inside, protocol, port, virtual_address)?;
+    let server = Listener::open(&ground, &behind)?;
+    let proxy = Listener::open(&ground, &into_proxy)?;
     agent.settle()?;
     let namespace = ground.node.namespace_of(PROXY)?;
     let onward = namespace.handle()?;
     let to = SocketAddr::new(ground.scenario.address(BEHIND, Family::V4)?, behind.port);
-    let relay = thread::spawn(move || relay(&proxy, &onward, to));
-    let answering = thread::spawn(move || answer(&server));
-    let heard = ground
-        .node
-        .world
-        .enter(|| ask(SocketAddr::new(node, port)))?;
+    let relay = thread::spawn(move || {
+        proxy.answer(|| {
+            netns::ns::enter(&onward)?;
+            ask(protocol, to)
+        })
+    });
+    let answering = thread::spawn(move || server.answer(|| Ok(*b"answer")));
+    let to = SocketAddr::new(node, port);
+    let heard = ground.node.world.enter(|| ask(protocol, to))?;
     ensure!(heard == *b"answer", "the client heard {heard:?}");
     for thread in [relay, answering] {
         thread.join().ok().context("a server panicked")??;
@@ -127,27 +144,32 @@ fn connections(records: &[Record]) -> impl Iterator<Item = &Record> {
 }
 
 /// A port of the node leads to a pod, as CNI's portmap has it.
-fn port_map(node: &Namespace, at: IpAddr, to: SocketAddr) -> anyhow::Result<()> {
-    let port = to.port();
+fn port_map(
+    node: &Namespace,
+    protocol: Protocol,
+    at: IpAddr,
+    to: SocketAddr,
+) -> anyhow::Result<()> {
+    let (port, protocol) = (to.port(), protocol.name().to_lowercase());
     node.nft(&format!(
         "table ip portmap {{\n\
          \tchain prerouting {{\n\
          \t\ttype nat hook prerouting priority dstnat; policy accept;\n\
-         \t\tip daddr {at} tcp dport {port} dnat to {to}\n\
+         \t\tip daddr {at} {protocol} dport {port} dnat to {to}\n\
          \t}}\n\
          }}\n"
     ))
 }
 
 /// What a pod of ServiceLB does: it forwards, with its own address for the client's.
-fn pass_on(pod: &Namespace, port: u16, to: SocketAddr) -> anyhow::Result<()> {
+fn pass_on(pod: &Namespace, protocol: Protocol, port: u16, to: SocketAddr) -> anyhow::Result<()> {
     pod.sysctl(&[("ipv4/ip_forward", "1")])?;
-    let address = to.ip();
+    let (address, protocol) = (to.ip(), protocol.name().to_lowercase());
     pod.nft(&format!(
         "table ip klipper {{\n\
          \tchain prerouting {{\n\
          \t\ttype nat hook prerouting priority dstnat; policy accept;\n\
-         \t\ttcp dport {port} dnat to {to}\n\
+         \t\t{protocol} dport {port} dnat to {to}\n\
          \t}}\n\
          \tchain postrouting {{\n\
          \t\ttype nat hook postrouting priority srcnat; policy accept;\n\
@@ -157,32 +179,62 @@ fn pass_on(pod: &Namespace, port: u16, to: SocketAddr) -> anyhow::Result<()> {
     ))
 }
 
-fn listen(ground: &Ground, row: &Row) -> anyhow::Result<TcpListener> {
-    let at = SocketAddr::new(ground.scenario.address(&row.to, Family::V4)?, row.port);
-    let namespace = ground.node.namespace_of(&row.to)?;
-    namespace.enter(|| TcpListener::bind(at).with_context(|| format!("bind {at}")))
+/// Takes one client.
+enum Listener {
+    Stream(TcpListener),
+    Datagrams(UdpSocket),
 }
 
-/// Takes one connection, opens one, and passes an answer back.
-fn relay(
-    listener: &TcpListener,
-    namespace: &std::os::fd::OwnedFd,
-    to: SocketAddr,
-) -> anyhow::Result<()> {
-    let (mut client, _) = listener.accept().context("accept")?;
-    netns::ns::enter(namespace)?;
-    client.write_all(&ask(to)?).context("pass an answer back")
+impl Listener {
+    fn open(ground: &Ground, row: &Row) -> anyhow::Result<Self> {
+        let at = SocketAddr::new(ground.scenario.address(&row.to, Family::V4)?, row.port);
+        let bind = || match row.protocol {
+            Protocol::Tcp => TcpListener::bind(at).map(Self::Stream),
+            Protocol::Udp => bound(at).map(Self::Datagrams),
+        };
+        let namespace = ground.node.namespace_of(&row.to)?;
+        namespace.enter(|| bind().with_context(|| format!("bind {at}")))
+    }
+
+    /// Passes on to the client what is found out once he has come.
+    fn answer(self, find: impl FnOnce() -> anyhow::Result<[u8; 6]>) -> anyhow::Result<()> {
+        match self {
+            Self::Stream(listener) => {
+                let (mut client, _) = listener.accept().context("accept")?;
+                client.write_all(&find()?).context("answer")
+            }
+            Self::Datagrams(socket) => {
+                let (_, client) = socket.recv_from(&mut [0; 8]).context("be asked")?;
+                socket.send_to(&find()?, client).context("answer")?;
+                Ok(())
+            }
+        }
+    }
 }
 
-fn answer(listener: &TcpListener) -> anyhow::Result<()> {
-    let (mut client, _) = listener.accept().context("accept")?;
-    client.write_all(b"answer").context("answer")
+/// A socket for datagrams that does not wait for ever.
+fn bound(at: SocketAddr) -> std::io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(at)?;
+    socket.set_read_timeout(Some(LIMIT))?;
+    Ok(socket)
 }
 
-fn ask(to: SocketAddr) -> anyhow::Result<[u8; 6]> {
-    let mut stream = TcpStream::connect_timeout(&to, LIMIT).with_context(|| format!("{to}"))?;
-    stream.set_read_timeout(Some(LIMIT))?;
+fn ask(protocol: Protocol, to: SocketAddr) -> anyhow::Result<[u8; 6]> {
     let mut heard = [0; 6];
-    stream.read_exact(&mut heard).context("hear an answer")?;
+    match protocol {
+        Protocol::Tcp => {
+            let stream = TcpStream::connect_timeout(&to, LIMIT);
+            let mut stream = stream.with_context(|| format!("{to}"))?;
+            stream.set_read_timeout(Some(LIMIT))?;
+            stream.read_exact(&mut heard)
+        }
+        Protocol::Udp => {
+            let socket = bound((Ipv4Addr::UNSPECIFIED, 0).into())?;
+            socket.connect(to)?;
+            socket.send(b"question")?;
+            socket.recv(&mut heard).map(drop)
+        }
+    }
+    .context("hear an answer")?;
     Ok(heard)
 }

@@ -81,8 +81,8 @@ pub(crate) struct Cell {
     pub(crate) reporter: String,
     /// Kind of the record's destination, where it is not what the client connects to.
     pub(crate) destination: Option<String>,
-    /// Kind of the record's source, where it is not who connects.
-    pub(crate) source: Option<String>,
+    /// The record's source, where it is not who connects.
+    pub(crate) source: Option<From>,
     /// A Service is named.
     #[serde(default)]
     pub(crate) names_service: bool,
@@ -201,8 +201,9 @@ impl Cell {
             );
         }
         // Metrics name only ports that somebody says he serves.
+        let is_told = self.outcome != "none" || self.far.is_some();
         let is_counted =
-            self.ground.way().is_some() && !matches!(self.to, To::Nobody | To::FarNode);
+            self.ground.way().is_some() && is_told && !matches!(self.to, To::Nobody | To::FarNode);
         ensure!(
             is_counted == self.counts.is_some(),
             "of two agents one counts it, of one there is nothing to say"

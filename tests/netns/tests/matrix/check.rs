@@ -113,7 +113,7 @@ pub(crate) fn of<'a>(
 fn differences(cell: &Cell, claim: &Claim, attempt: &Attempt, record: &Record) -> Vec<String> {
     let client = cluster::client(attempt.cell, cell, attempt.policy);
     let server = cluster::server(attempt.cell, cell);
-    let (source, source_name) = match cell.from {
+    let (source, source_name) = match cell.source.unwrap_or(cell.from) {
         From::Pod => ("pod", name(&client)),
         From::Node => ("node", Some("node-1")),
         From::World => ("world", None),
@@ -145,7 +145,8 @@ fn differences(cell: &Cell, claim: &Claim, attempt: &Attempt, record: &Record) -
         ("/reporter", own(&cell.reporter)),
         ("/outcome/drop_reason", cell.reason.clone()),
         ("/cause", cell.cause.clone()),
-        ("/source/kind", Some(kind_of(&cell.source, source))),
+        ("/source/kind", own(source)),
+        ("/source/name", source_name.map(str::to_owned)),
         (
             "/destination/kind",
             Some(kind_of(&cell.destination, destination)),
@@ -155,9 +156,6 @@ fn differences(cell: &Cell, claim: &Claim, attempt: &Attempt, record: &Record) -
     ];
     if cell.client_saw.is_some() {
         wanted.push(("/outcome/client_saw", cell.client_saw.clone()));
-    }
-    if cell.source.is_none() {
-        wanted.push(("/source/name", source_name.map(str::to_owned)));
     }
     if same_destination {
         wanted.push(("/destination/name", destination_name.map(str::to_owned)));

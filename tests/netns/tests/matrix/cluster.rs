@@ -8,7 +8,7 @@ use netns::pair;
 use netns::scenario::{Family, Scenario, second_address};
 use serde_json::{Value, json};
 
-use crate::cell::{Attempt, Cell, Ground, NODE_PORTS, Pods, Policy, To};
+use crate::cell::{Attempt, Cell, From, Ground, NODE_PORTS, Pods, Policy, To};
 
 /// Who may enter a server, and who may not leave.
 const POLICIES: &str = "\
@@ -46,6 +46,25 @@ const NOBODY: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(203, 0, 113, 99)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x71, 0, 0, 0, 0, 0x99)),
 ];
+
+/// The address that a client from outside has, where policy sees it: between two nodes the first hides it.
+pub(crate) fn world(cell: &Cell, attempt: &Attempt) -> Option<IpAddr> {
+    let addresses = if attempt.policy == Policy::Allowed {
+        FRIEND
+    } else {
+        STRANGER
+    };
+    let is_seen = cell.ground.way().is_none();
+    is_seen.then(|| of(attempt.family, addresses))
+}
+
+/// The address of the clients' node.
+pub(crate) fn node(ground: Ground, family: Family) -> IpAddr {
+    match ground.way() {
+        None => of(family, NODE_ADDRESSES),
+        Some(_) => pair::node_address(0, family),
+    }
+}
 
 /// The pod that a cell's client of that policy is.
 pub(crate) fn client(index: usize, cell: &Cell, policy: Policy) -> String {
@@ -121,10 +140,7 @@ pub(crate) fn target(
         To::Pod | To::Headless => scenario.address(&server(attempt.cell, cell), family)?,
         To::LoadBalancer => load_balancer(attempt),
         To::Service | To::NodeService | To::Itself => virtual_address(attempt),
-        To::NodePort => {
-            let node = of(family, NODE_ADDRESSES);
-            return Ok((node, attempt.port + NODE_PORTS));
-        }
+        To::NodePort => return Ok((node(cell.ground, family), attempt.port + NODE_PORTS)),
         To::Node => of(family, NODE_ADDRESSES),
         To::FarNode => pair::node_address(1, family),
         To::World => of(family, FRIEND),
@@ -157,6 +173,7 @@ pub(crate) fn scenario(
     }
     if two {
         objects.extend([0, 1].map(pair::node_object));
+        objects.push(entrances(cells, attempts));
     }
     let text = serde_json::to_string(&objects)?;
     let without_services = Scenario::new("matrix", &as_documents(&objects)?, text, "\n")?;
@@ -208,6 +225,33 @@ fn is_server(key: &str) -> bool {
 
 fn name_of(key: &str) -> &str {
     key.split('/').next_back().unwrap_or_default()
+}
+
+/// Who comes from outside by way of the first node has its address, which may enter at some ports.
+fn entrances(cells: &[Cell], attempts: &[Attempt]) -> Value {
+    let may_enter = |attempt: &&Attempt| {
+        let from = cells.get(attempt.cell).map(|cell| cell.from);
+        from == Some(From::World) && attempt.policy == Policy::Allowed
+    };
+    let node = [("32", Family::V4), ("128", Family::V6)].map(|(bits, family)| {
+        let address = pair::node_address(0, family);
+        json!({"ipBlock": {"cidr": format!("{address}/{bits}")}})
+    });
+    let port = |attempt: &Attempt| json!({"port": attempt.port, "protocol": attempt.transport.name(attempt.family)});
+    let ports: Vec<Value> = attempts.iter().filter(may_enter).map(port).collect();
+    // Without a port it would be about all of them.
+    let rules: Vec<Value> = (!ports.is_empty())
+        .then(|| json!({"from": node, "ports": ports}))
+        .into_iter()
+        .collect();
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "entrances", "namespace": "shop"},
+        "spec": {
+            "podSelector": {"matchLabels": {"role": "server"}}, "policyTypes": ["Ingress"],
+            "ingress": rules,
+        },
+    })
 }
 
 /// What a server says that it serves: metrics name no other port.

@@ -55,6 +55,11 @@ impl Lab {
         self.far.as_ref().unwrap_or(&self.near)
     }
 
+    /// Where clients from outside are, and servers there.
+    pub(crate) fn outside(&self) -> &Namespace {
+        self.between.as_ref().unwrap_or(&self.near.world)
+    }
+
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
         [&self.near].into_iter().chain(&self.far)
     }

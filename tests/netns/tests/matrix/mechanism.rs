@@ -11,7 +11,6 @@ use anyhow::{Context, bail};
 use netns::balancer;
 use netns::bpf::{By, Way};
 use netns::cgroup::Cgroup;
-use netns::node::NODE_ADDRESSES;
 use netns::ns::Namespace;
 use netns::queue::Reader;
 use netns::redirect::redirect;
@@ -95,7 +94,7 @@ impl Stage<'_> {
             ("vip", cluster::virtual_address(attempt).to_string()),
             ("lb", cluster::load_balancer(attempt).to_string()),
             ("second", cluster::second(attempt).to_string()),
-            ("node_ip", cluster::of(family, NODE_ADDRESSES).to_string()),
+            ("node_ip", cluster::node(cell.ground, family).to_string()),
             ("world_ip", cluster::of(family, FRIEND).to_string()),
             (
                 "prohibited",

@@ -19,7 +19,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::cell::{Attempt, Cell, ClientWay, From, Ground, NODE_PORTS, Saw, Serves, To, Transport};
 use crate::client::{Client, Plan, any, serve_sctp};
-use crate::cluster::{self, FRIEND, STRANGER};
+use crate::cluster::{self, FRIEND};
 use crate::lab::Lab;
 use crate::mechanism::Cgroups;
 
@@ -330,18 +330,10 @@ impl Stage<'_> {
         let cell = self.cell(attempt)?;
         let key = self.client_key(attempt)?;
         let (address, port) = cluster::target(self.scenario, cell, attempt)?;
-        let world = if attempt.policy.direction().is_none() {
-            FRIEND
-        } else {
-            STRANGER
-        };
         let (namespace, from) = match cell.from {
             From::Pod => (self.lab.inside(&key)?, None),
             From::Node => (&*self.lab.near.namespace, None),
-            From::World => (
-                &self.lab.near.world,
-                Some(cluster::of(attempt.family, world)),
-            ),
+            From::World => (self.lab.outside(), cluster::world(cell, attempt)),
         };
         let plan = Plan {
             namespace,
