@@ -27,9 +27,11 @@ pub fn drops(mut drop_one: impl FnMut()) -> Result<Figure, Error> {
     let mut addresses = Table::new(maps::ADDRESSES, programs.take(maps::ADDRESSES)?)?;
     let ifindex = 1_u32;
     addresses.insert(&mapped([127, 0, 0, 1]), &ifindex, 0)?;
+    programs.load()?;
     programs.hook()?;
     let btf = Btf::from_sys_fs().map_err(|source| Error::Load(source.into()))?;
-    programs.trace(NOTHING_DROPPED, "kfree_skb", &btf)?;
+    programs.load_traced(NOTHING_DROPPED, "kfree_skb", &btf)?;
+    programs.hook_one(NOTHING_DROPPED)?;
     let refused = |source: aya::sys::SyscallError| Error::Program {
         program: DROP,
         source: source.into(),
