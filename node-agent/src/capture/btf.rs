@@ -36,10 +36,10 @@ mod kind {
     pub(super) const ENUM64: u32 = 19;
 }
 
-/// All types of a kernel.
-pub(super) struct Types {
-    types: Vec<u8>,
-    strings: Vec<u8>,
+/// All types of a kernel, where they were read to.
+pub(super) struct Types<'a> {
+    types: &'a [u8],
+    strings: &'a [u8],
     /// Where each type begins; number 0 is `void`.
     starts: Vec<usize>,
 }
@@ -57,13 +57,13 @@ struct Head {
     members: usize,
 }
 
-impl Types {
+impl<'a> Types<'a> {
     /// Reads the types of a BTF file.
     ///
     /// # Errors
     ///
     /// [`Error::Malformed`] says what is wrong with it.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Error> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         const MAGIC: u16 = 0xeb9f;
         let magic = bytes.first_chunk().map(|m| u16::from_ne_bytes(*m));
         if magic != Some(MAGIC) {
@@ -85,8 +85,8 @@ impl Types {
             return Err(cut);
         };
         let mut this = Self {
-            types: types.to_vec(),
-            strings: strings.to_vec(),
+            types,
+            strings,
             starts: vec![0],
         };
         this.index()?;
@@ -112,13 +112,13 @@ impl Types {
     }
 
     fn head_at(&self, at: usize) -> Option<Head> {
-        let info = word(&self.types, at + 4)?;
+        let info = word(self.types, at + 4)?;
         Some(Head {
-            name: word(&self.types, at)?,
+            name: word(self.types, at)?,
             kind: info >> 24 & 0x1f,
             count: (info & 0xffff) as usize,
             bitfields: info >> 31 == 1,
-            of: word(&self.types, at + 8)?,
+            of: word(self.types, at + 8)?,
             members: at + 12,
         })
     }
@@ -165,7 +165,7 @@ impl Types {
             let head = self.head(number)?;
             number = match head.kind {
                 kind::TYPEDEF..=kind::RESTRICT | kind::TYPE_TAG => head.of,
-                kind::ARRAY => word(&self.types, head.members)?,
+                kind::ARRAY => word(self.types, head.members)?,
                 _ => return Some(head),
             };
         }
@@ -179,9 +179,9 @@ impl Types {
         }
         for i in 0..head.count {
             let at = head.members + 12 * i;
-            let name = self.name(word(&self.types, at)?);
-            let of = word(&self.types, at + 4)?;
-            let offset = word(&self.types, at + 8)?;
+            let name = self.name(word(self.types, at)?);
+            let of = word(self.types, at + 4)?;
+            let offset = word(self.types, at + 8)?;
             let bits = if head.bitfields {
                 offset & 0x00ff_ffff
             } else {
@@ -209,8 +209,8 @@ impl Types {
         (0..head.count)
             .filter_map(|i| {
                 let at = head.members + 8 * i;
-                let name = self.name(word(&self.types, at)?);
-                let number = word(&self.types, at + 4)?;
+                let name = self.name(word(self.types, at)?);
+                let number = word(self.types, at + 4)?;
                 Some((number, String::from_utf8_lossy(name).into_owned()))
             })
             .collect()
@@ -259,7 +259,8 @@ mod tests {
 
     #[test]
     fn finds_fields_through_anonymous_members() {
-        let types = Types::parse(&sample()).unwrap();
+        let sample = sample();
+        let types = Types::parse(&sample).unwrap();
         assert_eq!(types.offset("outer", "a").unwrap(), 0);
         assert_eq!(types.offset("outer", "b").unwrap(), 4);
         let missing = types.offset("outer", "c").unwrap_err().to_string();
@@ -268,7 +269,8 @@ mod tests {
 
     #[test]
     fn names_enumerators() {
-        let types = Types::parse(&sample()).unwrap();
+        let sample = sample();
+        let types = Types::parse(&sample).unwrap();
         assert_eq!(types.enumerators("e").get(&1).unwrap(), "one");
         assert!(types.enumerators("none").is_empty());
     }

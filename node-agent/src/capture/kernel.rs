@@ -26,7 +26,8 @@ pub(super) struct Kernel {
 impl Kernel {
     /// Reads the kernel's types and symbols.
     pub(super) fn read() -> Result<Self, Error> {
-        let types = Types::parse(&fs::read(BTF).map_err(Error::NoBtf)?)?;
+        let bytes = fs::read(BTF).map_err(Error::NoBtf)?;
+        let types = Types::parse(&bytes)?;
         let reasons = Reasons::read(&types);
         let has_reason = types.tracepoint_arguments("kfree_skb").unwrap_or(2) >= 3;
         let more = if has_reason {
@@ -82,7 +83,7 @@ impl Kernel {
 }
 
 /// The globals that say where the kernel's fields lie.
-fn offsets(types: &Types) -> Result<Vec<(&'static str, u32)>, Error> {
+fn offsets(types: &Types<'_>) -> Result<Vec<(&'static str, u32)>, Error> {
     const NEEDED: &[(&str, &str, &str)] = &[
         ("SKB_HEAD", "sk_buff", "head"),
         ("SKB_TAIL", "sk_buff", "tail"),

@@ -28,6 +28,9 @@ pub(super) const NOTHING_CALLED: &str = "netverdict_nothing_called";
 pub(super) const DROP: &str = "netverdict_drop";
 pub(super) const SOCKET: &str = "netverdict_socket";
 
+/// The programs that belong to no interface, and their tracepoints.
+const TRACED: [(&str, &str); 2] = [(DROP, "kfree_skb"), (SOCKET, "inet_sock_set_state")];
+
 /// Globals that say how many entries of each table one interface may hold.
 const SHARES: [&str; 3] = ["SHARE_ATTEMPTS", "SHARE_CONVERSATIONS", "SHARE_UDP_FLOWS"];
 
@@ -193,8 +196,16 @@ impl Programs {
         Ok(this)
     }
 
-    /// Loads the programs for interfaces.
+    /// Loads the programs for interfaces and those that [`Programs::hook`] attaches.
+    ///
+    /// The kernel's types take as much memory for a moment as all the rest does later: this comes before the ring is
+    /// mapped and the cluster known.
     pub(super) fn load(&mut self) -> Result<(), Error> {
+        let btf = Btf::from_sys_fs().map_err(|source| Error::Load(source.into()))?;
+        for (program, tracepoint) in TRACED {
+            self.load_traced(program, tracepoint, &btf)?;
+        }
+        drop(btf);
         [FROM_POD, TO_POD]
             .into_iter()
             .try_for_each(|program| self.load_one(program))
@@ -226,25 +237,34 @@ impl Programs {
         Array::try_from(found).map_err(|source| Error::Map { map, source })
     }
 
-    /// Hooks the programs that belong to no interface.
-    pub(super) fn hook(&mut self) -> Result<(), Error> {
-        let btf = Btf::from_sys_fs().map_err(|source| Error::Load(source.into()))?;
-        self.trace(DROP, "kfree_skb", &btf)?;
-        self.trace(SOCKET, "inet_sock_set_state", &btf)
-    }
-
-    /// Hooks a program at a tracepoint.
-    pub(super) fn trace(
+    /// Loads a program for a tracepoint.
+    pub(super) fn load_traced(
         &mut self,
         program: &'static str,
         tracepoint: &str,
         btf: &Btf,
     ) -> Result<(), Error> {
-        let failed = |source| Error::Program { program, source };
-        let found: &mut BtfTracePoint = self.program(program)?;
-        found.load(tracepoint, btf).map_err(failed)?;
-        found.attach().map_err(failed)?;
-        Ok(())
+        let loaded = self.traced(program)?.load(tracepoint, btf);
+        loaded.map_err(|source| Error::Program { program, source })
+    }
+
+    /// Hooks the programs that belong to no interface.
+    pub(super) fn hook(&mut self) -> Result<(), Error> {
+        TRACED
+            .into_iter()
+            .try_for_each(|(program, _)| self.hook_one(program))
+    }
+
+    /// Hooks a program at its tracepoint.
+    pub(super) fn hook_one(&mut self, program: &'static str) -> Result<(), Error> {
+        let attached = self.traced(program)?.attach();
+        attached
+            .map(drop)
+            .map_err(|source| Error::Program { program, source })
+    }
+
+    fn traced(&mut self, program: &'static str) -> Result<&mut BtfTracePoint, Error> {
+        self.program(program)
     }
 
     /// Borrows a program of some type.

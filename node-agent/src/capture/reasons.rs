@@ -50,7 +50,7 @@ pub(super) struct Reasons {
 
 impl Reasons {
     /// Reads the names from the kernel's own types.
-    pub(super) fn read(types: &Types) -> Self {
+    pub(super) fn read(types: &Types<'_>) -> Self {
         let names = types.enumerators("skb_drop_reason");
         let subsystems = types.enumerators("skb_drop_reason_subsys");
         let ovs = subsystems

@@ -58,7 +58,8 @@ fn rounds(
 ) -> Result<Vec<f64>, Error> {
     let btf = Btf::from_sys_fs().map_err(|source| Error::Load(source.into()))?;
     for hung in [program, NOTHING_TRACED] {
-        programs.trace(hung, tracepoint, &btf)?;
+        programs.load_traced(hung, tracepoint, &btf)?;
+        programs.hook_one(hung)?;
     }
     let refused = |source: aya::sys::SyscallError| Error::Program {
         program,

@@ -21,6 +21,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const PROBE: Duration = Duration::from_secs(5);
 const PROBES: u32 = 3;
+/// How much of a connection is read at a time. Larger pieces save no time, and each watch would hold its own.
+const MOST_READ_BYTES: usize = 1 << 16;
 
 /// How the API server is found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,7 +70,9 @@ pub(super) async fn connect(access: &Access) -> Result<Connection, Error> {
     let connector = config
         .rustls_https_connector_with_connector(connector)
         .map_err(unusable)?;
-    let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new()).build(connector);
+    let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new())
+        .http1_max_buf_size(MOST_READ_BYTES)
+        .build(connector);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().map_err(unusable)?)

@@ -1,6 +1,7 @@
 //! What was delivered of each kind: enough to tell what a new list says from what was known, and no more.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use node_agent_engine::k8s::Sent;
@@ -225,17 +226,21 @@ impl State {
             decoded,
         } = sent;
         let list = self.list;
-        if let Some(known) = self.objects.get_mut(&key) {
-            known.list = list;
-            // A list tells again what is known.
-            if known.version == version {
-                return;
+        let mut shared = key.clone();
+        strings.share_key(&mut shared);
+        match self.objects.entry(shared) {
+            Entry::Occupied(known) => {
+                let known = known.into_mut();
+                known.list = list;
+                // A list tells again what is known.
+                if known.version == version {
+                    return;
+                }
+                known.version = version;
             }
-            known.version = version;
-        } else {
-            let mut key = key.clone();
-            strings.share_key(&mut key);
-            self.objects.insert(key, Known { version, list });
+            Entry::Vacant(free) => {
+                free.insert(Known { version, list });
+            }
         }
         match decoded {
             Ok(Some(mut delta)) => {

@@ -1,6 +1,6 @@
 //! What watches say, in any order that they can, and what becomes of it.
 
-use node_agent_engine::k8s::Validation;
+use node_agent_engine::k8s::{Sent, Validation};
 use node_agent_engine::model::{Delta, ObjectKey};
 use serde_json::{Value, json};
 
@@ -192,6 +192,123 @@ fn lines_of_a_watch_are_told_apart() {
     ));
     assert!(matches!(line("LATER", json!({})), Line::Unknown));
     assert!(wire::line(&KINDS[PODS], Validation::Off, b"{\"type\":\"ADDED\",\"obj").is_err());
+}
+
+/// What a line tells: of which pod and what, or why nothing.
+fn told(text: &[u8]) -> String {
+    let pod = |sent: &Sent| {
+        let address = match &sent.decoded {
+            Ok(Some(Delta::Pod(pod))) => pod.ips[0].to_string(),
+            Ok(_) => "no pod".to_owned(),
+            Err(_) => "unread".to_owned(),
+        };
+        format!("{} {address}", sent.key.name)
+    };
+    match wire::line(&KINDS[PODS], Validation::Off, text) {
+        Ok(Line::There(sent)) => format!("there {}", pod(&sent)),
+        Ok(Line::Gone(sent)) => format!("gone {}", pod(&sent)),
+        Ok(Line::Bookmark { version, .. }) => format!("bookmark {version}"),
+        Ok(Line::Unknown) => "unknown".to_owned(),
+        Ok(Line::Problem(problem)) => format!("told {problem:?}"),
+        Err(_) => "unreadable".to_owned(),
+    }
+}
+
+#[test]
+fn lines_are_read_however_they_are_written() {
+    let a = pod("a", 1, "10.0.0.1").to_string();
+    let b = pod("b", 1, "10.0.0.2").to_string();
+    let bad = a.replace("\"node-1\"", "7");
+    let duplicate = a.replace("\"spec\":", "\"spec\":{},\"spec\":");
+    let cases = [
+        (
+            format!(r#"{{"type":"ADDED","object":{a}}}"#),
+            "there a 10.0.0.1",
+        ),
+        (
+            format!(r#"{{"type":"MODIFIED","object":{a}}}"#),
+            "there a 10.0.0.1",
+        ),
+        (
+            format!(r#"{{"type":"DELETED","object":{a}}}"#),
+            "gone a 10.0.0.1",
+        ),
+        (
+            format!(r#" {{ "type" : "ADDED" , "object" : {a} }} "#),
+            "there a 10.0.0.1",
+        ),
+        (
+            format!(r#"{{"object":{a},"type":"DELETED"}}"#),
+            "gone a 10.0.0.1",
+        ),
+        (
+            format!(r#"{{"type":"\u0041DDED","object":{a}}}"#),
+            "there a 10.0.0.1",
+        ),
+        (
+            format!(r#"{{"type":"ADDED","object":{a},"later":{{"object":{b}}}}}"#),
+            "there a 10.0.0.1",
+        ),
+        (
+            format!(
+                r#"{{"type":"ADDED","object":{}}}"#,
+                a.replace("\"a\"", r#""\u0061""#)
+            ),
+            "there a 10.0.0.1",
+        ),
+        (
+            format!(
+                r#"{{"type":"ADDED","object":{}}}"#,
+                a.replacen('{', r#"{"x":"}\",\"object\":{","#, 1)
+            ),
+            "there a 10.0.0.1",
+        ),
+        (
+            format!(r#"{{"type":"ADDED","object":{bad}}}"#),
+            "there a unread",
+        ),
+        (
+            format!(r#"{{"type":"ADDED","object":{duplicate}}}"#),
+            "there a unread",
+        ),
+        (
+            format!(r#"{{"type":"ADDED","object":{a},"object":{b}}}"#),
+            "unreadable",
+        ),
+        (
+            format!(r#"{{"type":"ADDED","object":{a}}}{{}}"#),
+            "unreadable",
+        ),
+        (
+            format!(r#"{{"type":"ADDED","object":{a}}}}}"#),
+            "unreadable",
+        ),
+        (format!(r#"{{"type":"ADDED","object":{a}"#), "unreadable"),
+        (
+            format!(
+                r#"{{"type":"ADDED","object":{}}}"#,
+                a.replace("10.0.0.1", "\n")
+            ),
+            "unreadable",
+        ),
+        (
+            format!(r#"{{"type":"ADDED","object":{a}{b}}}"#),
+            "unreadable",
+        ),
+        (format!(r#"{{"type":"LATER","object":{a}}}"#), "unknown"),
+        (String::new(), "unreadable"),
+    ];
+    for (text, wanted) in cases {
+        assert_eq!(told(text.as_bytes()), wanted, "{text}");
+    }
+    let cut = format!(r#"{{"type":"ADDED","object":{a}}}"#);
+    for length in 0..cut.len() {
+        assert_eq!(told(&cut.as_bytes()[..length]), "unreadable", "{length}");
+    }
+    let mut no_text = cut.into_bytes();
+    let in_an_address = no_text.len() - 6;
+    no_text[in_an_address] = 0xff;
+    assert_eq!(told(&no_text), "unreadable");
 }
 
 #[test]

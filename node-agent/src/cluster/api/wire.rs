@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use node_agent_engine::k8s::{Decode, Rejection, Sent, Validation, read_sent};
 use node_agent_engine::model::ObjectKey;
 use serde::Deserialize;
+use serde_json::de::StrRead;
 use serde_json::value::RawValue;
 
 use super::kinds::Kind;
@@ -104,10 +105,32 @@ pub(super) fn page(kind: &Kind, validation: Validation, text: &str) -> Result<Pa
 
 /// Takes a line of a watch apart.
 pub(super) fn line(kind: &Kind, validation: Validation, text: &[u8]) -> Result<Line, Problem> {
-    let WrittenLine { r#type, object } = serde_json::from_slice(text).map_err(unreadable)?;
+    let text = str::from_utf8(text).map_err(unreadable)?;
+    match line_of_an_object(kind, validation, text) {
+        Some(line) => Ok(line),
+        None => any_line(kind, validation, text),
+    }
+}
+
+/// A line as servers write it, with an object that can be read: it is gone through once, and nearly all lines are such.
+fn line_of_an_object(kind: &Kind, validation: Validation, text: &str) -> Option<Line> {
+    let text = text.strip_prefix("{\"type\":\"")?;
+    let (r#type, object) = text.split_once("\",\"object\":")?;
+    let line = of_type(r#type)?;
+    let mut json = serde_json::Deserializer::from_str(object.strip_suffix('}')?);
+    let sent = read(kind, validation, &mut json).ok()?;
+    // One object and nothing behind it, so the whole is an object, too.
+    json.end().ok()?;
+    Some(line(Box::new(sent)))
+}
+
+/// A line that is written otherwise, tells something else or what cannot be read.
+fn any_line(kind: &Kind, validation: Validation, text: &str) -> Result<Line, Problem> {
+    let WrittenLine { r#type, object } = serde_json::from_str(text).map_err(unreadable)?;
+    if let Some(line) = of_type(&r#type) {
+        return Ok(line(Box::new(sent(kind, validation, object))));
+    }
     Ok(match &*r#type {
-        "ADDED" | "MODIFIED" => Line::There(Box::new(sent(kind, validation, object))),
-        "DELETED" => Line::Gone(Box::new(sent(kind, validation, object))),
         "BOOKMARK" => {
             let Named { metadata } = serde_json::from_str(object.get()).map_err(unreadable)?;
             let annotations = metadata.annotations.unwrap_or_default();
@@ -125,6 +148,15 @@ pub(super) fn line(kind: &Kind, validation: Validation, text: &[u8]) -> Result<L
         }
         _ => Line::Unknown,
     })
+}
+
+/// What a line of a type says of its object; nothing for one that tells of no object.
+fn of_type(r#type: &str) -> Option<fn(Box<Sent>) -> Line> {
+    match r#type {
+        "ADDED" | "MODIFIED" => Some(Line::There),
+        "DELETED" => Some(Line::Gone),
+        _ => None,
+    }
 }
 
 /// The version of one object, of which nothing else is read.
@@ -150,13 +182,20 @@ pub(super) fn versions(text: &str) -> Result<Vec<(ObjectKey, String)>, Problem> 
 }
 
 fn sent(kind: &Kind, validation: Validation, object: &RawValue) -> Sent {
+    let mut json = serde_json::Deserializer::from_str(object.get());
+    read(kind, validation, &mut json).unwrap_or_else(|error| unread(kind, object, &error))
+}
+
+fn read(
+    kind: &Kind,
+    validation: Validation,
+    json: &mut serde_json::Deserializer<StrRead<'_>>,
+) -> serde_json::Result<Sent> {
     let options = Decode {
         validation,
         ..Decode::default()
     };
-    let mut json = serde_json::Deserializer::from_str(object.get());
-    let read = read_sent((&kind.api_version(), kind.kind), &options, &mut json);
-    read.unwrap_or_else(|error| unread(kind, object, &error))
+    read_sent((&kind.api_version(), kind.kind), &options, json)
 }
 
 /// An object that cannot be read still has a name and a version.
@@ -178,6 +217,6 @@ fn unread(kind: &Kind, object: &RawValue, error: &serde_json::Error) -> Sent {
     }
 }
 
-fn unreadable(error: serde_json::Error) -> Problem {
+fn unreadable(error: impl std::error::Error) -> Problem {
     Problem::Other(format!("the API server sent what cannot be read: {error}"))
 }
