@@ -2,6 +2,7 @@
 //! change it, to stand between it and the agent, and to compare what the agent knows with what it holds.
 
 pub mod admin;
+pub mod clock;
 pub mod ground;
 pub mod machine;
 pub mod mirror;
