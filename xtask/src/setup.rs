@@ -14,6 +14,7 @@ use clap::Args;
 
 use crate::Found;
 use crate::kernels;
+use crate::kwok;
 use crate::node;
 use crate::recipe;
 use crate::servers;
@@ -125,6 +126,7 @@ fn take(step: &Step) -> anyhow::Result<()> {
         Step::FetchKernel => kernels::OLDEST.fetch(),
         Step::BuildServers => servers::build(),
         Step::BuildNode => node::build(),
+        Step::BuildKwok => kwok::build(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::probe::{Built, Machine, Packages, Rustup};
 use crate::kernels::OLDEST;
+use crate::kwok;
 use crate::node;
 use crate::recipe::{LINKER_VERSION, LLVM, TARGET};
 use crate::servers;
@@ -32,6 +33,8 @@ pub(crate) enum Purpose {
     Servers,
     /// Starting a whole node of a cluster, for the tests; without Go and apt to make one they are skipped.
     Node,
+    /// Filling an API server with pods, for a bench; without Go to build what does it, that part is left out.
+    Kwok,
     /// Building libFuzzer.
     Fuzz,
     /// Emulating a machine with another kernel, for the tests.
@@ -39,7 +42,7 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// Everything that set-up is for.
+    /// Everything that set-up is for when nobody says. What one bench alone needs is made when that is asked for.
     pub(crate) const ALL: [Self; 6] = [
         Self::Build,
         Self::Namespaces,
@@ -61,6 +64,7 @@ pub(crate) enum Step {
     FetchKernel,
     BuildServers,
     BuildNode,
+    BuildKwok,
 }
 
 impl Step {
@@ -71,7 +75,7 @@ impl Step {
             Self::InstallPackages(_) => 1,
             Self::AddSource | Self::AddNightly => 2,
             Self::BuildLinker | Self::FetchKernel => 3,
-            Self::BuildServers | Self::BuildNode => 4,
+            Self::BuildServers | Self::BuildNode | Self::BuildKwok => 4,
         }
     }
 }
@@ -106,6 +110,11 @@ impl fmt::Display for Step {
                 formatter,
                 "build {} into the tools' cache, which takes minutes",
                 node::title()
+            ),
+            Self::BuildKwok => write!(
+                formatter,
+                "build {} into the tools' cache, which takes a minute or two",
+                kwok::title()
             ),
         }
     }
@@ -173,6 +182,11 @@ pub(crate) fn plan(machine: &Machine, purposes: &[Purpose]) -> Plan {
             Purpose::Node => {
                 if machine.node == Built::ToBuild {
                     plan.steps.push(Step::BuildNode);
+                }
+            }
+            Purpose::Kwok => {
+                if machine.kwok == Built::ToBuild {
+                    plan.steps.push(Step::BuildKwok);
                 }
             }
         }

@@ -30,6 +30,7 @@ fn fresh(packages: Packages) -> Machine {
         kernel: false,
         servers: Built::Present,
         node: Built::Present,
+        kwok: Built::ToBuild,
     }
 }
 
@@ -184,7 +185,8 @@ fn a_cluster_is_built_where_go_is_and_nothing_is_asked_for_otherwise() {
     for (servers, steps) in [(Built::ToBuild, 1), (Built::Absent, 0), (Built::Present, 0)] {
         machine.servers = servers;
         machine.node = servers;
-        for purpose in [Purpose::Servers, Purpose::Node] {
+        machine.kwok = servers;
+        for purpose in [Purpose::Servers, Purpose::Node, Purpose::Kwok] {
             let plan = plan(&machine, &[purpose]);
             let planned = (plan.steps.len(), plan.manual.len());
             assert_eq!(planned, (steps, 0), "{purpose:?} {servers:?}");
