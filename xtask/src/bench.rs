@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Found;
 use crate::build::{self, Profile};
+use crate::kwok;
+use crate::servers;
 use crate::setup::{self, Purpose};
 use crate::shell::{self, House, Lacking};
 
@@ -37,7 +39,7 @@ enum Bench {
     Line,
     /// Whether what it claims is so, and what it misses, while everything changes (root)
     Truth,
-    /// What the agent costs with a large cluster from an API server that only sends (root)
+    /// What the agent costs with a large cluster from an API server that only sends, and from a real one (root)
     Cluster,
 }
 
@@ -129,10 +131,26 @@ fn truth(house: &House, long: bool) -> anyhow::Result<Report> {
 
 fn cluster(house: &House) -> anyhow::Result<Report> {
     need_root("the cluster bench makes a network namespace and loads kernel programs")?;
-    setup::ensure(&[Purpose::Build, Purpose::Namespaces])?;
+    setup::ensure(&[
+        Purpose::Build,
+        Purpose::Namespaces,
+        Purpose::Servers,
+        Purpose::Kwok,
+    ])?;
     let agent = build::agent(house, Profile::Release)?;
     let mut command = house.cargo();
     command.args(RUN).args(["cluster", "--bin", "scale"]);
+    match (servers::find(), kwok::find()) {
+        (Some(servers), Some(kwok)) => {
+            command.env("NETVERDICT_SERVERS", servers);
+            command.env("NETVERDICT_KWOK", kwok);
+        }
+        _ => anstream::eprintln!(
+            "bench: no figures from a real API server: that needs {} and {}, and Go (https://go.dev/dl) to build them",
+            servers::title(),
+            kwok::title()
+        ),
+    }
     figures(command.env("NETVERDICT_BIN", agent))
 }
 

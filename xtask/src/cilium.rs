@@ -144,12 +144,16 @@ fn build_programs(part: &Path) -> anyhow::Result<()> {
 fn copy_module(part: &Path) -> anyhow::Result<()> {
     let sources = part.join(SOURCES);
     fs::create_dir_all(&sources).with_context(|| format!("make {}", sources.display()))?;
-    let module = servers::module(&sources, &format!("github.com/cilium/cilium@v{CILIUM}"))?;
+    let module = servers::download(
+        &sources,
+        &format!("github.com/cilium/cilium@v{CILIUM}"),
+        "Dir",
+    )?;
     let copy = sources.join("cilium");
     shell::run(
         Command::new("cp")
             .args(["-r", "--no-preserve=mode"])
-            .args([&module.folder, &copy]),
+            .args([&module, &copy]),
     )?;
     let file = copy.join("pkg/datapath/linux/modules/modules_linux.go");
     let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;

@@ -10,6 +10,7 @@ mod debian;
 mod demo;
 mod image;
 mod kernels;
+mod kwok;
 mod lint;
 mod man;
 mod node;

@@ -113,7 +113,9 @@ fn build_etcd(into: &Path) -> anyhow::Result<()> {
 
 /// Kubernetes' own module takes its parts from folders beside it; from outside, each is a module of its own.
 pub(crate) fn build_kubernetes(into: &Path, programs: &[&str]) -> anyhow::Result<()> {
-    let theirs = kubernetes_module(into)?;
+    let theirs = download(into, &format!("k8s.io/kubernetes@v{KUBERNETES}"), "GoMod")?;
+    let theirs =
+        fs::read_to_string(&theirs).with_context(|| format!("read {}", theirs.display()))?;
     let parts = KUBERNETES.strip_prefix("1.").unwrap_or(KUBERNETES);
     let staged = theirs
         .lines()
@@ -140,38 +142,21 @@ pub(crate) fn build_kubernetes(into: &Path, programs: &[&str]) -> anyhow::Result
     go_build(into, into, &module, &packages, &flags)
 }
 
-/// The go.mod of Kubernetes.
-fn kubernetes_module(folder: &Path) -> anyhow::Result<String> {
-    let path = module(folder, &format!("k8s.io/kubernetes@v{KUBERNETES}"))?.go_mod;
-    fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
-}
-
-/// A module in Go's own cache.
-pub(crate) struct Module {
-    /// Its sources, which nobody may write to.
-    pub(crate) folder: PathBuf,
-    /// Its go.mod.
-    pub(crate) go_mod: PathBuf,
-}
-
-/// Fetches a module into Go's own cache.
-pub(crate) fn module(folder: &Path, name: &str) -> anyhow::Result<Module> {
+/// Fetches a module of that version, and gives where something of it is: its `GoMod`, its `Dir`.
+pub(crate) fn download(folder: &Path, module: &str, what: &str) -> anyhow::Result<PathBuf> {
     let output = go(folder)
-        .args(["mod", "download", "-json", name])
+        .args(["mod", "download", "-json", module])
         .output()
         .context("start go")?;
     let told: serde_json::Value = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("read what `go mod download {name}` says"))?;
-    let path = |key: &str| told.get(key).and_then(serde_json::Value::as_str);
-    let (Some(folder), Some(go_mod)) = (path("Dir"), path("GoMod")) else {
-        bail!("cannot get {name}: {told}");
-    };
-    Ok(Module {
-        folder: PathBuf::from(folder),
-        go_mod: PathBuf::from(go_mod),
-    })
+        .with_context(|| format!("read what `go mod download {module}` says"))?;
+    match told.get(what).and_then(serde_json::Value::as_str) {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => bail!("cannot get {module}: {told}"),
+    }
 }
 
+/// Builds packages of the modules that a module requires.
 pub(crate) fn go_build(
     part: &Path,
     output: &Path,

@@ -15,6 +15,7 @@ use clap::Args;
 use crate::Found;
 use crate::cilium;
 use crate::kernels;
+use crate::kwok;
 use crate::node;
 use crate::recipe;
 use crate::servers;
@@ -127,6 +128,7 @@ fn take(step: &Step) -> anyhow::Result<()> {
         Step::BuildServers => servers::build(),
         Step::BuildNode => node::build(),
         Step::BuildCilium => cilium::build(),
+        Step::BuildKwok => kwok::build(),
     }
 }
 

@@ -1,32 +1,38 @@
 //! An API server that knows how to list by a stream, and how to watch.
 
+use std::fs;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use cluster::plane::plain_kubeconfig;
+use tempfile::NamedTempFile;
 
-use crate::objects::{Objects, event};
+use crate::measure::{BURST, Source};
+use crate::objects::{KINDS, Objects, event};
 
 const HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n";
 
 /// Serves one cluster on a port of its own.
 pub(crate) struct Server {
-    pub(crate) port: u16,
-    pub(crate) shared: Arc<Shared>,
+    port: u16,
+    shared: Arc<Shared>,
+    kubeconfig: NamedTempFile,
 }
 
 /// What its threads have in common.
-pub(crate) struct Shared {
-    pub(crate) objects: Objects,
+struct Shared {
+    objects: Objects,
     /// Bytes that were asked of it, heads left out.
-    pub(crate) sent: AtomicU64,
-    /// When pods were asked for first.
-    pub(crate) asked: OnceLock<Instant>,
+    sent: AtomicU64,
+    /// When something was asked first.
+    asked: Mutex<Option<Instant>>,
     /// Who follows a kind.
     followers: Mutex<Vec<(String, Sender<Vec<u8>>)>>,
 }
@@ -38,7 +44,7 @@ impl Server {
         let shared = Arc::new(Shared {
             objects,
             sent: AtomicU64::new(0),
-            asked: OnceLock::new(),
+            asked: Mutex::default(),
             followers: Mutex::default(),
         });
         let theirs = Arc::clone(&shared);
@@ -49,13 +55,83 @@ impl Server {
                 std::thread::spawn(move || drop(shared.answer(client)));
             }
         });
-        Ok(Self { port, shared })
+        let kubeconfig = NamedTempFile::new().context("make a kubeconfig")?;
+        let config = plain_kubeconfig(port).to_string();
+        fs::write(&kubeconfig, config).context("write a kubeconfig")?;
+        Ok(Self {
+            port,
+            shared,
+            kubeconfig,
+        })
+    }
+
+    fn asked_first(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.shared
+            .asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source for Server {
+    fn name(&self) -> String {
+        format!("{} pods", self.shared.objects.size.pods)
+    }
+
+    fn read(&self) -> anyhow::Result<()> {
+        for (path, plural) in KINDS {
+            let mut stream =
+                TcpStream::connect(("127.0.0.1", self.port)).context("reach the server")?;
+            write!(
+                stream,
+                "GET {path}/{plural}?sendInitialEvents=true HTTP/1.1\r\n\r\n"
+            )?;
+            let lines = BufReader::with_capacity(1 << 16, stream).split(b'\n');
+            let mut lines = lines.map_while(Result::ok);
+            let ends = lines.any(|line| line.starts_with(b"{\"type\":\"BOOKMARK\""));
+            ensure!(ends, "the list of {plural} did not end");
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> anyhow::Result<PathBuf> {
+        self.shared.sent.store(0, Ordering::Relaxed);
+        self.asked_first().take();
+        Ok(self.kubeconfig.path().to_owned())
+    }
+
+    fn asked(&self) -> Option<Instant> {
+        *self.asked_first()
+    }
+
+    fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::Relaxed)
+    }
+
+    fn change_pods(&self, round: usize) -> anyhow::Result<()> {
+        let objects = &self.shared.objects;
+        let mut lines = Vec::new();
+        for place in 0..BURST {
+            let number = objects.changed(round, place);
+            objects.pod("MODIFIED", number, round, &mut lines)?;
+        }
+        self.shared.tell("pods", &lines);
+        Ok(())
+    }
+
+    fn change_policy(&self, round: usize) -> anyhow::Result<()> {
+        let objects = &self.shared.objects;
+        let policy = objects.policy(round % objects.size.policies, round);
+        let mut line = Vec::new();
+        event("MODIFIED", &policy, &mut line)?;
+        self.shared.tell("networkpolicies", &line);
+        Ok(())
     }
 }
 
 impl Shared {
     /// Tells everybody who follows a kind.
-    pub(crate) fn tell(&self, plural: &str, lines: &[u8]) {
+    fn tell(&self, plural: &str, lines: &[u8]) {
         let mut followers = self
             .followers
             .lock()
@@ -65,6 +141,10 @@ impl Shared {
     }
 
     fn answer(&self, client: TcpStream) -> io::Result<()> {
+        self.asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_with(Instant::now);
         client.set_nodelay(true)?;
         let Some((path, query)) = request(&client)? else {
             return Ok(());
@@ -84,9 +164,6 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
             .push((plural.clone(), follower));
         if query.contains("sendInitialEvents=true") {
-            if plural == "pods" {
-                self.asked.get_or_init(Instant::now);
-            }
             self.objects.list(&plural, &mut out)?;
             let bookmark = serde_json::json!({"kind": "Bookmark", "metadata": {"resourceVersion": "1",
                 "annotations": {"k8s.io/initial-events-end": "true"}}});

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use anyhow::Context;
-use http::Request;
+use futures_util::AsyncBufRead;
+use http::{Request, Response};
+use jiff::Timestamp;
+use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
@@ -49,6 +52,23 @@ impl Admin {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(error) => Err(error).with_context(|| format!("GET {path}")),
         }
+    }
+
+    /// Gives what the server answers, while it comes.
+    ///
+    /// # Errors
+    /// When it refuses, or cannot be reached.
+    pub async fn stream(&self, path: &str) -> anyhow::Result<impl AsyncBufRead + use<>> {
+        let request = Request::get(path).body(Vec::new())?;
+        Ok(self.client.request_stream(request).await?)
+    }
+
+    /// Gives the server's answer, whatever it is.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn ask(&self, request: Request<Body>) -> anyhow::Result<Response<Body>> {
+        Ok(self.client.send(request).await?)
     }
 
     /// Installs a kind whose objects may hold anything; `Namespaced` or `Cluster` is where they lie.
@@ -184,7 +204,9 @@ impl Admin {
                 "containers": [{"name": "a", "image": "a", "ports": [{"name": "http", "containerPort": 80}]}]},
         });
         self.create(&pods, &pod).await?;
-        let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}]}});
+        let now = format!("{:.0}", Timestamp::now());
+        let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "startTime": now,
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}]}});
         self.patch(&format!("{pods}/{name}/status"), &status).await
     }
 

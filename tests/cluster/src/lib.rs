@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod cilium;
+pub mod clock;
 pub mod ground;
 pub mod machine;
 pub mod mirror;

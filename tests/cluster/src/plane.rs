@@ -309,6 +309,15 @@ impl Drop for Plane {
     }
 }
 
+/// A kubeconfig for a port where nobody encrypts or asks who it is.
+#[must_use]
+pub fn plain_kubeconfig(port: u16) -> Value {
+    json!({"apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "anybody"}}],
+        "users": [{"name": "anybody", "user": {}}],
+        "clusters": [{"name": "test", "cluster": {"server": format!("http://127.0.0.1:{port}")}}]})
+}
+
 fn audit_log(port: u16) -> String {
     format!("audit-{port}.log")
 }

@@ -3,7 +3,8 @@
 use std::io::{self, Read as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use anyhow::Context;
 use netns::ns::Namespace;
@@ -22,6 +23,10 @@ struct Shared {
     /// After how many bytes from the server a connection is cut; 0 lets none through.
     cut_after: AtomicU64,
     cuts: AtomicUsize,
+    /// Bytes that came from the server.
+    bytes: AtomicU64,
+    /// When somebody came first.
+    first: OnceLock<Instant>,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -48,6 +53,8 @@ impl Proxy {
             server,
             cut_after: AtomicU64::new(OPEN),
             cuts: AtomicUsize::new(0),
+            bytes: AtomicU64::new(0),
+            first: OnceLock::new(),
             open: Mutex::default(),
         });
         let theirs = Arc::clone(&shared);
@@ -88,6 +95,18 @@ impl Proxy {
         self.shared.cuts.load(Ordering::SeqCst)
     }
 
+    /// How many bytes came from the server, encrypted as they are.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.shared.bytes.load(Ordering::SeqCst)
+    }
+
+    /// When the first connection was made.
+    #[must_use]
+    pub fn first(&self) -> Option<Instant> {
+        self.shared.first.get().copied()
+    }
+
     fn cut(&self) {
         let mut open = self
             .shared
@@ -100,12 +119,13 @@ impl Proxy {
     }
 }
 
-fn listen() -> anyhow::Result<TcpListener> {
+pub(crate) fn listen() -> anyhow::Result<TcpListener> {
     TcpListener::bind(("127.0.0.1", 0)).context("listen")
 }
 
 impl Shared {
     fn pass(self: &Arc<Self>, client: &TcpStream) {
+        self.first.get_or_init(Instant::now);
         let limit = self.cut_after.load(Ordering::SeqCst);
         let server = TcpStream::connect(("127.0.0.1", self.server));
         let (Ok(server), true) = (server, limit > 0) else {
@@ -123,18 +143,35 @@ impl Shared {
         drop(open);
         let shared = Arc::clone(self);
         std::thread::spawn(move || {
-            if copy(from_server, &to_client, limit) {
+            if copy(from_server, &to_client, limit, &shared.bytes) {
                 shared.cuts.fetch_add(1, Ordering::SeqCst);
             }
         });
-        std::thread::spawn(move || copy(from_client, &to_server, OPEN));
+        let asked = AtomicU64::new(0);
+        std::thread::spawn(move || copy(from_client, &to_server, OPEN, &asked));
     }
 }
 
 /// Copies until an end or the limit, then ends both directions. True when it was the limit.
-fn copy(from: TcpStream, mut to: &TcpStream, limit: u64) -> bool {
-    let copied = io::copy(&mut (&from).take(limit), &mut to);
+fn copy(from: TcpStream, mut to: &TcpStream, limit: u64, bytes: &AtomicU64) -> bool {
+    let counted = Counted { from: &from, bytes };
+    let copied = io::copy(&mut counted.take(limit), &mut to);
     drop(from.shutdown(Shutdown::Both));
     drop(to.shutdown(Shutdown::Both));
     copied.is_ok_and(|copied| copied == limit)
+}
+
+/// Counts what passes, as it passes.
+struct Counted<'a> {
+    from: &'a TcpStream,
+    bytes: &'a AtomicU64,
+}
+
+impl io::Read for Counted<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(into)?;
+        let count = u64::try_from(read).unwrap_or_default();
+        self.bytes.fetch_add(count, Ordering::SeqCst);
+        Ok(read)
+    }
 }

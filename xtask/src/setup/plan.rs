@@ -5,6 +5,7 @@ use std::fmt;
 use super::probe::{Built, Machine, Packages, Rustup};
 use crate::cilium;
 use crate::kernels::OLDEST;
+use crate::kwok;
 use crate::node;
 use crate::recipe::{LINKER_VERSION, LLVM, TARGET};
 use crate::servers;
@@ -35,6 +36,8 @@ pub(crate) enum Purpose {
     Node,
     /// Starting such a node with Cilium as its network, for the tests; without Go and apt they are skipped.
     Cilium,
+    /// Filling an API server with pods, for a bench; without Go to build what does it, that part is left out.
+    Kwok,
     /// Building libFuzzer.
     Fuzz,
     /// Emulating a machine with another kernel, for the tests.
@@ -42,7 +45,7 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// Everything that set-up is for.
+    /// Everything that set-up is for when nobody says. What one bench alone needs is made when that is asked for.
     pub(crate) const ALL: [Self; 7] = [
         Self::Build,
         Self::Namespaces,
@@ -66,6 +69,7 @@ pub(crate) enum Step {
     BuildServers,
     BuildNode,
     BuildCilium,
+    BuildKwok,
 }
 
 impl Step {
@@ -76,7 +80,7 @@ impl Step {
             Self::InstallPackages(_) => 1,
             Self::AddSource | Self::AddNightly => 2,
             Self::BuildLinker | Self::FetchKernel => 3,
-            Self::BuildServers | Self::BuildNode | Self::BuildCilium => 4,
+            Self::BuildServers | Self::BuildNode | Self::BuildCilium | Self::BuildKwok => 4,
         }
     }
 }
@@ -116,6 +120,11 @@ impl fmt::Display for Step {
                 formatter,
                 "build {} into the tools' cache, which takes minutes",
                 cilium::title()
+            ),
+            Self::BuildKwok => write!(
+                formatter,
+                "build {} into the tools' cache, which takes a minute or two",
+                kwok::title()
             ),
         }
     }
@@ -188,6 +197,11 @@ pub(crate) fn plan(machine: &Machine, purposes: &[Purpose]) -> Plan {
             Purpose::Cilium => {
                 if machine.cilium == Built::ToBuild {
                     plan.steps.push(Step::BuildCilium);
+                }
+            }
+            Purpose::Kwok => {
+                if machine.kwok == Built::ToBuild {
+                    plan.steps.push(Step::BuildKwok);
                 }
             }
         }

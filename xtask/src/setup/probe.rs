@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use super::plan::Purpose;
 use crate::cilium;
 use crate::kernels;
+use crate::kwok;
 use crate::node;
 use crate::recipe::{self, Compiler};
 use crate::servers;
@@ -37,6 +38,8 @@ pub(crate) struct Machine {
     pub(crate) node: Built,
     /// Cilium for such a node.
     pub(crate) cilium: Built,
+    /// What fills an API server with pods.
+    pub(crate) kwok: Built,
 }
 
 /// Whether something is there that is built when it is not.
@@ -61,8 +64,16 @@ impl Built {
 
     /// Looks for an API server.
     fn servers() -> Self {
-        let has_go = recipe::find_in_path("go").is_some();
-        Self::of(servers::find().is_some(), has_go)
+        Self::of(servers::find().is_some(), Self::has_go())
+    }
+
+    /// Looks for what fills it.
+    fn kwok() -> Self {
+        Self::of(kwok::find().is_some(), Self::has_go())
+    }
+
+    fn has_go() -> bool {
+        recipe::find_in_path("go").is_some()
     }
 
     /// Looks for a node's parts.
@@ -179,6 +190,7 @@ impl Machine {
             servers: Built::servers(),
             node: Built::node(),
             cilium: Built::cilium(),
+            kwok: Built::kwok(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod chaos;
+mod clocks;
 mod confirm;
 mod deploy;
 mod listing;
@@ -10,6 +11,7 @@ mod traffic;
 use cluster::admin::Admin;
 use cluster::ground::{self, test};
 use cluster::plane::{ALONE, Plane};
+use jiff::SignedDuration;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 /// A server as it is by default.
@@ -45,6 +47,12 @@ fn main() {
         ),
         test("cut streams lose nothing", chaos::cuts),
         test("no claim is false while all of it happens", traffic::chaos),
+        test("no claim is false by a clock that is 3 s behind", || {
+            clocks::differ(SignedDuration::from_secs(-3))
+        }),
+        test("no claim is false by a clock that is 3 s ahead", || {
+            clocks::differ(SignedDuration::from_secs(3))
+        }),
         test("what is as delivered is confirmed", confirm::agrees),
         test(
             "what a watch has not told is not confirmed",

@@ -13,9 +13,10 @@ use cluster::mirror;
 use cluster::plane::Plane;
 use cluster::proxy::Proxy;
 use cluster::wait;
-use netns::agent::{Agent, Setup};
+use netns::agent::{Agent, SETTLE, Setup};
 use netns::child;
 use netns::node::{Node, PodSpec, ReversePath, TEST_PREFIX};
+use netns::ns::Namespace;
 use netns::paths;
 use netns::record::Record;
 use netns::traffic::{Listen, Protocol, Server, Servers, connect};
@@ -26,26 +27,26 @@ use tempfile::TempDir;
 
 use super::{MORTAL, STREAMS, plane};
 
-const NAMESPACE: &str = "traffic";
+pub(super) const NAMESPACE: &str = "traffic";
 /// Its policy denies all that would reach it.
-const SHUT: &str = "shut";
+pub(super) const SHUT: &str = "shut";
 /// No policy selects it.
 const OPEN: &str = "open";
 const PORT: u16 = 8080;
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 42, 7, 10);
-const ALWAYS_OPEN: Ipv4Addr = Ipv4Addr::new(10, 42, 7, 11);
-const ALWAYS_SHUT: Ipv4Addr = Ipv4Addr::new(10, 42, 7, 12);
+pub(super) const ALWAYS_OPEN: Ipv4Addr = Ipv4Addr::new(10, 42, 7, 11);
+pub(super) const ALWAYS_SHUT: Ipv4Addr = Ipv4Addr::new(10, 42, 7, 12);
 /// Passes from pod to pod, open and shut in turn.
-const RELAYED: Ipv4Addr = Ipv4Addr::new(10, 42, 7, 77);
+pub(super) const RELAYED: Ipv4Addr = Ipv4Addr::new(10, 42, 7, 77);
 /// A stopped connection is given up after that time.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A node with real interfaces, and the API server that says what they are.
-struct World {
-    node: Node,
-    admin: Admin,
+pub(super) struct World {
+    pub(super) node: Node,
+    pub(super) admin: Admin,
     setup: Setup,
-    agent: Agent,
+    pub(super) agent: Agent,
     /// What agents wrote that have ended.
     told: Vec<Record>,
     socket: PathBuf,
@@ -55,10 +56,9 @@ struct World {
     tried: u64,
     // Removed last.
     _folder: TempDir,
-    _proxy: Proxy,
 }
 
-fn key(name: &str) -> String {
+pub(super) fn key(name: &str) -> String {
     format!("{NAMESPACE}/{name}")
 }
 
@@ -79,7 +79,7 @@ fn serve(node: &Node, name: &str, ip: Ipv4Addr) -> anyhow::Result<Servers> {
 }
 
 /// Stops what the policy denies.
-fn enforce(node: &Node, shut: &[Ipv4Addr]) -> anyhow::Result<()> {
+pub(super) fn enforce(node: &Node, shut: &[Ipv4Addr]) -> anyhow::Result<()> {
     let shut: Vec<_> = shut.iter().map(Ipv4Addr::to_string).collect();
     node.namespace.nft(&format!(
         "table ip enforcer\ndelete table ip enforcer\ntable ip enforcer {{\n\
@@ -89,7 +89,12 @@ fn enforce(node: &Node, shut: &[Ipv4Addr]) -> anyhow::Result<()> {
 }
 
 impl World {
-    async fn start(plane: &Plane) -> anyhow::Result<Self> {
+    /// `way` gives the kubeconfig for somebody in that namespace. Policies settle within `settle`.
+    pub(super) async fn start(
+        plane: &Plane,
+        settle: Duration,
+        way: impl FnOnce(&Namespace) -> anyhow::Result<PathBuf>,
+    ) -> anyhow::Result<Self> {
         let admin = plane.admin(STREAMS).await?;
         admin.namespace(NAMESPACE, json!({})).await?;
         admin.policy(NAMESPACE, SHUT, SHUT).await?;
@@ -108,13 +113,13 @@ impl World {
             serve(&node, "open", ALWAYS_OPEN)?,
             serve(&node, "shut", ALWAYS_SHUT)?,
         ];
-        let proxy = Proxy::within(&node.namespace, MORTAL)?;
         let folder = tempfile::tempdir().context("make a folder")?;
         let socket = folder.path().join("socket");
-        let kubeconfig = plane.kubeconfig("admin", proxy.port(), None)?;
-        let setup = Setup::new(&paths::agent()?, Path::new("kube"))
+        let kubeconfig = way(&node.namespace)?;
+        let mut setup = Setup::new(&paths::agent()?, Path::new("kube"))
             .flag(&["--kubeconfig", &kubeconfig.display().to_string()])
             .flag(&["--api-socket", &socket.display().to_string()]);
+        setup.settle = settle;
         let agent = Agent::start(&setup, &node.namespace)?;
         Ok(Self {
             node,
@@ -127,12 +132,11 @@ impl World {
             relayed: None,
             tried: 0,
             _folder: folder,
-            _proxy: proxy,
         })
     }
 
     /// The address passes to the next pod: the old one goes, the enforcer is told, the new one comes.
-    async fn relay(&mut self, number: usize) -> anyhow::Result<()> {
+    pub(super) async fn relay(&mut self, number: usize) -> anyhow::Result<String> {
         let (app, shut) = match number % 2 {
             0 => (SHUT, &[ALWAYS_SHUT, RELAYED][..]),
             _ => (OPEN, &[ALWAYS_SHUT][..]),
@@ -148,8 +152,8 @@ impl World {
         let servers = serve(&self.node, &name, RELAYED)?;
         let ip = RELAYED.to_string();
         self.admin.pod_of(app, NAMESPACE, &name, &ip).await?;
-        self.relayed = Some((name, servers));
-        Ok(())
+        self.relayed = Some((name.clone(), servers));
+        Ok(name)
     }
 
     /// Another agent takes over: what the first knew it finds out anew.
@@ -161,17 +165,16 @@ impl World {
 
     /// Everybody is called some times.
     fn call(&mut self) -> anyhow::Result<()> {
+        let everybody = [ALWAYS_OPEN, ALWAYS_SHUT, RELAYED].repeat(3);
+        everybody.into_iter().try_for_each(|ip| self.call_one(ip))
+    }
+
+    /// How it ends is the agent's to say.
+    pub(super) fn call_one(&mut self, ip: Ipv4Addr) -> anyhow::Result<()> {
         let client = &self.node.pod(&key("client"))?.namespace;
-        for ip in [ALWAYS_OPEN, ALWAYS_SHUT, RELAYED].repeat(3) {
-            // How it ends is the agent's to say.
-            connect(
-                client,
-                SocketAddr::from((ip, PORT)),
-                Protocol::Tcp,
-                PATIENCE,
-            )?;
-            self.tried += 1;
-        }
+        let there = SocketAddr::from((ip, PORT));
+        connect(client, there, Protocol::Tcp, PATIENCE)?;
+        self.tried += 1;
         Ok(())
     }
 
@@ -184,7 +187,7 @@ impl World {
     }
 
     /// Waits until the agent holds what a fresh list says, byte for byte.
-    async fn until_equal(&self) -> anyhow::Result<()> {
+    pub(super) async fn until_equal(&self) -> anyhow::Result<()> {
         let what = || "the agent holds what a fresh list says".to_owned();
         wait::until(what, async || {
             let mut fresh = Cluster::new();
@@ -197,10 +200,37 @@ impl World {
         })
         .await
     }
+
+    /// Ends it, and gives all that was written. The next one finds no pods.
+    pub(super) async fn end(mut self) -> anyhow::Result<Vec<Record>> {
+        self.call()?;
+        self.agent.settle()?;
+        let metrics = self.agent.metrics(&self.node.namespace)?;
+        let counted = metrics.sum("netverdict_connections_total", &[]);
+        let Self {
+            node,
+            admin,
+            agent,
+            mut told,
+            servers,
+            relayed,
+            tried,
+            ..
+        } = self;
+        told.extend(agent.stop()?.records);
+        let relayed = relayed.iter().map(|(name, _)| name.as_str());
+        for name in ["client", "open", "shut"].into_iter().chain(relayed) {
+            let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}");
+            admin.delete(&path).await?;
+        }
+        drop((servers, node));
+        println!("connections: {tried} tried, {counted} counted by the last agent before the end");
+        Ok(told)
+    }
 }
 
 /// Nothing passed that a policy forbids, and nothing was stopped that it allows: to say so would be false.
-fn judged(records: &[Record]) -> anyhow::Result<()> {
+pub(super) fn judged(records: &[Record]) -> anyhow::Result<()> {
     let how_many = |assessment: &str| {
         let of_it = records
             .iter()
@@ -235,7 +265,11 @@ pub(crate) async fn chaos() -> anyhow::Result<()> {
     let mut plane = plane().await?;
     plane.run(MORTAL)?;
     plane.ready(MORTAL).await?;
-    let mut world = World::start(&plane).await?;
+    let way = |node: &Namespace| {
+        let proxy = Proxy::within(node, MORTAL)?;
+        plane.kubeconfig("admin", proxy.port(), None)
+    };
+    let mut world = World::start(&plane, SETTLE, way).await?;
     for pod in 0..pods {
         world.relay(pod).await?;
         world.call()?;
@@ -253,21 +287,7 @@ pub(crate) async fn chaos() -> anyhow::Result<()> {
         plane.ready(MORTAL).await?;
     }
     world.until_equal().await?;
-    world.call()?;
-    world.agent.settle()?;
-    let metrics = world.agent.metrics(&world.node.namespace)?;
-    let counted = metrics.sum("netverdict_connections_total", &[]);
-    let World {
-        node,
-        agent,
-        mut told,
-        servers,
-        tried,
-        ..
-    } = world;
-    told.extend(agent.stop()?.records);
-    drop((servers, node));
-    println!("connections: {tried} tried, {counted} counted by the second agent before the end");
+    let told = world.end().await?;
     plane.kill(MORTAL)?;
     judged(&told)
 }

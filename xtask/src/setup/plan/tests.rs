@@ -31,6 +31,7 @@ fn fresh(packages: Packages) -> Machine {
         servers: Built::Present,
         node: Built::Present,
         cilium: Built::Present,
+        kwok: Built::ToBuild,
     }
 }
 
@@ -186,7 +187,14 @@ fn a_cluster_is_built_where_go_is_and_nothing_is_asked_for_otherwise() {
         machine.servers = servers;
         machine.node = servers;
         machine.cilium = servers;
-        for purpose in [Purpose::Servers, Purpose::Node, Purpose::Cilium] {
+        machine.kwok = servers;
+        let all = [
+            Purpose::Servers,
+            Purpose::Node,
+            Purpose::Cilium,
+            Purpose::Kwok,
+        ];
+        for purpose in all {
             let plan = plan(&machine, &[purpose]);
             let planned = (plan.steps.len(), plan.manual.len());
             assert_eq!(planned, (steps, 0), "{purpose:?} {servers:?}");
