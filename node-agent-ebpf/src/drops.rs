@@ -283,20 +283,11 @@ fn find(dropped: &Dropped) {
     if tuple.protocol == protocol::UDP && follows_another(dropped, translated) {
         return;
     }
-    begin(if translated { original } else { tuple }, dropped);
-    if !translated {
-        join_untracked(dropped);
-    }
-}
-
-/// Where no attempt had these addresses, its sender's interface saw it go elsewhere: a program has translated it since,
-/// of which conntrack does not know.
-#[inline(never)]
-fn join_untracked(dropped: &Dropped) {
-    let packet = &dropped.packet;
-    if packet.tuple.protocol != protocol::UDP && is_watched(&packet.tuple.source) {
+    let began = begin(if translated { original } else { tuple }, dropped);
+    // Its sender's interface saw it go elsewhere: a program has translated it since, of which conntrack does not know.
+    if began && !translated && tuple.protocol != protocol::UDP && is_watched(&tuple.source) {
         // Without room it counts as it came in, too: nothing is lost.
-        let _ = join(&packet.tuple, packet.sequence, dropped.now);
+        let _ = join(tuple, dropped.packet.sequence, dropped.now);
     }
 }
 
@@ -333,9 +324,9 @@ fn note(key: &Tuple, dropped: &Dropped) -> bool {
     true
 }
 
-/// Starts an attempt with its drop.
+/// Starts an attempt with its drop; false when that is none.
 #[inline(never)]
-fn begin(key: &Tuple, dropped: &Dropped) {
+fn begin(key: &Tuple, dropped: &Dropped) -> bool {
     let Freed {
         came_in_at,
         has_travelled,
@@ -349,7 +340,7 @@ fn begin(key: &Tuple, dropped: &Dropped) {
     // It came into a pod by an interface at which it was looked at: there it had no room, or has had its outcome.
     let is_in_pod = has_travelled && came_in_at == 0;
     if is_in_pod && is_watched(destination) || was_lost_at(came_in_at) {
-        return;
+        return false;
     }
     // Whoever sent it fills its own share.
     let came_in_at = match came_in_at {
@@ -365,7 +356,8 @@ fn begin(key: &Tuple, dropped: &Dropped) {
         ..Attempt::default()
     };
     describe(&mut attempt, key, dropped);
-    if remember(key, &mut attempt, Room::Needed) {
+    let began = remember(key, &mut attempt, Room::Needed);
+    if began {
         // SAFETY: an attempt, if not the map's own.
         unsafe {
             stopped(
@@ -376,6 +368,7 @@ fn begin(key: &Tuple, dropped: &Dropped) {
             )
         };
     }
+    began
 }
 
 /// Writes a first drop into its attempt.

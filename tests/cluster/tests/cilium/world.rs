@@ -92,10 +92,13 @@ fn service(name: &str) -> Value {
 
 /// A policy for the pod of its name.
 fn policy(name: &str, rules: &Value) -> Value {
-    let mut policy = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-        "metadata": {"name": name, "namespace": "shop"}, "spec": rules});
-    policy["spec"]["podSelector"] = json!({"matchLabels": {"app": name}});
-    policy
+    let mut spec = rules.clone();
+    if let Some(spec) = spec.as_object_mut() {
+        let selector = json!({"matchLabels": {"app": name}});
+        spec.insert("podSelector".to_owned(), selector);
+    }
+    json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": name, "namespace": "shop"}, "spec": spec})
 }
 
 fn policies() -> [Value; 4] {
