@@ -92,6 +92,9 @@ pub(super) fn endpoint_slice_of(slice: Slice, options: &Decode) -> Result<Endpoi
             .unwrap_or(true)
     });
     let addresses = ready.flat_map(|endpoint| endpoint.addresses.unwrap_or_default());
+    let mut ready: Vec<_> = addresses.filter_map(|text| address(&text)).collect();
+    // Clusters have as many as pods, and room to grow is never used.
+    ready.shrink_to_fit();
     let ports = ports.unwrap_or_default();
     let named = ports.iter().filter_map(service_port).map(|port| {
         port.map(
@@ -113,7 +116,7 @@ pub(super) fn endpoint_slice_of(slice: Slice, options: &Decode) -> Result<Endpoi
             .get("kubernetes.io/service-name")
             .cloned()
             .unwrap_or_default(),
-        ready: addresses.filter_map(|text| address(&text)).collect(),
+        ready,
         ports: named.collect::<Result<_, _>>()?,
     })
 }

@@ -17,6 +17,7 @@ use super::discovery::{self, Groups};
 use super::kinds::{KINDS, Kind, Role, Scope};
 use super::problem::Problem;
 use super::store::Store;
+use super::version::Version;
 use super::wire;
 
 /// How long a reading may take; what is not answered by then is not confirmed.
@@ -41,9 +42,9 @@ pub(super) struct Fresh(BTreeMap<Question, Answer>);
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
     /// An object's version; none when it is not there.
-    Version(Option<String>),
+    Version(Option<Version>),
     /// Names and versions; none when the server does not have the kind.
-    Versions(Option<BTreeSet<(ObjectKey, String)>>),
+    Versions(Option<BTreeSet<(ObjectKey, Version)>>),
     /// The groups.
     Groups(Groups),
 }
@@ -190,10 +191,10 @@ impl Question {
     fn agrees(&self, answer: &Answer, store: &Store, known: &Groups) -> bool {
         match (self, answer) {
             (Self::Object { kind, key }, Answer::Version(version)) => {
-                store.version(*kind, key) == version.as_deref()
+                store.version(*kind, key) == version.as_ref()
             }
             (Self::All { kind, namespace }, Answer::Versions(Some(read))) => {
-                let read = read.iter().map(|(key, version)| (key, &**version));
+                let read = read.iter().map(|(key, version)| (key, version));
                 store.has(*kind) && store.versions_in(*kind, namespace).eq(read)
             }
             (Self::All { kind, .. }, Answer::Versions(None)) => !store.has(*kind),

@@ -12,6 +12,7 @@ mod pause;
 mod problem;
 mod store;
 mod strings;
+mod version;
 mod watch;
 mod wire;
 

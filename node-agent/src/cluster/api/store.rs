@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::Arc;
 
 use node_agent_engine::k8s::Sent;
 use node_agent_engine::model::{Delta, ObjectKey};
@@ -11,6 +10,7 @@ use super::kinds::{KINDS, Kind};
 use super::notice::Notice;
 use super::problem::Problem;
 use super::strings::Strings;
+use super::version::Version;
 use super::watch::{Said, What};
 use super::{News, Watched};
 
@@ -46,7 +46,7 @@ enum Phase {
 
 /// What is kept of an object.
 struct Known {
-    version: Arc<str>,
+    version: Version,
     /// The list that told it last.
     list: u32,
 }
@@ -183,7 +183,7 @@ impl Store {
     }
 
     /// The version of an object as delivered.
-    pub(super) fn version(&self, kind: usize, key: &ObjectKey) -> Option<&str> {
+    pub(super) fn version(&self, kind: usize, key: &ObjectKey) -> Option<&Version> {
         let known = self.kinds.get(kind)?.objects.get(key)?;
         Some(&known.version)
     }
@@ -193,7 +193,7 @@ impl Store {
         &self,
         kind: usize,
         namespace: &str,
-    ) -> impl Iterator<Item = (&ObjectKey, &str)> {
+    ) -> impl Iterator<Item = (&ObjectKey, &Version)> {
         let from = ObjectKey {
             namespace: namespace.into(),
             name: "".into(),
@@ -203,7 +203,7 @@ impl Store {
             .into_iter()
             .flat_map(move |objects| objects.range(from.clone()..))
             .take_while(move |(key, _)| &*key.namespace == namespace)
-            .map(|(key, known)| (key, &*known.version))
+            .map(|(key, known)| (key, &known.version))
     }
 
     /// Whether a kind is there.
@@ -225,7 +225,7 @@ impl State {
             version,
             decoded,
         } = sent;
-        let list = self.list;
+        let (list, version) = (self.list, Version::from(&*version));
         let mut shared = key.clone();
         strings.share_key(&mut shared);
         match self.objects.entry(shared) {

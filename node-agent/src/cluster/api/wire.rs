@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::kinds::Kind;
 use super::problem::Problem;
+use super::version::Version;
 
 /// The annotation of the bookmark that ends a streamed list.
 const LIST_ENDS: &str = "k8s.io/initial-events-end";
@@ -160,13 +161,13 @@ fn of_type(r#type: &str) -> Option<fn(Box<Sent>) -> Line> {
 }
 
 /// The version of one object, of which nothing else is read.
-pub(super) fn version(text: &str) -> Result<String, Problem> {
+pub(super) fn version(text: &str) -> Result<Version, Problem> {
     let Named { metadata } = serde_json::from_str(text).map_err(unreadable)?;
-    Ok(metadata.resource_version.into_owned())
+    Ok(Version::from(&*metadata.resource_version))
 }
 
 /// Name and version of each item of a list.
-pub(super) fn versions(text: &str) -> Result<Vec<(ObjectKey, String)>, Problem> {
+pub(super) fn versions(text: &str) -> Result<Vec<(ObjectKey, Version)>, Problem> {
     let page: WrittenPage<'_> = serde_json::from_str(text).map_err(unreadable)?;
     let items = page.items.into_iter().flatten();
     items
@@ -176,7 +177,7 @@ pub(super) fn versions(text: &str) -> Result<Vec<(ObjectKey, String)>, Problem> 
                 namespace: (&*metadata.namespace).into(),
                 name: (&*metadata.name).into(),
             };
-            Ok((key, metadata.resource_version.into_owned()))
+            Ok((key, Version::from(&*metadata.resource_version)))
         })
         .collect()
 }
