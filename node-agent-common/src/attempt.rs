@@ -133,6 +133,18 @@ impl Joint {
     }
 }
 
+/// Where and when what a [`Joint`] stands for was sighted behind address translation.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Joined {
+    /// When, nanoseconds of the monotonic clock.
+    pub at_ns: u64,
+    /// The destination that it had there: the same as an attempt's own is no translation of it.
+    pub destination: [u8; 16],
+}
+
+const _: () = assert!(size_of::<Joined>() == 24 && align_of::<Joined>() == 8);
+
 /// All attempts of one kind between two addresses; the client's port is left out, because no policy looks at it.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -22,7 +22,7 @@ pub const NAMESPACES: &str = "NAMESPACES";
 /// Hash, address (`[u8; 16]`, IPv4 mapped) to the `u32` index of the interface that leads to the pod which
 /// owns it, 0 when that is not known: the addresses of this node's pods.
 pub const ADDRESSES: &str = "ADDRESSES";
-/// Hash, [`crate::Joint`] to `u64`, the time of a sighting at a pod's interface of an attempt that this node has
+/// Hash, [`crate::Joint`] to [`crate::Joined`], a sighting at a pod's interface of an attempt that this node has
 /// passed in from another pod under another destination.
 pub const JOINTS: &str = "JOINTS";
 /// Per-CPU array of `u64`, indexed by `skb_drop_reason`: packets dropped on this node.

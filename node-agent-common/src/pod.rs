@@ -1,8 +1,8 @@
 //! Leave for user space to move these types in and out of maps.
 
 use crate::{
-    Attempt, CallKey, Caller, Conversation, ConversationKey, Event, Joint, LocationRange, Tuple,
-    UdpFlow,
+    Attempt, CallKey, Caller, Conversation, ConversationKey, Event, Joined, Joint, LocationRange,
+    Tuple, UdpFlow,
 };
 
 // SAFETY: `repr(C)`, made of integers and byte arrays, without implicit padding: every bit pattern is valid.
@@ -17,6 +17,8 @@ unsafe impl aya::Pod for Conversation {}
 unsafe impl aya::Pod for UdpFlow {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Joint {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Joined {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Event {}
 // SAFETY: as above.

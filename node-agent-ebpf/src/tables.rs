@@ -6,7 +6,7 @@ use aya_ebpf::macros::btf_map;
 use node_agent_common::maps as sizes;
 use node_agent_common::maps::stage;
 use node_agent_common::{
-    Attempt, Conversation, ConversationKey, Joint, LocationRange, Tuple, UdpFlow, protocol,
+    Attempt, Conversation, ConversationKey, Joined, Joint, LocationRange, Tuple, UdpFlow, protocol,
 };
 
 use crate::counters::add_one;
@@ -26,7 +26,7 @@ static CONVERSATIONS: HashMap<
 pub(crate) static UDP_FLOWS: HashMap<Tuple, UdpFlow, { sizes::UDP_FLOWS_ENTRIES as usize }> =
     HashMap::new();
 #[btf_map]
-static JOINTS: HashMap<Joint, u64, { sizes::JOINTS_ENTRIES as usize }> = HashMap::new();
+static JOINTS: HashMap<Joint, Joined, { sizes::JOINTS_ENTRIES as usize }> = HashMap::new();
 #[btf_map]
 static EPOCH: Array<u32, 1> = Array::new();
 #[btf_map]
@@ -116,8 +116,12 @@ pub(crate) fn leads(address: &[u8; 16]) -> Option<u32> {
 /// Remembers that an attempt was sighted at the server behind address translation; false when there was no room.
 #[inline(never)]
 pub(crate) fn join(tuple: &Tuple, sequence: u32, now: u64) -> bool {
+    let joined = Joined {
+        at_ns: now,
+        destination: tuple.destination,
+    };
     JOINTS
-        .insert(Joint::of(tuple, sequence), now, u64::from(BPF_ANY))
+        .insert(Joint::of(tuple, sequence), joined, u64::from(BPF_ANY))
         .is_ok()
 }
 
@@ -125,9 +129,13 @@ pub(crate) fn join(tuple: &Tuple, sequence: u32, now: u64) -> bool {
 /// and ends there.
 #[inline(never)]
 pub(crate) fn counts_at_backend(tuple: &Tuple, sequence: u32) -> bool {
-    tuple.protocol != protocol::UDP
-        && !is_pod(&tuple.destination)
-        && JOINTS.remove(Joint::of(tuple, sequence)).is_ok()
+    if tuple.protocol == protocol::UDP || is_pod(&tuple.destination) {
+        return false;
+    }
+    let joint = Joint::of(tuple, sequence);
+    // SAFETY: a value of the map.
+    let is_other = |joined: *const Joined| unsafe { (*joined).destination != tuple.destination };
+    JOINTS.get_ptr(&joint).is_some_and(is_other) && JOINTS.remove(&joint).is_ok()
 }
 
 /// What [`count`] found: the running total, and whether it is news.

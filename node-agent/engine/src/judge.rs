@@ -8,7 +8,7 @@ use crate::cluster::{Cluster, Throughout};
 use crate::ends::Ends;
 use crate::input::{Flow, Link};
 use crate::links::Links;
-use crate::model::Protocol;
+use crate::model::{Pod, Protocol};
 use crate::options::Options;
 use crate::outcome::{Ending, UDP_REMEMBERED_NS};
 use crate::record::{Assessment, Cause, Connection, OutcomeKind};
@@ -165,7 +165,7 @@ impl Judge<'_> {
 
     /// What forbids every claim, whatever policy says.
     fn doubt(&self, ends: &Ends, ending: &Ending) -> Option<UnknownBecause> {
-        if self.comes_from_elsewhere(ending) {
+        if self.comes_from_elsewhere(ending) || self.is_taken(ends, ending) {
             return Some(UnknownBecause::SourceMismatch);
         }
         if ends.unsure {
@@ -187,6 +187,18 @@ impl Judge<'_> {
                 .links
                 .iter()
                 .any(|other| other.index != source_link && other.addresses.contains(&source))
+    }
+
+    /// Whether somebody on this node has the address of another node's pod: a pod may give itself any.
+    fn is_taken(&self, ends: &Ends, ending: &Ending) -> bool {
+        let flow = ending.flow;
+        let is_others = |pod: Option<&Pod>| {
+            pod.is_some_and(|pod| !pod.node.is_empty() && *pod.node != *self.options.node)
+        };
+        let is_here = |ip| self.links.iter().any(|link| link.addresses.contains(&ip));
+        let speaks_here = || ending.attempt.source_link.is_some() || is_here(flow.source);
+        is_others(ends.source_pod(self.cluster)) && speaks_here()
+            || is_others(ends.destination_pod(self.cluster)) && is_here(flow.destination)
     }
 
     /// Whether a UDP conversation may have begun before its interface was watched.

@@ -66,6 +66,11 @@ impl<K: Pod, V: Pod> Table<K, V> {
         })
     }
 
+    /// Reads an entry.
+    pub(super) fn get(&self, key: &K) -> Option<V> {
+        self.map.get(key, 0).ok()
+    }
+
     /// Takes an entry out; false when it was out already.
     pub(super) fn remove(&mut self, key: &K) -> bool {
         self.map.remove(key).is_ok()

@@ -6,7 +6,7 @@ use aya::Pod;
 use aya::maps::{Map, MapData, PerCpuArray};
 use node_agent_common::maps::{self, DEADLINE_NS, share, stage};
 use node_agent_common::{
-    Attempt, Conversation, ConversationKey, Event, Joint, Tuple, UdpFlow, kind, protocol,
+    Attempt, Conversation, ConversationKey, Event, Joined, Joint, Tuple, UdpFlow, kind, protocol,
 };
 use node_agent_engine::input::{Input, Moment, Stage};
 
@@ -30,7 +30,7 @@ pub(super) struct Tables {
     conversations: Table<ConversationKey, Conversation>,
     udp_flows: Table<Tuple, UdpFlow>,
     pub(super) shares: Shares,
-    joints: Table<Joint, u64>,
+    joints: Table<Joint, Joined>,
     /// Most attempts that stay after their deadline, of one slot and of all.
     most_swept: (usize, usize),
     /// Attempts that stay after their deadline.
@@ -229,14 +229,18 @@ impl Tables {
     /// An attempt that was sighted behind address translation too: it is told of there.
     fn counts_at_backend(&mut self, tuple: &Tuple, attempt: &Attempt) -> bool {
         let is_before = attempt.source_ifindex != 0 && attempt.destination_ifindex == 0;
-        is_before
-            && tuple.protocol != protocol::UDP
-            && self.joints.remove(&Joint::of(tuple, attempt.sequence))
+        if !is_before || tuple.protocol == protocol::UDP {
+            return false;
+        }
+        let joint = Joint::of(tuple, attempt.sequence);
+        let joined = self.joints.get(&joint);
+        joined.is_some_and(|joined| joined.destination != tuple.destination)
+            && self.joints.remove(&joint)
     }
 
     fn sweep_joints(&mut self, now: Moment) {
-        for (joint, since) in self.joints.entries() {
-            if now.since(Moment(since)) > JOINT_NS {
+        for (joint, joined) in self.joints.entries() {
+            if now.since(Moment(joined.at_ns)) > JOINT_NS {
                 self.joints.remove(&joint);
             }
         }

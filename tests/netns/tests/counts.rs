@@ -26,6 +26,10 @@ fn main() {
         trials::test("a Service's backend that refuses counts once", refused),
         trials::test("a drop behind a Service names its backend", denied),
         trials::test("what is rewritten without conntrack counts once", rewritten),
+        trials::test(
+            "what its pod's own firewall stopped at first counts when it is answered",
+            stopped_inside,
+        ),
         trials::test("a node's port that leads to a pod counts once", node_port),
         trials::test("two Services asked from one UDP port are two", datagrams),
     ]))
@@ -132,6 +136,38 @@ fn rewritten() -> anyhow::Result<()> {
         let records = through(service::rewritten_before, from, assessment, server, stop)?;
         only(&records, assessment, CONNECTIONS)?;
     }
+    Ok(())
+}
+
+/// The first SYN comes to no interface, the second is one attempt with it.
+fn stopped_inside() -> anyhow::Result<()> {
+    let mut ground = Ground::new()?;
+    let mut agent = ground.agent()?;
+    ground.add_pods(&agent, |_| true)?;
+    let world = SocketAddr::from(([192, 0, 2, 1], 7070));
+    let _servers = Servers::start(&[Listen {
+        namespace: &ground.node.world,
+        at: world,
+        protocol: Protocol::Tcp,
+        server: Server::Answering,
+    }])?;
+    let pod = ground.node.namespace_of("default/debug")?;
+    pod.nft(
+        "table ip own {\n chain out {\n  type filter hook output priority 0;\n  \
+         tcp flags syn limit rate 1/hour burst 1 packets drop\n }\n}\n",
+    )?;
+    agent.settle()?;
+    let saw = Client::open(pod, world, Protocol::Tcp)?.try_it(PATIENCE)?;
+    ensure!(saw == Saw::Answer, "the client saw {saw:?}");
+    agent.wait_until(LIMIT, |records| told(records, "allowed") > 0)?;
+    let records = agent.stop()?.records;
+    let all: u64 = connections(&records).map(Record::count).sum();
+    let lines: Vec<&str> = connections(&records).map(|r| r.line.as_str()).collect();
+    ensure!(
+        (all, told(&records, "allowed")) == (1, 1),
+        "not one allowed attempt:\n{}",
+        lines.join("\n")
+    );
     Ok(())
 }
 
