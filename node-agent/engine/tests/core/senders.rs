@@ -10,7 +10,7 @@ use node_agent_engine::verdict::UnknownBecause::{
     self, NotSeenStopped, Orientation, SourceMismatch,
 };
 
-use super::bench::{API, Bench, DB, JOB, NODE, S, Seen, WEB, WORLD, service};
+use super::bench::{API, AWAY, Bench, DB, JOB, NODE, S, Seen, WEB, WORLD, service};
 use super::outcomes::drop;
 
 type Claim = (Assessment, Option<UnknownBecause>);
@@ -226,6 +226,34 @@ fn a_link_local_sender_is_not_outside() {
             expected,
             "{from}"
         );
+    }
+}
+
+/// A pod may give itself whatever address: one of another node's pod is not spoken from, and does not lie, here.
+#[test]
+fn another_node_s_pod_is_not_here() {
+    let taken = (Unknown, Some(SourceMismatch));
+    for (from, to, here, speaks_here, expected) in [
+        (AWAY, DB, false, false, (Unenforced, None)),
+        (AWAY, DB, true, false, taken),
+        (AWAY, DB, false, true, taken),
+        (WEB, AWAY, true, false, taken),
+        (WEB, AWAY, false, false, (Allowed, None)),
+    ] {
+        let mut bench = Bench::settled();
+        if here {
+            bench.link(7, AWAY, true);
+        }
+        let mut seen = bench.attempt(from, to);
+        if from == AWAY {
+            seen = seen.arrived();
+            seen.attempt.source_link = speaks_here.then_some(7);
+        }
+        bench.give(seen.event(bench.now, EventKind::Answered, 1));
+        bench.pass(10 * S);
+        let found = bench.only();
+        let claim = (found.assessment, found.unknown_because);
+        assert_eq!(claim, expected, "{from} to {to}, {here}, {speaks_here}");
     }
 }
 

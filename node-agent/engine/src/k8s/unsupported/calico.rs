@@ -36,7 +36,10 @@ fn selector(expression: &str) -> Selector {
         let count = |quote: char| condition.matches(quote).count();
         !count('\'').is_multiple_of(2) || !count('"').is_multiple_of(2)
     };
-    let is_understood = !expression.contains("||") && !conditions.clone().any(is_cut);
+    // Within parentheses a condition may be denied, with others.
+    let is_grouped = expression.replace("has(", "").contains('(');
+    let is_choice = expression.contains("||");
+    let is_understood = !is_grouped && !is_choice && !conditions.clone().any(is_cut);
     let requirements = match is_understood {
         true => conditions.filter_map(requirement).collect(),
         false => Vec::new(),
@@ -144,6 +147,8 @@ mod tests {
                 "app contains 'd' && has(b)",
                 vec![of("b", Operator::Exists)],
             ),
+            ("!(has(a) && has(b) && has(c))", vec![]),
+            ("has(a) && !(has(b) && has(c))", vec![]),
             ("global()", vec![]),
             ("app != \"x && y == 'z' && w\"", vec![]),
         ] {
