@@ -137,7 +137,8 @@ fn cluster(house: &House) -> anyhow::Result<Report> {
         Purpose::Servers,
         Purpose::Kwok,
     ])?;
-    let agent = build::agent(house, Profile::Release)?;
+    // What is deployed: the C library is most of what an agent with few pods takes.
+    let agent = build::static_agent(house)?;
     let mut command = house.cargo();
     command.args(RUN).args(["cluster", "--bin", "scale"]);
     match (servers::find(), kwok::find()) {
