@@ -284,15 +284,14 @@ fn find(dropped: &Dropped) {
         return;
     }
     let began = begin(if translated { original } else { tuple }, dropped);
-    // On the node its sender's interface saw it go elsewhere: a program has translated it since, of which conntrack does
-    // not know. What is stopped in the sender's own namespace came to no interface.
+    // On the node its sender's interface saw it go elsewhere: a program has translated it since, without conntrack.
+    // What is stopped in the sender's own namespace came to no interface.
     if began
         && !translated
         && tuple.protocol != protocol::UDP
         && is_watched(&tuple.source)
         && namespace_is_own(dropped.freed.netns)
     {
-        // Without room it counts as it came in, too: nothing is lost.
         let _ = join(tuple, dropped.packet.sequence, dropped.now);
     }
 }
