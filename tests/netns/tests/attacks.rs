@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
+use netns::agent::Agent;
 use netns::frame::{Ends, SYN};
 use netns::ground::{Ground, LIMIT, is, none_says};
 use netns::raw::{Wire, hardware_address};
@@ -71,6 +72,31 @@ fn lines(records: &[Record]) -> String {
     lines.join("\n")
 }
 
+/// How many attempts from an address are told not to be its owner's.
+fn spoofed(records: &[Record], pretended: Ipv4Addr) -> u64 {
+    let pretended = pretended.to_string();
+    counted(records, |record| {
+        record.text("/source/ip") == Some(pretended.as_str())
+            && record.text("/unknown_because") == Some("source_mismatch")
+    })
+}
+
+fn are_spoofed(records: &[Record], pretended: Ipv4Addr) -> anyhow::Result<()> {
+    let told = spoofed(records, pretended);
+    ensure!(
+        told == u64::from(ATTEMPTS),
+        "{told} of {ATTEMPTS} are told to be spoofed:\n{}",
+        lines(records)
+    );
+    Ok(())
+}
+
+fn until_spoofed(agent: &mut Agent, pretended: Ipv4Addr) -> anyhow::Result<()> {
+    let all = u64::from(ATTEMPTS);
+    agent.wait_until(LIMIT, |records| spoofed(records, pretended) >= all)?;
+    are_spoofed(agent.records(), pretended)
+}
+
 /// Nothing is claimed of whom the attacker pretends to be, and what that one does itself is seen as ever.
 fn spoof() -> anyhow::Result<()> {
     let mut ground = Ground::new()?;
@@ -79,14 +105,9 @@ fn spoof() -> anyhow::Result<()> {
     let _servers = ground.servers()?;
     let row = ground.row(VICTIM, DATABASE)?;
     agent.settle()?;
-    let pretended = v4(&ground, VICTIM)?.to_string();
-    syns(&ground, v4(&ground, VICTIM)?, |_| row.port)?;
-    let is_spoofed = |record: &Record| {
-        record.text("/source/ip") == Some(pretended.as_str())
-            && record.text("/unknown_because") == Some("source_mismatch")
-    };
-    let all = u64::from(ATTEMPTS);
-    agent.wait_until(LIMIT, |records| counted(records, is_spoofed) >= all)?;
+    let pretended = v4(&ground, VICTIM)?;
+    syns(&ground, pretended, |_| row.port)?;
+    until_spoofed(&mut agent, pretended)?;
     let own = |record: &Record| is(record, &row) && record.assessment() == "allowed";
     ensure!(
         counted(agent.records(), own) == 0,
@@ -95,12 +116,7 @@ fn spoof() -> anyhow::Result<()> {
     );
     ground.until(&mut agent, &row, "allowed")?;
     let finished = agent.stop()?;
-    let spoofed = counted(&finished.records, is_spoofed);
-    ensure!(
-        spoofed == all,
-        "{spoofed} of {all} are told to be spoofed:\n{}",
-        lines(&finished.records)
-    );
+    are_spoofed(&finished.records, pretended)?;
     none_says(&finished, &["blocked", "unenforced", "unexpected_drop"])
 }
 
@@ -121,18 +137,7 @@ fn asked_inside() -> anyhow::Result<()> {
     agent.settle()?;
     let nobodys = Ipv4Addr::new(10, 42, 0, 250);
     syns(&ground, nobodys, |_| row.port)?;
-    let is_spoofed = |record: &Record| {
-        record.text("/source/ip") == Some("10.42.0.250")
-            && record.text("/unknown_because") == Some("source_mismatch")
-    };
-    let all = u64::from(ATTEMPTS);
-    agent.wait_until(LIMIT, |records| counted(records, is_spoofed) >= all)?;
-    let spoofed = counted(agent.records(), is_spoofed);
-    ensure!(
-        spoofed == all,
-        "{spoofed} of {all} are told to be spoofed:\n{}",
-        lines(agent.records())
-    );
+    until_spoofed(&mut agent, nobodys)?;
     // What it says under its own is its own.
     let row = ground.row(ATTACKER, DATABASE)?;
     ground.until(&mut agent, &row, "unenforced")?;
