@@ -65,6 +65,7 @@ pub struct Core {
     now: Moment,
     unsynced: VecDeque<Input>,
     synced: bool,
+    /// When the whole cluster was last heard of: one kind's news says nothing of the others.
     heard: Moment,
     asked: Asked,
     lost: BTreeMap<Stage, write::Losses>,
@@ -187,7 +188,6 @@ impl Core {
     }
 
     fn delta(&mut self, now: Moment, delta: &Delta, out: &mut Vec<Output>) {
-        self.heard = now;
         self.agents.note(delta);
         self.check_annotations(delta, out);
         let before = Presence::subject(&self.cluster, delta);

@@ -240,11 +240,12 @@ impl Bench {
         }
     }
 
-    /// Lets time pass, a tick each 50 ms, and answers requests for a fresh reading.
+    /// Lets time pass, a tick each 50 ms, with a cluster that is heard of and answers requests for a fresh reading.
     pub(crate) fn pass(&mut self, ns: u64) {
         let end = self.now.plus(ns);
         while self.now < end {
             self.now = self.now.plus(50 * MS);
+            self.give(Input::Heard);
             let asked = self.confirms;
             self.give(Input::Tick);
             if self.confirms > asked {

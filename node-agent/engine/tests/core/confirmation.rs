@@ -6,7 +6,7 @@ use node_agent_engine::model::ObjectKey;
 use node_agent_engine::record::Assessment::Unenforced;
 use node_agent_engine::verdict::UnknownBecause;
 
-use super::bench::{API, AWAY, Bench, DB, JOB, MS, S, pod, service, slice};
+use super::bench::{API, AWAY, Bench, DB, JOB, MS, S, WEB, pod, service, slice};
 use super::claims::answered;
 
 #[test]
@@ -47,6 +47,7 @@ fn news_of_the_cluster_confirms_nothing_and_it_is_asked_for_again() {
     assert!((50..=61).contains(&asked), "asked {asked} times in 60 s");
 
     bench.written.clear();
+    bench.give(Input::Confirmed);
     answered(&mut bench);
     unanswered_ticks(&mut bench, 20);
     bench.pass(2 * S);
@@ -131,6 +132,25 @@ fn a_claim_through_a_service_rests_on_its_backends() {
     assert_eq!(bench.asked, grounds);
     bench.give(Input::GroundsConfirmed(pods(&["db", "job"])));
     assert!(bench.written.is_empty());
+}
+
+/// One watch is broken, and another goes on.
+#[test]
+fn what_is_known_is_as_old_as_the_oldest_of_it() {
+    let mut bench = Bench::settled();
+    bench.give(Input::Heard);
+    bench.wait(30 * S);
+    bench.apply(&pod("other", "other", "10.42.1.99", "node-2"));
+    let seen = bench.attempt(WEB, DB);
+    bench.give(seen.event(bench.now, EventKind::Answered, 1));
+    bench.give(Input::Tick);
+    let as_of = &bench.only().policy_state.as_of;
+    assert!(as_of.starts_with("1970-01-01T00:01:40."), "{as_of}");
+    bench.written.clear();
+    bench.wait(31 * S);
+    answered(&mut bench);
+    bench.wait(S);
+    assert_eq!(bench.only().unknown_because, Some(UnknownBecause::Stale));
 }
 
 #[test]
