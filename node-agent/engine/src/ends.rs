@@ -17,7 +17,7 @@ use crate::verdict::{UnknownBecause, Verdict};
 pub(crate) struct Ends {
     pub(crate) source: Identity,
     pub(crate) destination: Identity,
-    connection: Connection,
+    pub(crate) connection: Connection,
     /// Whom the destination takes for the source, when that is somebody else.
     seen_from: Option<Party>,
     /// It is not known who is at one of the ends: nobody owns an address that lies behind a pod's interface,
@@ -25,6 +25,9 @@ pub(crate) struct Ends {
     pub(crate) unsure: bool,
     /// Another pod may have taken over an address, and the cluster has not said so yet.
     pub(crate) may_be_taken_over: bool,
+    /// An address that nobody is known to have lies among those of pods: the cluster may not have said whose it is, or it is a
+    /// node's end of a tunnel, which no object names.
+    pub(crate) may_be_of_cluster: bool,
 }
 
 /// When a young pod began.
@@ -70,8 +73,11 @@ impl Ends {
                 Identity::Unknown | Identity::Ambiguous | Identity::NodeService(_)
             )
         };
+        let among_pods = |end: &Identity, ip| *end == Identity::World && cluster.is_among_pods(ip);
         Self {
             unsure: unknown(&source) || unknown(&destination),
+            may_be_of_cluster: among_pods(&source, flow.source)
+                || among_pods(&destination, flow.destination),
             connection: Connection {
                 source: Cluster::party(flow.source, &source),
                 destination: Cluster::party(flow.destination, &destination),

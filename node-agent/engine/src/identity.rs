@@ -3,12 +3,13 @@
 //! Addresses are used again, so every claim on one has a beginning and an end. What has ended is kept for
 //! a while, for events that come late, and no longer: see [`KEPT_NS`] and [`KEPT_PER_ADDRESS`].
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::input::Moment;
 use crate::model::ObjectKey;
@@ -96,6 +97,15 @@ impl Owner<'_> {
     }
 }
 
+/// The block that an address lies in: networks of pods give their nodes no smaller ones (`/24` and `/64` by default; Calico's
+/// `/26` and `/122` lie in these).
+fn block(ip: IpAddr) -> IpNet {
+    match ip {
+        IpAddr::V4(ip) => IpNet::V4(Ipv4Net::new_assert(ip, 24).trunc()),
+        IpAddr::V6(ip) => IpNet::V6(Ipv6Net::new_assert(ip, 64).trunc()),
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Claim {
     claimant: Claimant,
@@ -124,6 +134,8 @@ pub(crate) struct Addresses {
     /// What nodes give to their pods, by node.
     pod_ranges: BTreeMap<Arc<str>, Vec<IpNet>>,
     in_pod_ranges: Prefixes<()>,
+    /// How many addresses of pods lie in a block.
+    pods_in: HashMap<IpNet, u32, FixedState>,
 }
 
 impl Addresses {
@@ -219,6 +231,11 @@ impl Addresses {
             .map_or(Successor::Unknown, |claim| Successor::Since(claim.from))
     }
 
+    /// Whether an address lies among those of pods: in a block of which a pod has another.
+    pub(crate) fn is_among_pods(&self, ip: IpAddr) -> bool {
+        self.pods_in.contains_key(&block(ip.to_canonical()))
+    }
+
     /// Who claims the address now.
     pub(crate) fn claimed_by(&self, ip: IpAddr) -> impl Iterator<Item = &Claimant> {
         let claims = self.claims(ip.to_canonical()).iter();
@@ -293,6 +310,9 @@ impl Addresses {
         {
             // Nearly every address has one claim at a time.
             claims.reserve_exact(1);
+            if claimant.is_pod() {
+                *self.pods_in.entry(block(ip)).or_default() += 1;
+            }
             claims.push(Claim {
                 claimant,
                 from: now,
@@ -313,6 +333,14 @@ impl Addresses {
             claim.until = Some(now);
             self.ended.push_back((now, ip));
             *changed = now;
+            if claimant.is_pod()
+                && let Entry::Occupied(mut pods) = self.pods_in.entry(block(ip))
+            {
+                *pods.get_mut() -= 1;
+                if *pods.get() == 0 {
+                    pods.remove();
+                }
+            }
         }
         let ended = claims.iter().filter(|claim| claim.until.is_some()).count();
         if ended > KEPT_PER_ADDRESS

@@ -94,6 +94,8 @@ pub enum Ground {
     Pod(ObjectKey),
     /// A Service and its slices; the pods behind it are grounds of their own.
     Service(ObjectKey),
+    /// That no pod has an address.
+    NoPod(IpAddr),
 }
 
 /// What the kernel side says, decoded.

@@ -5,6 +5,7 @@ mod written;
 use crate::Moment;
 use crate::assessment::{Assessed, assess};
 use crate::cluster::{Cluster, Throughout};
+use crate::connection::Profile;
 use crate::ends::Ends;
 use crate::input::{Flow, Link};
 use crate::links::Links;
@@ -75,7 +76,8 @@ impl Judge<'_> {
         }
         let mut case = self.case(ending);
         let known_by = ending.at.plus(self.options.grace_ns);
-        let is_known = !case.ends.unsure && !case.ends.may_be_taken_over;
+        let ends = &case.ends;
+        let is_known = !ends.unsure && !ends.may_be_taken_over && !ends.may_be_of_cluster;
         if !is_known && now < known_by {
             return Judgement::Wait {
                 until: known_by,
@@ -151,6 +153,11 @@ impl Judge<'_> {
             && ends.leads_to_other_node(self.cluster, &self.options.node)
         {
             assessed.1 = Some(UnknownBecause::LeftNode);
+        }
+        // With Cilium a node's end of a tunnel, which no object names, is a node, and no block of addresses holds it.
+        let may_be_a_node = ends.may_be_of_cluster && self.options.profile == Profile::Cilium;
+        if may_be_a_node && needs_confirmation(assessed.0) {
+            assessed = (Assessment::Unknown, Some(UnknownBecause::Identity));
         }
         let settled = ends.settled_since(self.cluster);
         Case {

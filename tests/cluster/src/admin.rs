@@ -197,6 +197,29 @@ impl Admin {
         name: &str,
         ip: &str,
     ) -> anyhow::Result<()> {
+        self.pod_with(app, namespace, name, &[ip]).await
+    }
+
+    /// The same, with an address of each family.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn dual_pod(
+        &self,
+        namespace: &str,
+        name: &str,
+        ips: [&str; 2],
+    ) -> anyhow::Result<()> {
+        self.pod_with(name, namespace, name, &ips).await
+    }
+
+    async fn pod_with(
+        &self,
+        app: &str,
+        namespace: &str,
+        name: &str,
+        ips: &[&str],
+    ) -> anyhow::Result<()> {
         let pods = format!("/api/v1/namespaces/{namespace}/pods");
         let pod = json!({
             "metadata": {"name": name, "labels": {"app": app}},
@@ -205,7 +228,8 @@ impl Admin {
         });
         self.create(&pods, &pod).await?;
         let now = format!("{:.0}", Timestamp::now());
-        let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "startTime": now,
+        let ips: Vec<_> = ips.iter().map(|ip| json!({"ip": ip})).collect();
+        let status = json!({"status": {"phase": "Running", "podIP": ips[0]["ip"], "podIPs": ips, "startTime": now,
             "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}]}});
         self.patch(&format!("{pods}/{name}/status"), &status).await
     }

@@ -29,6 +29,11 @@ impl Cluster {
         identity
     }
 
+    /// Whether an address that nobody is known to have lies among those of pods.
+    pub(crate) fn is_among_pods(&self, ip: IpAddr) -> bool {
+        self.addresses.is_among_pods(ip)
+    }
+
     /// Who has followed the pod that has the address at a time, if it had it already when its interface went.
     pub(crate) fn successor(&self, ip: IpAddr, left: Moment, at: Moment) -> Successor {
         self.addresses.successor(ip, left, at)

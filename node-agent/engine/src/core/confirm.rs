@@ -122,7 +122,11 @@ impl Ends {
     /// What a claim about them rests on.
     fn grounds(&self, cluster: &Cluster) -> BTreeSet<Ground> {
         let mut grounds = BTreeSet::new();
-        for end in [&self.source, &self.destination] {
+        let parties = &self.connection;
+        for (end, party) in [
+            (&self.source, &parties.source),
+            (&self.destination, &parties.destination),
+        ] {
             match end {
                 Identity::Pod(key) => {
                     grounds.insert(Ground::Pod(key.clone()));
@@ -132,9 +136,12 @@ impl Ends {
                     let pods = cluster.backend_pods(key);
                     grounds.extend(pods.map(Ground::Pod));
                 }
+                // A pod that was not told of is taken for the world.
+                Identity::World => {
+                    grounds.extend(party.ip.map(Ground::NoPod));
+                }
                 Identity::Node(_)
                 | Identity::NodeService(_)
-                | Identity::World
                 | Identity::Ambiguous
                 | Identity::Unknown => {}
             }

@@ -1,10 +1,10 @@
 //! What confirms a claim: a fresh reading of all that it rests on, asked for after it.
 
-use node_agent_engine::Input;
 use node_agent_engine::input::{EventKind, Ground};
 use node_agent_engine::model::ObjectKey;
-use node_agent_engine::record::Assessment::Unenforced;
+use node_agent_engine::record::Assessment::{Allowed, Unenforced, Unknown};
 use node_agent_engine::verdict::UnknownBecause;
+use node_agent_engine::{Input, Profile};
 
 use super::bench::{API, AWAY, Bench, DB, JOB, MS, S, WEB, pod, service, slice};
 use super::claims::answered;
@@ -151,6 +151,54 @@ fn what_is_known_is_as_old_as_the_oldest_of_it() {
     answered(&mut bench);
     bench.wait(S);
     assert_eq!(bench.only().unknown_because, Some(UnknownBecause::Stale));
+}
+
+/// A pod of another node that was not told of is taken for the world.
+#[test]
+fn a_claim_about_the_world_rests_on_no_pod_having_the_address() {
+    let mut bench = Bench::settled();
+    let seen = bench.attempt("198.51.100.7", DB).arrived();
+    bench.give(seen.event(bench.now, EventKind::Answered, 1));
+    bench.wait(5 * S);
+    let grounds = [
+        pods(&["db"]),
+        vec![Ground::NoPod("198.51.100.7".parse().unwrap())],
+    ]
+    .concat();
+    assert_eq!(bench.asked, grounds);
+    bench.give(Input::GroundsConfirmed(pods(&["db"])));
+    assert!(bench.written.is_empty());
+    bench.wait(2 * S);
+    bench.give(Input::GroundsConfirmed(bench.asked.clone()));
+    assert_eq!(bench.only().assessment, Unenforced);
+}
+
+/// Next to a pod's address another pod's may come, or a node's end of a tunnel, which no object names.
+#[test]
+fn an_address_among_those_of_pods_waits_and_may_be_a_node_of_cilium() {
+    for (profile, expected) in [
+        (Profile::Generic, (Unenforced, None)),
+        (Profile::Cilium, (Unknown, Some(UnknownBecause::Identity))),
+    ] {
+        let mut bench = Bench::settled();
+        bench.give(Input::Profile(profile));
+        let seen = bench.attempt("10.42.1.99", DB).arrived();
+        bench.give(seen.event(bench.now, EventKind::Answered, 1));
+        bench.pass(10 * S);
+        let found = bench.only();
+        assert_eq!((found.assessment, found.unknown_because), expected);
+
+        bench.written.clear();
+        let seen = bench.attempt("10.42.1.100", DB).arrived();
+        bench.give(seen.event(bench.now, EventKind::Dropped, 1));
+        bench.pass(S);
+        bench.apply(&pod("late", "web", "10.42.1.100", "node-2"));
+        bench.give(seen.event(bench.now, EventKind::Answered, 1));
+        bench.pass(10 * S);
+        let found = bench.only();
+        assert_eq!(found.source.name.as_deref(), Some("late"));
+        assert_eq!(found.assessment, Allowed);
+    }
 }
 
 #[test]

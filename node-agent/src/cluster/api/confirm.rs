@@ -3,6 +3,7 @@
 //! What is read is compared and not delivered: there is one source of changes, and it never goes back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ use super::wire;
 
 /// How long a reading may take; what is not answered by then is not confirmed.
 const READING: Duration = Duration::from_secs(10);
+/// Most pods that are all read for one claim: of a larger cluster's pods with addresses of both families none is confirmed that
+/// rests on nobody's having such an address.
+const MOST_EVERYWHERE: u32 = 5_000;
 /// How many requests are on their way at a time.
 const AT_A_TIME: usize = 4;
 
@@ -32,6 +36,10 @@ enum Question {
     Object { kind: usize, key: ObjectKey },
     /// All of a kind in a namespace, or all of a kind that lies in none.
     All { kind: usize, namespace: Arc<str> },
+    /// The pods whose first address it is, the only one by which a server finds them.
+    Owners { kind: usize, ip: IpAddr },
+    /// Every pod.
+    Everywhere { kind: usize },
     /// Which groups there are of kinds that not every server has.
     Groups,
 }
@@ -121,6 +129,7 @@ fn needed(ground: &Ground, store: &Store, groups: &Groups) -> Vec<Question> {
         .filter_map(|(index, kind)| match ground {
             Ground::Pod(pod) => of_pod(index, kind, pod),
             Ground::Service(service) => of_service(index, kind, service),
+            Ground::NoPod(ip) => (kind.role == Role::Pod).then(|| of_nobody(index, *ip, store)),
         });
     let is_of_pod = matches!(ground, Ground::Pod(_));
     let is_known = matches!(groups, Groups::Known(_));
@@ -156,6 +165,14 @@ fn of_service(index: usize, kind: &Kind, service: &ObjectKey) -> Option<Question
     }
 }
 
+/// Where the address may be a pod's second one, all of them say whether it is.
+fn of_nobody(kind: usize, ip: IpAddr, store: &Store) -> Question {
+    match store.has_further(kind, ip) {
+        true => Question::Everywhere { kind },
+        false => Question::Owners { kind, ip },
+    }
+}
+
 fn all(kind: usize, namespace: &Arc<str>) -> Question {
     Question::All {
         kind,
@@ -177,13 +194,15 @@ impl Question {
                 }))
             }
             Self::All { kind, namespace } => {
-                let request =
-                    Request::new(path(*kind, namespace)).list_metadata(&ListParams::default());
-                Ok(Answer::Versions(match text(client, request).await {
-                    Ok(text) => Some(wire::versions(&text)?.into_iter().collect()),
-                    Err(Problem::NotFound) => None,
-                    Err(problem) => return Err(problem),
-                }))
+                list(client, path(*kind, namespace), &ListParams::default()).await
+            }
+            Self::Owners { kind, ip } => {
+                let owners = ListParams::default().fields(&format!("status.podIP={ip}"));
+                list(client, path(*kind, ""), &owners).await
+            }
+            Self::Everywhere { kind } => {
+                let few = ListParams::default().limit(MOST_EVERYWHERE);
+                list(client, path(*kind, ""), &few).await
             }
         }
     }
@@ -198,10 +217,35 @@ impl Question {
                 store.has(*kind) && store.versions_in(*kind, namespace).eq(read)
             }
             (Self::All { kind, .. }, Answer::Versions(None)) => !store.has(*kind),
+            (Self::Owners { kind, .. }, Answer::Versions(Some(read))) => read
+                .iter()
+                .all(|(key, version)| store.version(*kind, key) == Some(version)),
+            // What found no room on the one page is known all the same, and not in what was read.
+            (Self::Everywhere { kind }, Answer::Versions(Some(read))) => {
+                let read = read.iter().map(|(key, version)| (key, version));
+                store.all_versions(*kind).eq(read)
+            }
             (Self::Groups, Answer::Groups(groups)) => groups == known,
-            (Self::Object { .. } | Self::All { .. } | Self::Groups, _) => false,
+            (
+                Self::Object { .. }
+                | Self::All { .. }
+                | Self::Owners { .. }
+                | Self::Everywhere { .. }
+                | Self::Groups,
+                _,
+            ) => false,
         }
     }
+}
+
+/// Names and versions of what lies under a path.
+async fn list(client: &Client, path: String, which: &ListParams) -> Result<Answer, Problem> {
+    let request = Request::new(path).list_metadata(which);
+    Ok(Answer::Versions(match text(client, request).await {
+        Ok(text) => Some(wire::versions(&text)?.into_iter().collect()),
+        Err(Problem::NotFound) => None,
+        Err(problem) => return Err(problem),
+    }))
 }
 
 fn path(kind: usize, namespace: &str) -> String {

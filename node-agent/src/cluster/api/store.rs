@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::net::IpAddr;
 
 use node_agent_engine::k8s::Sent;
 use node_agent_engine::model::{Delta, ObjectKey};
@@ -33,6 +34,8 @@ struct State {
     problem: Option<Problem>,
     /// How often the watch broke.
     errors: u64,
+    /// Some have a further address, of IPv4 and of IPv6.
+    has_further: (bool, bool),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,7 @@ impl Store {
             objects: BTreeMap::new(),
             problem: None,
             errors: 0,
+            has_further: (false, false),
         });
         Self {
             kinds: kinds.collect(),
@@ -206,6 +210,22 @@ impl Store {
             .map(|(key, known)| (key, &known.version))
     }
 
+    /// Everything of a kind, as delivered.
+    pub(super) fn all_versions(&self, kind: usize) -> impl Iterator<Item = (&ObjectKey, &Version)> {
+        let objects = self.kinds.get(kind).map(|state| &state.objects);
+        let objects = objects.into_iter().flatten();
+        objects.map(|(key, known)| (key, &known.version))
+    }
+
+    /// Whether some of a kind have such an address beside their first.
+    pub(super) fn has_further(&self, kind: usize, ip: IpAddr) -> bool {
+        let state = self.kinds.get(kind);
+        state.is_some_and(|state| match ip {
+            IpAddr::V4(_) => state.has_further.0,
+            IpAddr::V6(_) => state.has_further.1,
+        })
+    }
+
     /// Whether a kind is there.
     pub(super) fn has(&self, kind: usize) -> bool {
         let state = self.kinds.get(kind);
@@ -245,6 +265,7 @@ impl State {
         match decoded {
             Ok(Some(mut delta)) => {
                 strings.share(&mut delta);
+                self.note_further(&delta);
                 news.deltas.push(delta);
             }
             Ok(None) => {}
@@ -253,6 +274,15 @@ impl State {
                 news.deltas.push((self.kind.gone)(self.kind.kind, key));
                 let unread = rejections.into_iter().map(Notice::Unread);
                 news.notices.extend(unread);
+            }
+        }
+    }
+
+    fn note_further(&mut self, delta: &Delta) {
+        if let Delta::Pod(pod) = delta {
+            for ip in pod.ips.iter().skip(1) {
+                self.has_further.0 |= ip.is_ipv4();
+                self.has_further.1 |= ip.is_ipv6();
             }
         }
     }

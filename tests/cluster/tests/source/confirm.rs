@@ -28,9 +28,41 @@ pub(crate) async fn agrees() -> anyhow::Result<()> {
     admin.service("sure", "a", 80).await?;
     let mut mirror = Mirror::synced(&plane.kubeconfig("admin", STREAMS, None)?).await?;
     let known = ["a", "unheard-of"].map(|name| Ground::Pod(key(name)));
+    let nobodys = ["203.0.113.9", "10.42.3.1"].map(|ip| Ok(Ground::NoPod(ip.parse()?)));
+    let nobodys: Vec<_> = nobodys.into_iter().collect::<anyhow::Result<_>>()?;
     let grounds = known.into_iter().chain([Ground::Service(key("a"))]);
-    mirror.ask(grounds.collect());
+    mirror.ask(grounds.chain(nobodys).collect());
     mirror.until("confirmed", Mirror::is_confirmed).await
+}
+
+/// An address is nobody's only as long as no pod has it that was not told of, as its first or as its second.
+pub(crate) async fn strangers() -> anyhow::Result<()> {
+    let plane = plane().await?;
+    let admin = plane.admin(STREAMS).await?;
+    admin.namespace("far", json!({})).await?;
+    admin
+        .dual_pod("far", "known", ["10.42.7.1", "fd00:7::1"])
+        .await?;
+    for (name, ips, asked) in [
+        ("by-first", ["10.42.7.2", "fd00:7::2"], "10.42.7.2"),
+        ("by-second", ["10.42.7.3", "fd00:7::3"], "fd00:7::3"),
+    ] {
+        let proxy = Proxy::start(STREAMS)?;
+        let mut mirror = Mirror::synced(&plane.kubeconfig("admin", proxy.port(), None)?).await?;
+        proxy.block();
+        mirror
+            .until("away", |mirror| !mirror.server.is_current())
+            .await?;
+        admin.dual_pod("far", name, ips).await?;
+        // Long enough for the watch's next try to be later than the reading.
+        mirror.listen_for(Duration::from_millis(1500)).await?;
+        let told = mirror.deltas;
+        proxy.open();
+        mirror.ask(vec![Ground::NoPod(asked.parse()?)]);
+        mirror.until("confirmed", Mirror::is_confirmed).await?;
+        ensure!(mirror.deltas > told, "{name}: confirmed before it was told");
+    }
+    Ok(())
 }
 
 /// Whatever a claim rests on keeps it from being confirmed when it changed while the watch was cut, until the watch

@@ -55,6 +55,10 @@ fn main() {
         }),
         test("what is as delivered is confirmed", confirm::agrees),
         test(
+            "an address is nobody's only while no pod has it",
+            confirm::strangers,
+        ),
+        test(
             "what a watch has not told is not confirmed",
             confirm::behind,
         ),
