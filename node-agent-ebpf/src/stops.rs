@@ -5,6 +5,7 @@ use node_agent_common::{Attempt, Tuple, kind, protocol};
 
 use crate::counters::add_one_u32;
 use crate::drops::{Dropped, Freed};
+use crate::events::replace;
 use crate::opened::stopped;
 use crate::shares::was_lost_at;
 use crate::tables::{
@@ -112,7 +113,10 @@ fn begin(key: &Tuple, dropped: &Dropped) -> bool {
         ..Attempt::default()
     };
     describe(&mut attempt, key, dropped);
-    let began = remember(key, &mut attempt, Room::Needed);
+    let began = match before(key) {
+        Some(old) => supersede(key, old, &mut attempt, dropped.freed.ifindex),
+        None => remember(key, &mut attempt, Room::Needed),
+    };
     if began {
         // SAFETY: an attempt, if not the map's own.
         unsafe {
@@ -125,6 +129,26 @@ fn begin(key: &Tuple, dropped: &Dropped) -> bool {
         };
     }
     began
+}
+
+/// The attempt with the same ports that has had no outcome, and that the source's interface has not seen: there it would
+/// have been superseded, and a packet of the old one that was held up is none of a new one.
+#[inline(always)]
+fn before(key: &Tuple) -> Option<*mut Attempt> {
+    // SAFETY: a value of the map.
+    attempt(key).filter(|known| unsafe { (**known).source_ifindex == 0 })
+}
+
+/// Puts an attempt in the place of another one; of UDP all datagrams are one attempt's.
+#[inline(never)]
+fn supersede(key: &Tuple, old: *mut Attempt, attempt: &mut Attempt, ifindex: u32) -> bool {
+    // SAFETY: a value of the map.
+    let old = unsafe { &*old };
+    // In the old one's share, so that nothing is given back and taken.
+    attempt.slot = old.slot;
+    key.protocol != protocol::UDP
+        && old.sequence != attempt.sequence
+        && replace(key, old, attempt, ifindex)
 }
 
 /// Writes a first drop into its attempt.
