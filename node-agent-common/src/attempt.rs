@@ -145,6 +145,23 @@ pub struct Joined {
 
 const _: () = assert!(size_of::<Joined>() == 24 && align_of::<Joined>() == 8);
 
+/// A TCP or SCTP attempt that has ended where nobody saw its client's side: whether that heard the answer is not known,
+/// and while it did not it sends the same first packet again.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Who opened it, and to whom.
+    pub tuple: Tuple,
+    /// Monotonic time of its end, or of the latest repeat since, nanoseconds; 0: there is none.
+    pub last_ns: u64,
+    /// TCP: initial sequence number. SCTP: initiate tag. Host order.
+    pub sequence: u32,
+    /// Always zero.
+    pub padding: u32,
+}
+
+const _: () = assert!(size_of::<Ended>() == 56 && align_of::<Ended>() == 8);
+
 /// All attempts of one kind between two addresses; the client's port is left out, because no policy looks at it.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -25,6 +25,9 @@ pub const ADDRESSES: &str = "ADDRESSES";
 /// Hash, [`crate::Joint`] to [`crate::Joined`], a sighting at a pod's interface of an attempt that this node has
 /// passed in from another pod under another destination.
 pub const JOINTS: &str = "JOINTS";
+/// Array of [`crate::Ended`], at a place that follows from what it holds: who comes later to the same place takes it, and
+/// then a repeat counts as an attempt.
+pub const ENDED: &str = "ENDED";
 /// Per-CPU array of `u64`, indexed by `skb_drop_reason`: packets dropped on this node.
 pub const DROPS: &str = "DROPS";
 /// Array of `u64`, see [`share`]: entries that the kernel side made, less those that it deleted.
@@ -45,6 +48,10 @@ pub const CONVERSATIONS_ENTRIES: u32 = 1 << 16;
 pub const UDP_FLOWS_ENTRIES: u32 = 1 << 17;
 /// Size of [`JOINTS`], entries.
 pub const JOINTS_ENTRIES: u32 = 1 << 16;
+/// How many bits number a place in [`ENDED`].
+pub const ENDED_BITS: u32 = 15;
+/// Size of [`ENDED`], entries.
+pub const ENDED_ENTRIES: u32 = 1 << ENDED_BITS;
 /// Slots of the per-CPU cache of answered UDP tuples.
 pub const UDP_CACHE_SLOTS: u32 = 1 << 12;
 /// Size of [`REASON_CLASSES`] and [`DROPS`]; Linux 6.18 has some 130 reasons.
@@ -60,6 +67,10 @@ pub const LOCATION_SLOTS: u32 = 16;
 
 /// How long an attempt waits for its outcome, nanoseconds.
 pub const DEADLINE_NS: u64 = 3_000_000_000;
+
+/// How long a client that hears nothing may wait before it sends its first packet again, nanoseconds: Linux doubles the
+/// time between two of them up to 120 s.
+pub const REPEATS_NS: u64 = 130_000_000_000;
 
 /// How long a UDP tuple must be silent before its next packet is a new attempt, nanoseconds:
 /// conntrack's `nf_conntrack_udp_timeout` default of 30 s, and 10 s in which the cache may have answered for it.

@@ -1,51 +1,48 @@
-//! Packets that the kernel frees for a reason: which attempt each one belonged to, why and where.
+//! Packets that the kernel frees for a reason: why and where, and which of them may be an attempt's first.
 //!
 //! The tracepoint is machine-wide. A drop is kept only in a namespace that capture named, the node's own or one of
 //! its pods': another node in other namespaces of the same machine may well use the same addresses.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::programs::BtfTracePointContext;
-use node_agent_common::maps::{LOCATION_SLOTS, REASONS, drop_class, share};
+use node_agent_common::Tuple;
+use node_agent_common::maps::{LOCATION_SLOTS, REASONS, drop_class};
 use node_agent_common::parse::{self, ACK, Content, Family, INIT, Packet, RST, SYN};
-use node_agent_common::{Attempt, Tuple, kind, protocol};
 
 use crate::conntrack;
 use crate::counters::{add_one, add_one_u32};
 use crate::diagnose::diagnose;
 use crate::kernel::{self, FreedBytes, field};
-use crate::opened::stopped;
 use crate::packets::{ETHERNET, GROUP};
-use crate::shares::was_lost_at;
+use crate::stops;
 use crate::tables::{
-    DROPS, LOCATIONS, REASON_CLASSES, Room, attempt, epoch, is_pod, is_watched, join, leads,
-    namespace_is_own, namespace_is_watched, remember,
+    DROPS, LOCATIONS, REASON_CLASSES, attempt, namespace_is_own, namespace_is_watched,
 };
-use crate::udp;
 
 /// Why and where a packet was freed.
-struct Freed {
-    location: u64,
-    reason: u32,
-    ifindex: u32,
+pub(crate) struct Freed {
+    pub(crate) location: u64,
+    pub(crate) reason: u32,
+    pub(crate) ifindex: u32,
     /// Where it came into the node; 0 when it did not, or was freed elsewhere.
-    came_in_at: u32,
+    pub(crate) came_in_at: u32,
     /// It came into the namespace where it was freed, and was not made there.
-    has_travelled: bool,
-    netns: u32,
-    class: u8,
+    pub(crate) has_travelled: bool,
+    pub(crate) netns: u32,
+    pub(crate) class: u8,
 }
 
 /// A freed packet that may be an attempt's first.
-struct Dropped {
-    freed: Freed,
+pub(crate) struct Dropped {
+    pub(crate) freed: Freed,
     /// TCP: a SYN. SCTP: an INIT. UDP: its sequence number is 0.
-    packet: Packet,
+    pub(crate) packet: Packet,
     /// Conntrack's original tuple; zero without one.
-    original: Tuple,
+    pub(crate) original: Tuple,
     /// Monotonic time, nanoseconds.
-    now: u64,
+    pub(crate) now: u64,
     /// Conntrack's `ctinfo` plus one; 0 without conntrack.
-    ctinfo_plus_one: u8,
+    pub(crate) ctinfo_plus_one: u8,
 }
 
 /// A packet was freed.
@@ -200,7 +197,7 @@ unsafe fn packet(skb: *const u8, freed: Freed) {
     if dropped.ctinfo_plus_one < 4 {
         // SAFETY: no precondition.
         dropped.now = unsafe { bpf_ktime_get_ns() };
-        find(&dropped);
+        stops::seen(&dropped);
     }
 }
 
@@ -263,138 +260,5 @@ fn repeats(nfct: u64, packet: &Packet) -> bool {
             add_one_u32(&raw mut (*known).drops);
         }
         is_known
-    }
-}
-
-/// Notes the drop in its attempt; an attempt that no interface has seen begins with it.
-#[inline(always)]
-fn find(dropped: &Dropped) {
-    let (tuple, original) = (&dropped.packet.tuple, &dropped.original);
-    if note(tuple, dropped) {
-        return;
-    }
-    let translated = dropped.ctinfo_plus_one != 0 && original != tuple;
-    if translated && note(original, dropped) {
-        return;
-    }
-    if !concerns_a_pod(tuple) && !(translated && concerns_a_pod(original)) {
-        return;
-    }
-    if tuple.protocol == protocol::UDP && follows_another(dropped, translated) {
-        return;
-    }
-    let began = begin(if translated { original } else { tuple }, dropped);
-    // On the node its sender's interface saw it go elsewhere: a program has translated it since, without conntrack.
-    // What is stopped in the sender's own namespace came to no interface.
-    if began
-        && !translated
-        && tuple.protocol != protocol::UDP
-        && is_watched(&tuple.source)
-        && namespace_is_own(dropped.freed.netns)
-    {
-        let _ = join(tuple, dropped.packet.sequence, dropped.now);
-    }
-}
-
-#[inline(always)]
-fn concerns_a_pod(tuple: &Tuple) -> bool {
-    is_pod(&tuple.source) || is_pod(&tuple.destination)
-}
-
-/// Tells whether a datagram is no first one: its flow has had its outcome, or it goes back.
-#[inline(never)]
-fn follows_another(dropped: &Dropped, translated: bool) -> bool {
-    udp::is_settled(&dropped.packet.tuple, dropped.now)
-        || translated && udp::is_settled(&dropped.original, dropped.now)
-        || attempt(&dropped.packet.tuple.reversed()).is_some()
-}
-
-/// Notes a drop in the attempt under `key`; false when that is not there, or is another one.
-#[inline(never)]
-fn note(key: &Tuple, dropped: &Dropped) -> bool {
-    let Some(known) = attempt(key) else {
-        return false;
-    };
-    // SAFETY: a value of the map.
-    unsafe {
-        if (*known).sequence != dropped.packet.sequence {
-            return false;
-        }
-        add_one_u32(&raw mut (*known).drops);
-        if (*known).dropped == 0 {
-            describe(&mut *known, key, dropped);
-            stopped(known, key, dropped.freed.ifindex, kind::DROPPED);
-        }
-    }
-    true
-}
-
-/// Starts an attempt with its drop; false when that is none.
-#[inline(never)]
-fn begin(key: &Tuple, dropped: &Dropped) -> bool {
-    let Freed {
-        came_in_at,
-        has_travelled,
-        ..
-    } = dropped.freed;
-    let Tuple {
-        source,
-        destination,
-        ..
-    } = &dropped.packet.tuple;
-    // It came into a pod by an interface at which it was looked at: there it had no room, or has had its outcome.
-    let is_in_pod = has_travelled && came_in_at == 0;
-    if is_in_pod && is_watched(destination) || was_lost_at(came_in_at) {
-        return false;
-    }
-    // Whoever sent it fills its own share.
-    let came_in_at = match came_in_at {
-        0 => leads(source).unwrap_or(0),
-        _ => came_in_at,
-    };
-    let mut attempt = Attempt {
-        first_ns: dropped.now,
-        epoch: epoch(),
-        sequence: dropped.packet.sequence,
-        drops: 1,
-        slot: share::slot(came_in_at),
-        ..Attempt::default()
-    };
-    describe(&mut attempt, key, dropped);
-    let began = remember(key, &mut attempt, Room::Needed);
-    if began {
-        // SAFETY: an attempt, if not the map's own.
-        unsafe {
-            stopped(
-                &raw const attempt,
-                key,
-                dropped.freed.ifindex,
-                kind::DROPPED,
-            )
-        };
-    }
-    began
-}
-
-/// Writes a first drop into its attempt.
-#[inline(always)]
-fn describe(attempt: &mut Attempt, key: &Tuple, dropped: &Dropped) {
-    let Dropped {
-        freed,
-        packet,
-        ctinfo_plus_one,
-        ..
-    } = dropped;
-    attempt.dropped = 1;
-    attempt.tracked = u8::from(*ctinfo_plus_one != 0);
-    attempt.drop_class = freed.class;
-    attempt.drop_reason = freed.reason;
-    attempt.drop_netns = freed.netns;
-    attempt.drop_location = freed.location;
-    if key.destination != packet.tuple.destination
-        || key.destination_port_be != packet.tuple.destination_port_be
-    {
-        attempt.dropped_to = packet.tuple.destination;
-        attempt.dropped_port_be = packet.tuple.destination_port_be;
     }
 }

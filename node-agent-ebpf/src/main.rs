@@ -19,8 +19,10 @@ mod events;
 mod kernel;
 mod opened;
 mod packets;
+mod repeats;
 mod shares;
 mod sockets;
+mod stops;
 mod tables;
 mod udp;
 

@@ -10,7 +10,7 @@ use crate::shares::was_lost_at;
 use crate::tables::{
     ATTEMPTS, Room, counts_at_backend, epoch, forget, join, leads, leads_to, remember, settle_udp,
 };
-use crate::{Place, Way};
+use crate::{Place, Way, repeats};
 
 /// A SYN or INIT: a new attempt, another sighting of one, or the same one again.
 #[inline(never)]
@@ -44,6 +44,13 @@ pub(crate) fn begin(tuple: &Tuple, sequence: u32, place: &Place) {
         (Way::ToPod, Some(ifindex)) => ifindex,
         _ => 0,
     };
+    if place.way == Way::ToPod && repeats::is_one(tuple, sequence, now) {
+        // Its sender's interface has seen the repeat, too, and leaves it to this one.
+        if from != 0 {
+            let _ = join(tuple, sequence, now);
+        }
+        return;
+    }
     if from == 0 {
         let mut attempt = new(sequence, place, share::slot(place.ifindex), now);
         remember(tuple, &mut attempt, Room::Needed);
@@ -277,6 +284,7 @@ fn end(tuple: &Tuple, known: *mut Attempt, ifindex: u32, kind: u8) {
     // SAFETY: a value of the map, copied before it is given back.
     let attempt = unsafe { *known };
     if forget(tuple, &attempt) {
+        repeats::expect(tuple, &attempt);
         ended(tuple, &attempt, ifindex, kind, |_| {});
     }
 }

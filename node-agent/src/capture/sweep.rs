@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use aya::Pod;
 use aya::maps::{Map, MapData, PerCpuArray};
-use node_agent_common::maps::{self, DEADLINE_NS, share, stage};
+use node_agent_common::maps::{self, DEADLINE_NS, REPEATS_NS, share, stage};
 use node_agent_common::{
     Attempt, Conversation, ConversationKey, Event, Joined, Joint, Tuple, UdpFlow, kind, protocol,
 };
@@ -16,9 +16,6 @@ use super::decode::{self, Decoder};
 use super::programs::{Error, Programs, Sizes};
 use super::shares::Shares;
 
-/// How long a swept TCP attempt stays after its first packet was last sent again: Linux doubles the time between two
-/// of them up to 120 s.
-const REPEATS_NS: u64 = 130_000_000_000;
 /// How long a sighting behind address translation waits for the one before it.
 const JOINT_NS: u64 = 10_000_000_000;
 /// How long a conversation is kept after its latest attempt, nanoseconds.

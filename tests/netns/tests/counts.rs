@@ -4,8 +4,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use netns::enforcer::{Mode, Stop};
-use netns::ground::{Ground, LIMIT};
+use netns::agent::Agent;
+use netns::enforcer::{Mode, Stop, drop_from, drop_no_more, dropped};
+use netns::ground::{DB_FROM_API, Ground, LIMIT};
 use netns::record::Record;
 use netns::scenario::{Family, Row};
 use netns::service::{self, dnat};
@@ -18,10 +19,22 @@ const NODE: &str = "192.0.2.10";
 const CONNECTIONS: u64 = 3;
 /// A client that is dropped sends its SYN at 0, 1, 3 and 7 s.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// Shorter than a kernel waits before it repeats a SYN.
+const IMPATIENCE: Duration = Duration::from_millis(300);
+/// The port that a client outside sends from.
+const PORT: u16 = 5555;
 
 fn main() {
     trials::conclude(Ok(vec![
         trials::test("a connect that is dropped four times is one", long_connect),
+        trials::test(
+            "a client outside that hears no answer and asks again counts once",
+            lost_answers,
+        ),
+        trials::test(
+            "a client outside that is stopped and tries again from its port counts each time",
+            again_from_outside,
+        ),
         trials::test("a Service's backend on this node counts once", answered),
         trials::test("a Service's backend that refuses counts once", refused),
         trials::test("a drop behind a Service names its backend", denied),
@@ -56,6 +69,61 @@ fn long_connect() -> anyhow::Result<()> {
     })?;
     let records = agent.stop()?.records;
     only(&records, "blocked", 1)
+}
+
+/// The database's pod, a server in it, and how the world gets there.
+fn from_outside() -> anyhow::Result<(Ground, Agent, SocketAddr, Servers)> {
+    let mut ground = Ground::new()?;
+    ground.write_policies(DB_FROM_API)?;
+    let mut agent = ground.agent()?;
+    let row = ground.row("kasm/kasm-api-0", "kasm/kasm-db-0")?;
+    ground.add_pods(&agent, |key| key == row.to)?;
+    let servers = ground.servers()?;
+    let to = SocketAddr::new(ground.scenario.address(&row.to, Family::V4)?, row.port);
+    agent.settle()?;
+    Ok((ground, agent, to, servers))
+}
+
+/// What the pod answers gets lost behind its interface: the client sends the same SYN again. What it opens later from
+/// the same port is another attempt.
+fn lost_answers() -> anyhow::Result<()> {
+    let (ground, agent, to, _servers) = from_outside()?;
+    let node = &ground.node;
+    drop_from(&node.namespace, to.ip())?;
+    let open = || Client::open(&node.world, to, Protocol::Tcp)?.from_port(PORT);
+    let saw = open()?.try_it(PATIENCE)?;
+    ensure!(saw == Saw::Nothing, "the client saw {saw:?}");
+    let answers = dropped(&node.namespace)?;
+    ensure!(answers > 2, "answered {answers} times: this proves nothing");
+    drop_no_more(&node.namespace)?;
+    let saw = open()?.try_it(PATIENCE)?;
+    ensure!(saw == Saw::Answer, "the client saw {saw:?}");
+    all_of(agent, "unenforced", 2)
+}
+
+/// No interface sees it: each begins with its drop.
+fn again_from_outside() -> anyhow::Result<()> {
+    let (ground, agent, to, _servers) = from_outside()?;
+    let node = &ground.node;
+    node.namespace.nft(
+        "table ip outside {\n chain first {\n  type filter hook prerouting priority raw;\n  \
+         iifname uplink0 ip protocol tcp drop\n }\n}\n",
+    )?;
+    for _ in 0..CONNECTIONS {
+        let client = Client::open(&node.world, to, Protocol::Tcp)?.from_port(PORT)?;
+        let saw = client.try_it(IMPATIENCE)?;
+        ensure!(saw == Saw::Nothing, "the client saw {saw:?}");
+    }
+    all_of(agent, "blocked", CONNECTIONS)
+}
+
+/// So many attempts are told of, all of that assessment.
+fn all_of(mut agent: Agent, assessment: &str, count: u64) -> anyhow::Result<()> {
+    let all = |records: &[Record]| connections(records).map(Record::count).sum::<u64>();
+    agent.wait_until(LIMIT, |records| all(records) >= count)?;
+    // What would be counted twice comes with its own deadline.
+    agent.wait_until(Duration::from_secs(5), |records| all(records) > count)?;
+    only(&agent.stop()?.records, assessment, count)
 }
 
 /// Connects through the Service, and gives what was written of it.

@@ -1,0 +1,175 @@
+//! What a drop is to an attempt: what stopped it, or all that is seen of it.
+
+use node_agent_common::maps::share;
+use node_agent_common::{Attempt, Tuple, kind, protocol};
+
+use crate::counters::add_one_u32;
+use crate::drops::{Dropped, Freed};
+use crate::events::replace;
+use crate::opened::stopped;
+use crate::shares::was_lost_at;
+use crate::tables::{
+    Room, attempt, epoch, is_pod, is_watched, join, leads, namespace_is_own, remember,
+};
+use crate::{repeats, udp};
+
+/// Notes the drop in its attempt; an attempt that no interface has seen begins with it.
+#[inline(always)]
+pub(crate) fn seen(dropped: &Dropped) {
+    let (tuple, original) = (&dropped.packet.tuple, &dropped.original);
+    if note(tuple, dropped) {
+        return;
+    }
+    let translated = dropped.ctinfo_plus_one != 0 && original != tuple;
+    if translated && note(original, dropped) {
+        return;
+    }
+    if !concerns_a_pod(tuple) && !(translated && concerns_a_pod(original)) {
+        return;
+    }
+    if tuple.protocol == protocol::UDP && follows_another(dropped, translated) {
+        return;
+    }
+    let began = begin(if translated { original } else { tuple }, dropped);
+    // On the node its sender's interface saw it go elsewhere: a program has translated it since, without conntrack.
+    // What is stopped in the sender's own namespace came to no interface.
+    if began
+        && !translated
+        && tuple.protocol != protocol::UDP
+        && is_watched(&tuple.source)
+        && namespace_is_own(dropped.freed.netns)
+    {
+        let _ = join(tuple, dropped.packet.sequence, dropped.now);
+    }
+}
+
+#[inline(always)]
+fn concerns_a_pod(tuple: &Tuple) -> bool {
+    is_pod(&tuple.source) || is_pod(&tuple.destination)
+}
+
+/// Tells whether a datagram is no first one: its flow has had its outcome, or it goes back.
+#[inline(never)]
+fn follows_another(dropped: &Dropped, translated: bool) -> bool {
+    udp::is_settled(&dropped.packet.tuple, dropped.now)
+        || translated && udp::is_settled(&dropped.original, dropped.now)
+        || attempt(&dropped.packet.tuple.reversed()).is_some()
+}
+
+/// Notes a drop in the attempt under `key`; false when that is not there, or is another one.
+#[inline(never)]
+fn note(key: &Tuple, dropped: &Dropped) -> bool {
+    let Some(known) = attempt(key) else {
+        return false;
+    };
+    // SAFETY: a value of the map.
+    unsafe {
+        if (*known).sequence != dropped.packet.sequence {
+            return false;
+        }
+        add_one_u32(&raw mut (*known).drops);
+        if (*known).dropped == 0 {
+            describe(&mut *known, key, dropped);
+            stopped(known, key, dropped.freed.ifindex, kind::DROPPED);
+        }
+    }
+    true
+}
+
+/// Starts an attempt with its drop; false when that is none.
+#[inline(never)]
+fn begin(key: &Tuple, dropped: &Dropped) -> bool {
+    let Freed {
+        came_in_at,
+        has_travelled,
+        ..
+    } = dropped.freed;
+    let Tuple {
+        source,
+        destination,
+        ..
+    } = &dropped.packet.tuple;
+    // It came into a pod by an interface at which it was looked at: there it had no room, or has had its outcome.
+    let is_in_pod = has_travelled && came_in_at == 0;
+    if is_in_pod && is_watched(destination) || was_lost_at(came_in_at) {
+        return false;
+    }
+    let (sequence, now) = (dropped.packet.sequence, dropped.now);
+    if repeats::is_one(key, sequence, now) || repeats::is_one(&dropped.packet.tuple, sequence, now)
+    {
+        return false;
+    }
+    // Whoever sent it fills its own share.
+    let came_in_at = match came_in_at {
+        0 => leads(source).unwrap_or(0),
+        _ => came_in_at,
+    };
+    let mut attempt = Attempt {
+        first_ns: now,
+        epoch: epoch(),
+        sequence,
+        drops: 1,
+        slot: share::slot(came_in_at),
+        ..Attempt::default()
+    };
+    describe(&mut attempt, key, dropped);
+    let began = match before(key) {
+        Some(old) => supersede(key, old, &mut attempt, dropped.freed.ifindex),
+        None => remember(key, &mut attempt, Room::Needed),
+    };
+    if began {
+        // SAFETY: an attempt, if not the map's own.
+        unsafe {
+            stopped(
+                &raw const attempt,
+                key,
+                dropped.freed.ifindex,
+                kind::DROPPED,
+            )
+        };
+    }
+    began
+}
+
+/// The attempt with the same ports that has had no outcome, and that the source's interface has not seen: there it would
+/// have been superseded, and a packet of the old one that was held up is none of a new one.
+#[inline(always)]
+fn before(key: &Tuple) -> Option<*mut Attempt> {
+    // SAFETY: a value of the map.
+    attempt(key).filter(|known| unsafe { (**known).source_ifindex == 0 })
+}
+
+/// Puts an attempt in the place of another one; of UDP all datagrams are one attempt's.
+#[inline(never)]
+fn supersede(key: &Tuple, old: *mut Attempt, attempt: &mut Attempt, ifindex: u32) -> bool {
+    // SAFETY: a value of the map.
+    let old = unsafe { &*old };
+    // In the old one's share, so that nothing is given back and taken.
+    attempt.slot = old.slot;
+    key.protocol != protocol::UDP
+        && old.sequence != attempt.sequence
+        && replace(key, old, attempt, ifindex)
+}
+
+/// Writes a first drop into its attempt.
+#[inline(always)]
+fn describe(attempt: &mut Attempt, key: &Tuple, dropped: &Dropped) {
+    let Dropped {
+        freed,
+        packet,
+        ctinfo_plus_one,
+        ..
+    } = dropped;
+    attempt.dropped = 1;
+    attempt.tracked = u8::from(*ctinfo_plus_one != 0);
+    attempt.drop_class = freed.class;
+    attempt.drop_reason = freed.reason;
+    attempt.drop_netns = freed.netns;
+    attempt.drop_location = freed.location;
+    if key.destination != packet.tuple.destination
+        || key.destination_port_be != packet.tuple.destination_port_be
+    {
+        attempt.dropped_to = packet.tuple.destination;
+        attempt.dropped_port_be = packet.tuple.destination_port_be;
+    }
+}
