@@ -178,10 +178,7 @@ impl Watch {
                 sleep(between(INSTALLED_YET / 2, INSTALLED_YET * 3 / 2)).await;
             }
             problem => {
-                let wait = match &problem {
-                    Problem::Busy(Some(wait)) => *wait,
-                    _ => Duration::ZERO,
-                };
+                let wait = problem.wait();
                 self.say(What::Broken(problem)).await?;
                 sleep(self.pause.next().max(wait)).await;
             }
