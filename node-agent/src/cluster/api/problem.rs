@@ -20,8 +20,8 @@ pub(super) enum Problem {
     NotFound,
     /// 410: the server has forgotten the version that was asked for.
     Expired,
-    /// The server does not stream lists.
-    NoStreaming,
+    /// 400 or 422: the server does not take the question.
+    Invalid(String),
     /// 429: the server is busy, and may say when to come again.
     Busy(Option<Duration>),
     /// 503: nobody is there to answer; who is in front may say when to come again.
@@ -74,11 +74,11 @@ impl Problem {
             | Self::Forbidden
             | Self::NotFound => true,
             Self::Expired
-            | Self::NoStreaming
             | Self::Busy(_)
             | Self::Unavailable(_)
             | Self::Cut
             | Self::Silent
+            | Self::Invalid(_)
             | Self::Other(_) => false,
         }
     }
@@ -92,13 +92,10 @@ impl Problem {
     pub(super) fn concerns(&self) -> Concerns {
         match self {
             Self::Unreachable(_) | Self::Certificate(_) | Self::Unauthorized => Concerns::Server,
-            Self::Forbidden | Self::NotFound | Self::Other(_) => Concerns::Kind,
-            Self::Expired
-            | Self::NoStreaming
-            | Self::Busy(_)
-            | Self::Unavailable(_)
-            | Self::Cut
-            | Self::Silent => Concerns::Answerer,
+            Self::Forbidden | Self::NotFound | Self::Invalid(_) | Self::Other(_) => Concerns::Kind,
+            Self::Expired | Self::Busy(_) | Self::Unavailable(_) | Self::Cut | Self::Silent => {
+                Concerns::Answerer
+            }
         }
     }
 
@@ -112,9 +109,9 @@ impl Problem {
             | Self::Forbidden
             | Self::NotFound
             | Self::Expired
-            | Self::NoStreaming
             | Self::Cut
             | Self::Silent
+            | Self::Invalid(_)
             | Self::Other(_) => Duration::ZERO,
         }
     }
@@ -132,6 +129,7 @@ impl Problem {
             410 => Self::Expired,
             429 => Self::Busy(retry_after()),
             503 => Self::Unavailable(retry_after()),
+            400 | 422 => Self::Invalid(format!("the API server answered {code}: {message}")),
             code => Self::Other(format!("the API server answered {code}: {message}")),
         }
     }
@@ -151,7 +149,6 @@ impl fmt::Display for Problem {
             Self::Forbidden => write!(f, "the API server forbids it (403)"),
             Self::NotFound => write!(f, "the API server does not have it (404)"),
             Self::Expired => write!(f, "the API server has forgotten that version (410)"),
-            Self::NoStreaming => write!(f, "the API server does not stream lists"),
             Self::Busy(_) => write!(f, "the API server is busy (429)"),
             Self::Unavailable(_) => {
                 write!(
@@ -161,7 +158,7 @@ impl fmt::Display for Problem {
             }
             Self::Cut => write!(f, "the API server ended the stream too early"),
             Self::Silent => write!(f, "the API server fell silent"),
-            Self::Other(why) => write!(f, "{why}"),
+            Self::Invalid(why) | Self::Other(why) => write!(f, "{why}"),
         }
     }
 }

@@ -29,6 +29,8 @@ const SILENCE: Duration = Duration::from_secs(90);
 const SHORT: Duration = Duration::from_secs(1);
 /// How long a stream lasts, seconds; the server ends it and it is resumed.
 const STREAM_S: u32 = 290;
+/// Versions last for minutes: one that has expired so soon after another was not too old.
+const EXPIRES: Duration = Duration::from_secs(120);
 /// When a kind that is not installed is looked for again.
 const INSTALLED_YET: Duration = Duration::from_secs(60);
 
@@ -95,6 +97,8 @@ pub(super) struct Watch {
     /// The version up to which everything was told; none before the first list and when it has expired.
     told: Option<String>,
     pause: Pause,
+    /// When a version expired last, and how long to wait if that goes on.
+    expired: Option<(Instant, Pause)>,
 }
 
 /// How a kind is listed.
@@ -122,6 +126,7 @@ impl Watch {
             lists: Lists::Streamed,
             told: None,
             pause: Pause::new(),
+            expired: None,
         }
     }
 
@@ -134,7 +139,7 @@ impl Watch {
             }
             let left = match (&self.told, self.lists) {
                 (Some(version), _) => self.follow(version.clone()).await,
-                (None, Lists::Streamed) => self.stream_list().await,
+                (None, Lists::Streamed) => self.list().await,
                 (None, Lists::Paged) => self.page_list().await,
             };
             let again = match left {
@@ -165,13 +170,7 @@ impl Watch {
     /// Says what is wrong, and waits before the next try.
     async fn broken(&mut self, problem: Problem) -> Result<(), Closed> {
         match problem {
-            Problem::Expired => {
-                self.told = None;
-                self.lists = Lists::Streamed;
-                // A server that always says so must not be asked without a pause.
-                sleep(self.pause.brief()).await;
-            }
-            Problem::NoStreaming => self.lists = Lists::Paged,
+            Problem::Expired => self.expired(problem).await?,
             Problem::NotFound if self.kind.presence == Presence::Installed => {
                 self.told = None;
                 self.say(What::Absent).await?;
@@ -186,6 +185,24 @@ impl Watch {
         Ok(())
     }
 
+    /// Lists anew: the first time soon, after that with growing pauses, as a server that always says so would be asked
+    /// for ever.
+    async fn expired(&mut self, problem: Problem) -> Result<(), Closed> {
+        self.told = None;
+        self.lists = Lists::Streamed;
+        let before = self.expired.take();
+        let (wait, pause) = match before.filter(|(when, _)| when.elapsed() < EXPIRES) {
+            None => (self.pause.brief(), Pause::new()),
+            Some((_, mut pause)) => {
+                self.say(What::Broken(problem)).await?;
+                (pause.next(), pause)
+            }
+        };
+        self.expired = Some((Instant::now(), pause));
+        sleep(wait).await;
+        Ok(())
+    }
+
     async fn say(&self, what: What) -> Result<(), Closed> {
         let kind = self.index;
         self.into
@@ -194,7 +211,19 @@ impl Watch {
             .map_err(|_| Closed)
     }
 
-    /// Lists by a stream that goes on with the changes.
+    /// Lists by a stream that goes on with the changes, or by pages where that cannot be had.
+    async fn list(&mut self) -> Result<(), Left> {
+        let left = self.stream_list().await;
+        match (&self.told, left) {
+            // A server that does not know how: the gate is off, or it is too old.
+            (None, Err(Left::Broken(Problem::Invalid(_)))) => self.lists = Lists::Paged,
+            // One that cannot now: its etcd does not tell its progress. The next list is tried again.
+            (None, Err(Left::Broken(Problem::Other(_)))) => {}
+            (_, left) => return left,
+        }
+        self.page_list().await
+    }
+
     async fn stream_list(&mut self) -> Result<(), Left> {
         let parameters = WatchParams {
             bookmarks: true,
@@ -202,12 +231,7 @@ impl Watch {
             timeout: Some(stream_seconds()),
             ..WatchParams::default()
         };
-        let opened = self.open(&parameters, "").await;
-        let stream = opened.map_err(|problem| match problem {
-            // 400 and 422: the gate is off or the server too old; 500: its etcd cannot tell its progress.
-            Problem::Other(_) => Problem::NoStreaming,
-            problem => problem,
-        })?;
+        let stream = self.open(&parameters, "").await?;
         self.say(What::Listing).await?;
         self.read(stream, Phase::Listing).await
     }
@@ -279,7 +303,6 @@ impl Watch {
                 };
             }
             let line = wire::line(self.kind, self.validation, &text)?;
-            self.pause.reset();
             match line {
                 Line::There(object) => {
                     self.advance(phase, &object.version);
@@ -302,6 +325,10 @@ impl Watch {
                 }
                 Line::Unknown => {}
                 Line::Problem(problem) => return Err(problem.into()),
+            }
+            // A list that never ends well is not tried again at once.
+            if phase == Phase::Following {
+                self.pause.reset();
             }
         }
     }
