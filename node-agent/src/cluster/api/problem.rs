@@ -20,6 +20,8 @@ pub(super) enum Problem {
     NotFound,
     /// 410: the server has forgotten the version that was asked for.
     Expired,
+    /// The server is at a version before one that it told: it was set back.
+    SetBack,
     /// 400 or 422: the server does not take the question.
     Invalid(String),
     /// 429: the server is busy, and may say when to come again.
@@ -74,6 +76,7 @@ impl Problem {
             | Self::Forbidden
             | Self::NotFound => true,
             Self::Expired
+            | Self::SetBack
             | Self::Busy(_)
             | Self::Unavailable(_)
             | Self::Cut
@@ -93,9 +96,12 @@ impl Problem {
         match self {
             Self::Unreachable(_) | Self::Certificate(_) | Self::Unauthorized => Concerns::Server,
             Self::Forbidden | Self::NotFound | Self::Invalid(_) | Self::Other(_) => Concerns::Kind,
-            Self::Expired | Self::Busy(_) | Self::Unavailable(_) | Self::Cut | Self::Silent => {
-                Concerns::Answerer
-            }
+            Self::Expired
+            | Self::SetBack
+            | Self::Busy(_)
+            | Self::Unavailable(_)
+            | Self::Cut
+            | Self::Silent => Concerns::Answerer,
         }
     }
 
@@ -109,6 +115,7 @@ impl Problem {
             | Self::Forbidden
             | Self::NotFound
             | Self::Expired
+            | Self::SetBack
             | Self::Cut
             | Self::Silent
             | Self::Invalid(_)
@@ -129,6 +136,7 @@ impl Problem {
             410 => Self::Expired,
             429 => Self::Busy(retry_after()),
             503 => Self::Unavailable(retry_after()),
+            504 if message.contains("Too large resource version") => Self::SetBack,
             400 | 422 => Self::Invalid(format!("the API server answered {code}: {message}")),
             code => Self::Other(format!("the API server answered {code}: {message}")),
         }
@@ -149,6 +157,7 @@ impl fmt::Display for Problem {
             Self::Forbidden => write!(f, "the API server forbids it (403)"),
             Self::NotFound => write!(f, "the API server does not have it (404)"),
             Self::Expired => write!(f, "the API server has forgotten that version (410)"),
+            Self::SetBack => write!(f, "the API server is at a version before one that it told"),
             Self::Busy(_) => write!(f, "the API server is busy (429)"),
             Self::Unavailable(_) => {
                 write!(

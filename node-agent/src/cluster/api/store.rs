@@ -100,6 +100,7 @@ impl Store {
             What::There(sent) => state.there(*sent, &mut self.strings, news),
             What::Gone(sent) => state.gone(&sent.key, news),
             What::Listed => state.listed(news),
+            What::SetBack => state.set_back(),
             What::Following => self.mend(said.kind, Phase::Following, news),
             What::Absent => {
                 state.list += 1;
@@ -332,6 +333,13 @@ impl State {
 
     fn delta_gone(&self, key: ObjectKey) -> Delta {
         (self.kind.gone)(self.kind.kind, key)
+    }
+
+    /// An object may have the same version again and say something else.
+    fn set_back(&mut self) {
+        for known in self.objects.values_mut() {
+            known.version = Version::from("");
+        }
     }
 
     /// In place of a policy of which only the name is known.

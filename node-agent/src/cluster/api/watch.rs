@@ -17,6 +17,7 @@ use super::discovery::Groups;
 use super::kinds::{Kind, Presence};
 use super::pause::{Pause, between};
 use super::problem::Problem;
+use super::version::Version;
 use super::wire::{self, Line};
 
 /// A page of a server that does not stream lists.
@@ -54,6 +55,8 @@ pub(super) enum What {
     Gone(Box<Sent>),
     /// All objects were told: what was not among them is gone.
     Listed,
+    /// Versions told before say nothing any more: the server counts anew.
+    SetBack,
     /// Changes are told as they come.
     Following,
     /// The server does not have that kind.
@@ -96,6 +99,8 @@ pub(super) struct Watch {
     lists: Lists,
     /// The version up to which everything was told; none before the first list and when it has expired.
     told: Option<String>,
+    /// Since a stream broke nobody has looked whether the server still is at that version or beyond.
+    is_doubtful: bool,
     pause: Pause,
     /// When a version expired last, and how long to wait if that goes on.
     expired: Option<(Instant, Pause)>,
@@ -125,6 +130,7 @@ impl Watch {
             groups,
             lists: Lists::Streamed,
             told: None,
+            is_doubtful: false,
             pause: Pause::new(),
             expired: None,
         }
@@ -138,6 +144,7 @@ impl Watch {
                 return;
             }
             let left = match (&self.told, self.lists) {
+                (Some(version), _) if self.is_doubtful => self.look(version.clone()).await,
                 (Some(version), _) => self.follow(version.clone()).await,
                 (None, Lists::Streamed) => self.list().await,
                 (None, Lists::Paged) => self.page_list().await,
@@ -169,8 +176,13 @@ impl Watch {
 
     /// Says what is wrong, and waits before the next try.
     async fn broken(&mut self, problem: Problem) -> Result<(), Closed> {
+        self.is_doubtful = true;
         match problem {
             Problem::Expired => self.expired(problem).await?,
+            Problem::SetBack => {
+                self.say(What::SetBack).await?;
+                self.expired(problem).await?;
+            }
             Problem::NotFound if self.kind.presence == Presence::Installed => {
                 self.told = None;
                 self.say(What::Absent).await?;
@@ -242,11 +254,7 @@ impl Watch {
         self.say(What::Listing).await?;
         loop {
             let request = Request::new(self.kind.path()).list(&parameters);
-            let request = request.map_err(|error| Problem::Other(error.to_string()))?;
-            let answer = timeout(ANSWER, self.client.request_text(request)).await;
-            let text = answer
-                .map_err(|_| Problem::Silent)?
-                .map_err(|error| Problem::of(&error))?;
+            let text = self.ask(request).await?;
             let page = wire::page(self.kind, self.validation, &text)?;
             drop(text);
             for object in page.objects {
@@ -258,6 +266,30 @@ impl Watch {
             }
             parameters.continue_token = Some(page.more);
         }
+    }
+
+    /// Looks at which version the server is. One whose etcd was restored is before what it told, and would be silent
+    /// until it is there again, with other content.
+    async fn look(&mut self, told: String) -> Result<(), Left> {
+        let one = ListParams::default().limit(1);
+        let request = Request::new(self.kind.path()).list_metadata(&one);
+        let text = self.ask(request).await?;
+        if wire::version(&text)?.is_before(&Version::from(&*told)) {
+            return Err(Problem::SetBack.into());
+        }
+        self.is_doubtful = false;
+        Ok(())
+    }
+
+    async fn ask(
+        &self,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<String, Problem> {
+        let request = request.map_err(|error| Problem::Other(error.to_string()))?;
+        let answer = timeout(ANSWER, self.client.request_text(request)).await;
+        answer
+            .map_err(|_| Problem::Silent)?
+            .map_err(|error| Problem::of(&error))
     }
 
     /// Goes on from a version.
@@ -305,11 +337,11 @@ impl Watch {
             let line = wire::line(self.kind, self.validation, &text)?;
             match line {
                 Line::There(object) => {
-                    self.advance(phase, &object.version);
+                    self.advance(phase, &object.version)?;
                     self.say(What::There(object)).await?;
                 }
                 Line::Gone(object) => {
-                    self.advance(phase, &object.version);
+                    self.advance(phase, &object.version)?;
                     self.say(What::Gone(object)).await?;
                 }
                 Line::Bookmark {
@@ -321,7 +353,7 @@ impl Watch {
                         self.say(What::Listed).await?;
                         self.say(What::Following).await?;
                     }
-                    self.advance(phase, &version);
+                    self.advance(phase, &version)?;
                 }
                 Line::Unknown => {}
                 Line::Problem(problem) => return Err(problem.into()),
@@ -333,10 +365,18 @@ impl Watch {
         }
     }
 
-    /// Objects of a list come in no order of versions: only its end says up to where it reaches.
-    fn advance(&mut self, phase: Phase, version: &str) {
-        if phase == Phase::Following && !version.is_empty() {
-            self.told = Some(version.to_owned());
+    /// Objects of a list come in no order of versions: only its end says up to where it reaches. From there on they
+    /// only grow.
+    fn advance(&mut self, phase: Phase, version: &str) -> Result<(), Problem> {
+        if phase == Phase::Listing || version.is_empty() {
+            return Ok(());
+        }
+        let told = self.told.replace(version.to_owned());
+        let is_set_back =
+            told.is_some_and(|told| Version::from(version).is_before(&Version::from(&*told)));
+        match is_set_back {
+            true => Err(Problem::SetBack),
+            false => Ok(()),
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::super::discovery::Groups;
 use super::super::problem::Problem;
+use super::super::store::Store;
 use super::super::watch::What;
 use super::PODS;
 use super::server::{Answer, Server, Sort, ends, event, page, status};
@@ -108,4 +111,60 @@ async fn a_server_that_cannot_stream_a_list_now_is_asked_to_the_next_time() {
         heard.until(is_listed).await;
         assert_eq!(server.asked(Sort::StreamedList).len(), streamed, "{code}");
     }
+}
+
+/// However it shows that the server was set back, everything is listed anew, and what has a version that was there
+/// before counts as new.
+#[tokio::test]
+async fn a_server_that_was_set_back_is_listed_anew() {
+    let bookmark = |version: u64| {
+        let metadata = json!({"metadata": {"resourceVersion": version.to_string()}});
+        Answer::Open(vec![event("BOOKMARK", metadata)])
+    };
+    let early = || Answer::Open(vec![event("ADDED", super::pod("b", 500, "10.0.0.2"))]);
+    let too_large = || {
+        let mut status = status(504);
+        status["message"] = json!("Timeout: Too large resource version: 1000, current: 500");
+        Answer::Cut(vec![event("ERROR", status)])
+    };
+    type Script = Box<dyn Fn(usize) -> Answer + Send + Sync>;
+    let scripts: [(&str, Script); 4] = [
+        ("a look after a cut", Box::new(|_| Answer::Cut(vec![]))),
+        ("a bookmark", Box::new(move |_| bookmark(500))),
+        ("an object", Box::new(move |_| early())),
+        ("an answer", Box::new(move |_| too_large())),
+    ];
+    for (name, script) in scripts {
+        let server = Server::start(move |asked| match (asked.sort(), asked.before) {
+            (Sort::StreamedList, _) => Answer::Status(422),
+            (Sort::List, 0) => Answer::Whole(page(1000, vec![super::pod("a", 7, "10.0.0.1")])),
+            (Sort::List, _) => Answer::Whole(page(501, vec![super::pod("a", 7, "10.0.0.9")])),
+            (Sort::Watch, 0) => script(0),
+            (Sort::Look, _) => Answer::Whole(page(500, vec![])),
+            (Sort::Groups | Sort::Watch, _) => Answer::Open(vec![]),
+        });
+        let mut heard = server.watch(PODS, Groups::Unsaid).await;
+        let mut whats = heard.until(is_listed).await;
+        whats.extend(heard.until(is_listed).await);
+        let told = super::take(&mut Store::new(), whats);
+        let last = told.last().map(String::as_str);
+        assert_eq!(last, Some("a 10.0.0.9"), "{name}: {told:?}");
+    }
+}
+
+/// One that is where it was, or further, is only asked to go on.
+#[tokio::test]
+async fn a_stream_that_broke_goes_on_where_it_was() {
+    let server = Server::start(|asked| match (asked.sort(), asked.before) {
+        (Sort::StreamedList, _) => Answer::Cut(vec![ends(1000)]),
+        (Sort::Look, _) => Answer::Whole(page(1000, vec![])),
+        (Sort::Watch, before) if before < 2 => Answer::Cut(vec![]),
+        (Sort::Groups | Sort::Watch | Sort::List, _) => Answer::Open(vec![]),
+    });
+    let mut heard = server.watch(PODS, Groups::Unsaid).await;
+    for _ in 0..3 {
+        heard.until(is_following).await;
+    }
+    assert_eq!(server.asked(Sort::StreamedList).len(), 1);
+    assert_eq!(server.asked(Sort::List).len(), 0);
 }
