@@ -31,6 +31,7 @@ use serde_json::Value;
 use crate::model::{Delta, Labels, Policy};
 
 pub use sent::{Sent, read_sent};
+pub use unsupported::unread_policy;
 
 /// How objects are read.
 #[derive(Clone, Debug, PartialEq, Eq)]

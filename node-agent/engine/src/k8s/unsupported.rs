@@ -1,4 +1,5 @@
-//! Policies of kinds that are not evaluated yet: whom they may apply to, and in which direction.
+//! Policies that are not evaluated, most of them of kinds that never are yet: whom they may apply to, and in which
+//! direction.
 //!
 //! A selector that is not understood in full selects more than it does, never less: what such a policy may
 //! decide is not claimed, and what it certainly does not is.
@@ -133,6 +134,31 @@ impl Kind {
             ingress: reach.ingress.then(Vec::new),
             egress: reach.egress.then(Vec::new),
         })
+    }
+}
+
+/// A policy of which nothing is known but its name, or not even that: it may apply to everything in its namespace, or
+/// in the whole cluster when it has none.
+#[must_use]
+pub fn unread_policy(key: PolicyKey) -> Policy {
+    let namespaces = match key.namespace.is_empty() {
+        true => NamespaceMatch::Matching(Selector::default()),
+        false => NamespaceMatch::Own,
+    };
+    Policy {
+        key,
+        uid: "".into(),
+        generation: 0,
+        annotations: Labels::default(),
+        tier: Tier::NetworkPolicy,
+        priority: None,
+        unmatched: Unmatched::Unknown,
+        subject: Subject {
+            namespaces,
+            pods: Selector::default(),
+        },
+        ingress: Some(Vec::new()),
+        egress: Some(Vec::new()),
     }
 }
 

@@ -222,6 +222,14 @@ impl Kind {
         }
     }
 
+    /// What `kubectl` takes for it: `pods`, or `networkpolicies.networking.k8s.io`.
+    pub(super) fn resource(&self) -> String {
+        match self.group {
+            "" => self.plural.to_owned(),
+            group => format!("{}.{group}", self.plural),
+        }
+    }
+
     /// `v1`, or `networking.k8s.io/v1`.
     pub(super) fn api_version(&self) -> String {
         if self.group.is_empty() {
@@ -229,6 +237,12 @@ impl Kind {
         } else {
             format!("{}/{}", self.group, self.version)
         }
+    }
+
+    /// Where to look when the server has it and does not give it.
+    pub(super) fn remedy(&self) -> String {
+        let Self { group, version, .. } = self;
+        format!("see `kubectl describe apiservice {version}.{group}`")
     }
 
     /// The path of all its objects.

@@ -16,17 +16,26 @@ pub enum Notice {
     Back,
     /// A watch is broken; what was known stays.
     Broken {
-        /// What is watched, `networkpolicies`.
-        kind: &'static str,
+        /// What is watched, `networkpolicies.networking.k8s.io`.
+        kind: String,
         /// Why.
         problem: String,
         /// The rule that the ClusterRole lacks, as YAML.
         rule: Option<String>,
     },
+    /// A kind of policy is installed, and none of its policies were ever read.
+    Unlisted {
+        /// What is to be watched, `networkpolicies.projectcalico.org`.
+        kind: String,
+        /// Why they cannot be read.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// A watch goes on.
     Mended {
         /// What is watched.
-        kind: &'static str,
+        kind: String,
     },
     /// An object that cannot be read does not count.
     Unread(Rejection),
@@ -37,7 +46,9 @@ impl Notice {
     #[must_use]
     pub fn is_problem(&self) -> bool {
         match self {
-            Self::Away { .. } | Self::Broken { .. } | Self::Unread(_) => true,
+            Self::Away { .. } | Self::Broken { .. } | Self::Unlisted { .. } | Self::Unread(_) => {
+                true
+            }
             Self::Back | Self::Mended { .. } => false,
         }
     }
@@ -48,7 +59,11 @@ impl Notice {
     pub fn error(&self) -> Option<&'static str> {
         match self {
             Self::Unread(_) => Some("object"),
-            Self::Away { .. } | Self::Broken { .. } | Self::Back | Self::Mended { .. } => None,
+            Self::Away { .. }
+            | Self::Broken { .. }
+            | Self::Unlisted { .. }
+            | Self::Back
+            | Self::Mended { .. } => None,
         }
     }
 }
@@ -72,6 +87,14 @@ impl fmt::Display for Notice {
                     None => Ok(()),
                 }
             }
+            Self::Unlisted {
+                kind,
+                problem,
+                remedy,
+            } => write!(
+                f,
+                "watching {kind}: {problem}; nothing is claimed where one of them may apply, which is everywhere; {remedy}"
+            ),
             Self::Mended { kind } => write!(f, "watching {kind} again"),
             Self::Unread(rejection) => {
                 write!(f, "{rejection}: the object does not count")

@@ -20,16 +20,31 @@ pub(super) enum Problem {
     NotFound,
     /// 410: the server has forgotten the version that was asked for.
     Expired,
-    /// The server does not stream lists.
-    NoStreaming,
-    /// The server is busy and says when to come again.
+    /// The server is at a version before one that it told: it was set back.
+    SetBack,
+    /// 400 or 422: the server does not take the question.
+    Invalid(String),
+    /// 429: the server is busy, and may say when to come again.
     Busy(Option<Duration>),
+    /// 503: nobody is there to answer; who is in front may say when to come again.
+    Unavailable(Option<Duration>),
     /// The stream ended within a list, or as soon as it began.
     Cut,
     /// The stream said nothing for too long.
     Silent,
     /// Something else.
     Other(String),
+}
+
+/// What a problem concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Concerns {
+    /// The whole server.
+    Server,
+    /// Whoever answers for a kind: the server, or one of its own that a kind which is installed may have.
+    Answerer,
+    /// One kind.
+    Kind,
 }
 
 impl Problem {
@@ -61,26 +76,50 @@ impl Problem {
             | Self::Forbidden
             | Self::NotFound => true,
             Self::Expired
-            | Self::NoStreaming
+            | Self::SetBack
             | Self::Busy(_)
+            | Self::Unavailable(_)
             | Self::Cut
             | Self::Silent
+            | Self::Invalid(_)
             | Self::Other(_) => false,
         }
     }
 
-    /// Whether it concerns one kind, and not the whole server.
-    pub(super) fn is_of_one_kind(&self) -> bool {
+    /// Whether another is the same, but for its words.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
+    /// What it concerns.
+    pub(super) fn concerns(&self) -> Concerns {
         match self {
-            Self::Forbidden | Self::NotFound | Self::Other(_) => true,
+            Self::Unreachable(_) | Self::Certificate(_) | Self::Unauthorized => Concerns::Server,
+            Self::Forbidden | Self::NotFound | Self::Invalid(_) | Self::Other(_) => Concerns::Kind,
+            Self::Expired
+            | Self::SetBack
+            | Self::Busy(_)
+            | Self::Unavailable(_)
+            | Self::Cut
+            | Self::Silent => Concerns::Answerer,
+        }
+    }
+
+    /// How long the server wants to be left alone.
+    pub(super) fn wait(&self) -> Duration {
+        match self {
+            Self::Busy(wait) | Self::Unavailable(wait) => wait.unwrap_or_default(),
             Self::Unreachable(_)
             | Self::Certificate(_)
             | Self::Unauthorized
+            | Self::Forbidden
+            | Self::NotFound
             | Self::Expired
-            | Self::NoStreaming
-            | Self::Busy(_)
+            | Self::SetBack
             | Self::Cut
-            | Self::Silent => false,
+            | Self::Silent
+            | Self::Invalid(_)
+            | Self::Other(_) => Duration::ZERO,
         }
     }
 
@@ -95,7 +134,10 @@ impl Problem {
             403 => Self::Forbidden,
             404 => Self::NotFound,
             410 => Self::Expired,
-            429 | 503 => Self::Busy(retry_after()),
+            429 => Self::Busy(retry_after()),
+            503 => Self::Unavailable(retry_after()),
+            504 if message.contains("Too large resource version") => Self::SetBack,
+            400 | 422 => Self::Invalid(format!("the API server answered {code}: {message}")),
             code => Self::Other(format!("the API server answered {code}: {message}")),
         }
     }
@@ -115,11 +157,17 @@ impl fmt::Display for Problem {
             Self::Forbidden => write!(f, "the API server forbids it (403)"),
             Self::NotFound => write!(f, "the API server does not have it (404)"),
             Self::Expired => write!(f, "the API server has forgotten that version (410)"),
-            Self::NoStreaming => write!(f, "the API server does not stream lists"),
-            Self::Busy(_) => write!(f, "the API server is busy"),
+            Self::SetBack => write!(f, "the API server is at a version before one that it told"),
+            Self::Busy(_) => write!(f, "the API server is busy (429)"),
+            Self::Unavailable(_) => {
+                write!(
+                    f,
+                    "the API server says that nobody is there to answer (503)"
+                )
+            }
             Self::Cut => write!(f, "the API server ended the stream too early"),
             Self::Silent => write!(f, "the API server fell silent"),
-            Self::Other(why) => write!(f, "{why}"),
+            Self::Invalid(why) | Self::Other(why) => write!(f, "{why}"),
         }
     }
 }

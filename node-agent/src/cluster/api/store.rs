@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
-use node_agent_engine::k8s::Sent;
+use node_agent_engine::k8s::{self, Sent};
 use node_agent_engine::model::{Delta, ObjectKey};
 
-use super::kinds::{KINDS, Kind};
+use super::kinds::{KINDS, Kind, Presence};
 use super::notice::Notice;
-use super::problem::Problem;
+use super::problem::{Concerns, Problem};
 use super::strings::Strings;
 use super::version::Version;
 use super::watch::{Said, What};
@@ -26,12 +26,11 @@ pub(super) struct Store {
 struct State {
     kind: &'static Kind,
     phase: Phase,
-    /// It was listed once, or is not installed.
-    is_known: bool,
+    knowledge: Knowledge,
     /// Number of the list that is told or was told last.
     list: u32,
     objects: BTreeMap<ObjectKey, Known>,
-    problem: Option<Problem>,
+    trouble: Option<Trouble>,
     /// How often the watch broke.
     errors: u64,
     /// Some have a further address, of IPv4 and of IPv6.
@@ -47,6 +46,24 @@ enum Phase {
     Absent,
 }
 
+/// What is known of all objects of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Knowledge {
+    /// Nothing yet.
+    None,
+    /// They are there and cannot be read. A policy that may apply to everything was delivered in their place.
+    Unread,
+    /// They were listed once, or the kind is not installed.
+    Listed,
+}
+
+/// Why a watch is broken.
+struct Trouble {
+    problem: Problem,
+    /// It is this kind's alone, and was told as such.
+    is_own: bool,
+}
+
 /// What is kept of an object.
 struct Known {
     version: Version,
@@ -60,10 +77,10 @@ impl Store {
         let kinds = KINDS.iter().map(|kind| State {
             kind,
             phase: Phase::Unheard,
-            is_known: false,
+            knowledge: Knowledge::None,
             list: 0,
             objects: BTreeMap::new(),
-            problem: None,
+            trouble: None,
             errors: 0,
             has_further: (false, false),
         });
@@ -87,6 +104,7 @@ impl Store {
             What::There(sent) => state.there(*sent, &mut self.strings, news),
             What::Gone(sent) => state.gone(&sent.key, news),
             What::Listed => state.listed(news),
+            What::SetBack => state.set_back(),
             What::Following => self.mend(said.kind, Phase::Following, news),
             What::Absent => {
                 state.list += 1;
@@ -95,7 +113,8 @@ impl Store {
             }
             What::Broken(problem) => self.broken(said.kind, problem, news),
         }
-        if !self.is_synced && self.kinds.iter().all(|state| state.is_known) {
+        let is_settled = |state: &State| state.knowledge != Knowledge::None;
+        if !self.is_synced && self.kinds.iter().all(is_settled) {
             self.is_synced = true;
             news.synced = true;
         }
@@ -106,13 +125,14 @@ impl Store {
             return;
         };
         state.phase = phase;
-        let plural = state.kind.plural;
-        let Some(problem) = state.problem.take() else {
+        let kind = state.kind;
+        let Some(trouble) = state.trouble.take() else {
             return;
         };
-        if problem.is_of_one_kind() {
-            news.notices.push(Notice::Mended { kind: plural });
-        } else if !self.has_problem_like(&problem) {
+        if trouble.is_own {
+            let kind = kind.resource();
+            news.notices.push(Notice::Mended { kind });
+        } else if !self.has_trouble_like(&trouble.problem) {
             news.notices.push(Notice::Back);
         }
     }
@@ -120,32 +140,26 @@ impl Store {
     /// What is wrong with the server is said once, and not for each kind or each try.
     fn broken(&mut self, kind: usize, problem: Problem, news: &mut News) {
         news.broken = true;
-        let is_new = !self.has_problem_like(&problem);
+        let is_new = !self.has_trouble_like(&problem);
         let Some(state) = self.kinds.get_mut(kind) else {
             return;
         };
-        state.phase = Phase::Unheard;
-        state.errors += 1;
-        let was_told = state.problem.as_ref() == Some(&problem);
-        if problem.is_of_one_kind() && !was_told {
-            news.notices.push(Notice::Broken {
-                kind: state.kind.plural,
-                problem: problem.to_string(),
-                rule: (problem == Problem::Forbidden).then(|| state.kind.rule()),
-            });
-        } else if !problem.is_of_one_kind() && is_new {
+        let is_own = state.is_alone_with(&problem);
+        let before = state.trouble.as_ref();
+        let was_told = before.is_some_and(|trouble| trouble.problem.is_like(&problem));
+        state.broken(&problem, news);
+        if is_own && !was_told {
+            news.notices.push(state.told(&problem));
+        } else if !is_own && is_new {
             let problem = problem.to_string();
             news.notices.push(Notice::Away { problem });
         }
-        state.problem = Some(problem);
+        state.trouble = Some(Trouble { problem, is_own });
     }
 
-    fn has_problem_like(&self, problem: &Problem) -> bool {
-        let alike =
-            |other: &Problem| std::mem::discriminant(other) == std::mem::discriminant(problem);
-        self.kinds
-            .iter()
-            .any(|state| state.problem.as_ref().is_some_and(alike))
+    fn has_trouble_like(&self, problem: &Problem) -> bool {
+        let mut troubles = self.kinds.iter().filter_map(|state| state.trouble.as_ref());
+        troubles.any(|trouble| !trouble.is_own && trouble.problem.is_like(problem))
     }
 
     /// How the watches are doing.
@@ -156,34 +170,37 @@ impl Store {
                 is_known: true,
                 errors: 0,
             });
-            watched.is_known &= state.is_known;
+            watched.is_known &= state.knowledge == Knowledge::Listed;
             watched.errors += state.errors;
         }
         watches
     }
 
-    /// Whether all changes are told now.
+    /// Whether all changes are told now, of what was ever known.
     pub(super) fn is_current(&self) -> bool {
-        let told = |state: &State| matches!(state.phase, Phase::Following | Phase::Absent);
-        self.is_synced && self.kinds.iter().all(told)
+        let is_told = |state: &State| match (state.knowledge, state.phase) {
+            (Knowledge::Unread, _) => true,
+            (Knowledge::None | Knowledge::Listed, Phase::Following | Phase::Absent) => true,
+            (Knowledge::None | Knowledge::Listed, Phase::Unheard | Phase::Listing) => false,
+        };
+        self.is_synced && self.kinds.iter().all(is_told)
     }
 
-    /// What keeps the first picture from being complete, when waiting does not help.
+    /// What keeps the first picture from being complete, when waiting does not help. Kinds that are installed do not
+    /// keep it, but are told with those that do.
     pub(super) fn stuck(&self) -> Option<Vec<(&'static Kind, &Problem)>> {
-        let waits = |state: &&State| !state.is_known;
+        if self.is_synced {
+            return None;
+        }
+        let unlisted = |state: &&State| state.knowledge != Knowledge::Listed;
         let stuck: Option<Vec<_>> = self
             .kinds
             .iter()
-            .filter(waits)
-            .map(|state| {
-                let problem = state
-                    .problem
-                    .as_ref()
-                    .filter(|problem| problem.is_lasting())?;
-                Some((state.kind, problem))
-            })
+            .filter(unlisted)
+            .map(|state| state.stuck())
             .collect();
-        stuck.filter(|stuck| !self.is_synced && !stuck.is_empty())
+        let is_needed = |(kind, _): &(&Kind, _)| kind.presence == Presence::Always;
+        stuck.filter(|stuck| stuck.iter().any(is_needed))
     }
 
     /// The version of an object as delivered.
@@ -239,6 +256,57 @@ impl Store {
 }
 
 impl State {
+    /// Whether what is wrong is not the whole server's matter.
+    fn is_alone_with(&self, problem: &Problem) -> bool {
+        match problem.concerns() {
+            Concerns::Server => false,
+            Concerns::Answerer => self.kind.presence == Presence::Installed,
+            Concerns::Kind => true,
+        }
+    }
+
+    /// Policies that are there and were never read may say anything of everybody. What was read stays.
+    fn broken(&mut self, problem: &Problem, news: &mut News) {
+        self.errors += 1;
+        let is_unread = match (self.knowledge, self.phase) {
+            (Knowledge::None, _) | (Knowledge::Listed, Phase::Absent) => {
+                self.kind.presence == Presence::Installed && problem.concerns() != Concerns::Server
+            }
+            (Knowledge::Unread | Knowledge::Listed, _) => false,
+        };
+        if is_unread {
+            self.knowledge = Knowledge::Unread;
+            news.deltas.push(self.delta_unread(everything()));
+        }
+        self.phase = Phase::Unheard;
+    }
+
+    fn told(&self, problem: &Problem) -> Notice {
+        let rule = (*problem == Problem::Forbidden).then(|| self.kind.rule());
+        let (kind, problem) = (self.kind.resource(), problem.to_string());
+        match self.knowledge {
+            Knowledge::Unread => Notice::Unlisted {
+                kind,
+                problem,
+                remedy: match rule {
+                    Some(rule) => format!("add to the ClusterRole:\n{rule}"),
+                    None => self.kind.remedy(),
+                },
+            },
+            Knowledge::None | Knowledge::Listed => Notice::Broken {
+                kind,
+                problem,
+                rule,
+            },
+        }
+    }
+
+    fn stuck(&self) -> Option<(&'static Kind, &Problem)> {
+        let Trouble { problem, is_own: _ } = self.trouble.as_ref()?;
+        let does_wait = self.knowledge == Knowledge::Unread || problem.is_lasting();
+        does_wait.then_some((self.kind, problem))
+    }
+
     fn there(&mut self, sent: Sent, strings: &mut Strings, news: &mut News) {
         let Sent {
             key,
@@ -297,7 +365,26 @@ impl State {
         (self.kind.gone)(self.kind.kind, key)
     }
 
+    /// An object may have the same version again and say something else.
+    fn set_back(&mut self) {
+        for known in self.objects.values_mut() {
+            known.version = Version::from("");
+        }
+    }
+
+    /// In place of a policy of which only the name is known.
+    fn delta_unread(&self, key: ObjectKey) -> Delta {
+        match self.delta_gone(key) {
+            Delta::PolicyGone(key) => Delta::Policy(k8s::unread_policy(key)),
+            gone => gone,
+        }
+    }
+
     fn listed(&mut self, news: &mut News) {
+        if self.knowledge == Knowledge::Unread {
+            news.deltas.push(self.delta_gone(everything()));
+        }
+        self.knowledge = Knowledge::Listed;
         let list = self.list;
         let gone: Vec<_> = self
             .objects
@@ -306,6 +393,13 @@ impl State {
             .collect();
         news.deltas
             .extend(gone.into_iter().map(|key| self.delta_gone(key)));
-        self.is_known = true;
+    }
+}
+
+/// What stands for all policies of a kind: no object has such a name.
+fn everything() -> ObjectKey {
+    ObjectKey {
+        namespace: "".into(),
+        name: "*".into(),
     }
 }

@@ -1,5 +1,9 @@
 //! What watches say, in any order that they can, and what becomes of it.
 
+mod answers;
+mod server;
+mod unread;
+
 use node_agent_engine::k8s::{Sent, Validation};
 use node_agent_engine::model::{Delta, ObjectKey};
 use serde_json::{Value, json};

@@ -17,6 +17,7 @@ use super::discovery::Groups;
 use super::kinds::{Kind, Presence};
 use super::pause::{Pause, between};
 use super::problem::Problem;
+use super::version::Version;
 use super::wire::{self, Line};
 
 /// A page of a server that does not stream lists.
@@ -29,6 +30,8 @@ const SILENCE: Duration = Duration::from_secs(90);
 const SHORT: Duration = Duration::from_secs(1);
 /// How long a stream lasts, seconds; the server ends it and it is resumed.
 const STREAM_S: u32 = 290;
+/// Versions last for minutes: one that has expired so soon after another was not too old.
+const EXPIRES: Duration = Duration::from_secs(120);
 /// When a kind that is not installed is looked for again.
 const INSTALLED_YET: Duration = Duration::from_secs(60);
 
@@ -52,6 +55,8 @@ pub(super) enum What {
     Gone(Box<Sent>),
     /// All objects were told: what was not among them is gone.
     Listed,
+    /// Versions told before say nothing any more: the server counts anew.
+    SetBack,
     /// Changes are told as they come.
     Following,
     /// The server does not have that kind.
@@ -94,7 +99,11 @@ pub(super) struct Watch {
     lists: Lists,
     /// The version up to which everything was told; none before the first list and when it has expired.
     told: Option<String>,
+    /// Since a stream broke nobody has looked whether the server still is at that version or beyond.
+    is_doubtful: bool,
     pause: Pause,
+    /// When a version expired last, and how long to wait if that goes on.
+    expired: Option<(Instant, Pause)>,
 }
 
 /// How a kind is listed.
@@ -121,7 +130,9 @@ impl Watch {
             groups,
             lists: Lists::Streamed,
             told: None,
+            is_doubtful: false,
             pause: Pause::new(),
+            expired: None,
         }
     }
 
@@ -133,8 +144,9 @@ impl Watch {
                 return;
             }
             let left = match (&self.told, self.lists) {
+                (Some(version), _) if self.is_doubtful => self.look(version.clone()).await,
                 (Some(version), _) => self.follow(version.clone()).await,
-                (None, Lists::Streamed) => self.stream_list().await,
+                (None, Lists::Streamed) => self.list().await,
                 (None, Lists::Paged) => self.page_list().await,
             };
             let again = match left {
@@ -164,28 +176,42 @@ impl Watch {
 
     /// Says what is wrong, and waits before the next try.
     async fn broken(&mut self, problem: Problem) -> Result<(), Closed> {
+        self.is_doubtful = true;
         match problem {
-            Problem::Expired => {
-                self.told = None;
-                self.lists = Lists::Streamed;
-                // A server that always says so must not be asked without a pause.
-                sleep(self.pause.brief()).await;
+            Problem::Expired => self.expired(problem).await?,
+            Problem::SetBack => {
+                self.say(What::SetBack).await?;
+                self.expired(problem).await?;
             }
-            Problem::NoStreaming => self.lists = Lists::Paged,
             Problem::NotFound if self.kind.presence == Presence::Installed => {
                 self.told = None;
                 self.say(What::Absent).await?;
                 sleep(between(INSTALLED_YET / 2, INSTALLED_YET * 3 / 2)).await;
             }
             problem => {
-                let wait = match &problem {
-                    Problem::Busy(Some(wait)) => *wait,
-                    _ => Duration::ZERO,
-                };
+                let wait = problem.wait();
                 self.say(What::Broken(problem)).await?;
                 sleep(self.pause.next().max(wait)).await;
             }
         }
+        Ok(())
+    }
+
+    /// Lists anew: the first time soon, after that with growing pauses, as a server that always says so would be asked
+    /// for ever.
+    async fn expired(&mut self, problem: Problem) -> Result<(), Closed> {
+        self.told = None;
+        self.lists = Lists::Streamed;
+        let before = self.expired.take();
+        let (wait, pause) = match before.filter(|(when, _)| when.elapsed() < EXPIRES) {
+            None => (self.pause.brief(), Pause::new()),
+            Some((_, mut pause)) => {
+                self.say(What::Broken(problem)).await?;
+                (pause.next(), pause)
+            }
+        };
+        self.expired = Some((Instant::now(), pause));
+        sleep(wait).await;
         Ok(())
     }
 
@@ -197,7 +223,19 @@ impl Watch {
             .map_err(|_| Closed)
     }
 
-    /// Lists by a stream that goes on with the changes.
+    /// Lists by a stream that goes on with the changes, or by pages where that cannot be had.
+    async fn list(&mut self) -> Result<(), Left> {
+        let left = self.stream_list().await;
+        match (&self.told, left) {
+            // A server that does not know how: the gate is off, or it is too old.
+            (None, Err(Left::Broken(Problem::Invalid(_)))) => self.lists = Lists::Paged,
+            // One that cannot now: its etcd does not tell its progress. The next list is tried again.
+            (None, Err(Left::Broken(Problem::Other(_)))) => {}
+            (_, left) => return left,
+        }
+        self.page_list().await
+    }
+
     async fn stream_list(&mut self) -> Result<(), Left> {
         let parameters = WatchParams {
             bookmarks: true,
@@ -205,12 +243,7 @@ impl Watch {
             timeout: Some(stream_seconds()),
             ..WatchParams::default()
         };
-        let opened = self.open(&parameters, "").await;
-        let stream = opened.map_err(|problem| match problem {
-            // 400 and 422: the gate is off or the server too old; 500: its etcd cannot tell its progress.
-            Problem::Other(_) => Problem::NoStreaming,
-            problem => problem,
-        })?;
+        let stream = self.open(&parameters, "").await?;
         self.say(What::Listing).await?;
         self.read(stream, Phase::Listing).await
     }
@@ -221,11 +254,7 @@ impl Watch {
         self.say(What::Listing).await?;
         loop {
             let request = Request::new(self.kind.path()).list(&parameters);
-            let request = request.map_err(|error| Problem::Other(error.to_string()))?;
-            let answer = timeout(ANSWER, self.client.request_text(request)).await;
-            let text = answer
-                .map_err(|_| Problem::Silent)?
-                .map_err(|error| Problem::of(&error))?;
+            let text = self.ask(request).await?;
             let page = wire::page(self.kind, self.validation, &text)?;
             drop(text);
             for object in page.objects {
@@ -237,6 +266,30 @@ impl Watch {
             }
             parameters.continue_token = Some(page.more);
         }
+    }
+
+    /// Looks at which version the server is. One whose etcd was restored is before what it told, and would be silent
+    /// until it is there again, with other content.
+    async fn look(&mut self, told: String) -> Result<(), Left> {
+        let one = ListParams::default().limit(1);
+        let request = Request::new(self.kind.path()).list_metadata(&one);
+        let text = self.ask(request).await?;
+        if wire::version(&text)?.is_before(&Version::from(&*told)) {
+            return Err(Problem::SetBack.into());
+        }
+        self.is_doubtful = false;
+        Ok(())
+    }
+
+    async fn ask(
+        &self,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<String, Problem> {
+        let request = request.map_err(|error| Problem::Other(error.to_string()))?;
+        let answer = timeout(ANSWER, self.client.request_text(request)).await;
+        answer
+            .map_err(|_| Problem::Silent)?
+            .map_err(|error| Problem::of(&error))
     }
 
     /// Goes on from a version.
@@ -282,14 +335,13 @@ impl Watch {
                 };
             }
             let line = wire::line(self.kind, self.validation, &text)?;
-            self.pause.reset();
             match line {
                 Line::There(object) => {
-                    self.advance(phase, &object.version);
+                    self.advance(phase, &object.version)?;
                     self.say(What::There(object)).await?;
                 }
                 Line::Gone(object) => {
-                    self.advance(phase, &object.version);
+                    self.advance(phase, &object.version)?;
                     self.say(What::Gone(object)).await?;
                 }
                 Line::Bookmark {
@@ -301,18 +353,30 @@ impl Watch {
                         self.say(What::Listed).await?;
                         self.say(What::Following).await?;
                     }
-                    self.advance(phase, &version);
+                    self.advance(phase, &version)?;
                 }
                 Line::Unknown => {}
                 Line::Problem(problem) => return Err(problem.into()),
             }
+            // A list that never ends well is not tried again at once.
+            if phase == Phase::Following {
+                self.pause.reset();
+            }
         }
     }
 
-    /// Objects of a list come in no order of versions: only its end says up to where it reaches.
-    fn advance(&mut self, phase: Phase, version: &str) {
-        if phase == Phase::Following && !version.is_empty() {
-            self.told = Some(version.to_owned());
+    /// Objects of a list come in no order of versions: only its end says up to where it reaches. From there on they
+    /// only grow.
+    fn advance(&mut self, phase: Phase, version: &str) -> Result<(), Problem> {
+        if phase == Phase::Listing || version.is_empty() {
+            return Ok(());
+        }
+        let told = self.told.replace(version.to_owned());
+        let is_set_back =
+            told.is_some_and(|told| Version::from(version).is_before(&Version::from(&*told)));
+        match is_set_back {
+            true => Err(Problem::SetBack),
+            false => Ok(()),
         }
     }
 }

@@ -3,6 +3,7 @@
 use anyhow::ensure;
 use cluster::admin::Admin;
 use cluster::mirror::Mirror;
+use cluster::wait;
 use node_agent_engine::input::Ground;
 use node_agent_engine::model::{Delta, ObjectKey};
 use serde_json::json;
@@ -117,4 +118,43 @@ pub(crate) async fn later_kind() -> anyhow::Result<()> {
     mirror.until_equal(&admin).await?;
     admin.delete(definition).await?;
     mirror.until("gone", |mirror| !told(mirror)).await
+}
+
+/// A group whose own server is away keeps nobody waiting: what its policies say is not known, and that is told.
+pub(crate) async fn group_away() -> anyhow::Result<()> {
+    const CALICO: [&str; 2] = ["networkpolicies", "globalnetworkpolicies"];
+    const STAND_INS: [&str; 2] = [
+        "NetworkPolicy.projectcalico.org /*",
+        "GlobalNetworkPolicy.projectcalico.org /*",
+    ];
+    let services = "/apis/apiregistration.k8s.io/v1/apiservices";
+    let plane = plane().await?;
+    let admin = plane.admin(STREAMS).await?;
+    let service = json!({"metadata": {"name": "v3.projectcalico.org"}, "spec": {
+        "group": "projectcalico.org", "version": "v3", "groupPriorityMinimum": 1000, "versionPriority": 15,
+        "insecureSkipTLSVerify": true, "service": {"namespace": "calico", "name": "nobody"}}});
+    admin.create(services, &service).await?;
+    let policies = "/apis/projectcalico.org/v3/networkpolicies";
+    let is_away = async || Ok(admin.text_if_there(policies).await.is_err());
+    wait::until(|| format!("{policies} is away"), is_away).await?;
+    let mut mirror = Mirror::synced(&plane.kubeconfig("admin", STREAMS, None)?).await?;
+    let known = STAND_INS.map(|name| mirror.objects.contains_key(name));
+    ensure!(known == [true; 2], "told: {:?}", mirror.objects.keys());
+    mirror
+        .until("current", |mirror| mirror.server.is_current())
+        .await?;
+    for plural in CALICO {
+        let said = format!("watching {plural}.projectcalico.org: ");
+        let of_it = mirror.notices.iter().filter(|told| told.starts_with(&said));
+        ensure!(of_it.count() == 1, "told: {:?}", mirror.notices);
+    }
+    admin
+        .delete(&format!("{services}/v3.projectcalico.org"))
+        .await?;
+    let gone = |mirror: &Mirror| {
+        !STAND_INS
+            .iter()
+            .any(|name| mirror.objects.contains_key(*name))
+    };
+    mirror.until("gone", gone).await
 }

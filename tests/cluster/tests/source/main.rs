@@ -40,6 +40,10 @@ fn main() {
             "a kind that is installed later is told",
             listing::later_kind,
         ),
+        test(
+            "a group whose own server is away is unknown",
+            listing::group_away,
+        ),
         test("killed and restarted servers lose nothing", chaos::restarts),
         test(
             "a lagging watch is listed anew after compaction",
