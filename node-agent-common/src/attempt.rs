@@ -2,6 +2,9 @@
 
 use crate::Tuple;
 
+/// [`Attempt::answered`] of one that was refused after its deadline.
+pub const REFUSED_LATE: u8 = 2;
+
 /// One try to open a connection.
 ///
 /// Key: the [`Tuple`] of its packets; for UDP the one of both directions, see [`Attempt::key`]. It ends with an answer or
@@ -46,7 +49,8 @@ pub struct Attempt {
     pub drop_class: u8,
     /// 1 when conntrack knew the dropped packet, and that it went in the direction of its conversation's first.
     pub tracked: u8,
-    /// 1 when the peer's answer left its own interface; where the client's is watched too, that ends it.
+    /// 1 when the peer's answer left its own interface; where the client's is watched too, that ends it. After the deadline
+    /// nothing does: then it is 1 for every answer, and [`REFUSED_LATE`] for a refusal.
     pub answered: u8,
     /// 1 when an ICMP error or RST came towards the source from somewhere on the way.
     pub rejected: u8,

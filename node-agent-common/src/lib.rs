@@ -13,7 +13,9 @@ pub mod maps;
 pub mod parse;
 mod tuple;
 
-pub use attempt::{Attempt, Conversation, ConversationKey, Ended, Joined, Joint, UdpFlow};
+pub use attempt::{
+    Attempt, Conversation, ConversationKey, Ended, Joined, Joint, REFUSED_LATE, UdpFlow,
+};
 pub use caller::{CallKey, Caller};
 pub use event::{Event, LocationRange, kind};
 pub use tuple::{FAMILY_V4, FAMILY_V6, Tuple, mapped, protocol};

@@ -5,7 +5,7 @@ use node_agent_common::parse::Packet;
 use node_agent_common::{kind, protocol};
 
 use crate::Way;
-use crate::opened::{ended, is_left_to_backend, note_forged, speaks_for_peer, stopped};
+use crate::opened::{ended, is_late, is_left_to_backend, note_forged, speaks_for_peer, stopped};
 use crate::tables::{attempt, forget, settle_udp};
 
 /// An error about the tuple that it quotes: from a pod it is the pod's own refusal, towards one it came from the way.
@@ -23,6 +23,9 @@ pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
         if way == Way::FromPod {
             if !speaks_for_peer(known, tuple, ifindex) {
                 return note_forged(known, ifindex);
+            }
+            if tuple.protocol != protocol::UDP && is_late(known, kind::REFUSED) {
+                return;
             }
             let refused = *known;
             if tuple.protocol == protocol::UDP {

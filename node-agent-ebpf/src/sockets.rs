@@ -6,7 +6,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use node_agent_common::{FAMILY_V4, FAMILY_V6, Tuple, kind, mapped, protocol};
 
 use crate::kernel::{self, field};
-use crate::opened::ended;
+use crate::opened::{ended, is_late};
 use crate::tables::{ATTEMPTS, forget, namespace_is_watched};
 
 /// A socket changes its state: only SYN_SENT to ESTABLISHED is looked at.
@@ -26,9 +26,13 @@ pub(crate) fn seen(ctx: &BtfTracePointContext) {
     let Some(known) = ATTEMPTS.get_ptr_mut(&tuple) else {
         return;
     };
+    // SAFETY: a value of the map.
+    if !namespace_is_watched(netns) || unsafe { is_late(known, kind::ESTABLISHED) } {
+        return;
+    }
     // SAFETY: a value of the map, copied before it is given back.
     let attempt = unsafe { *known };
-    if !namespace_is_watched(netns) || !forget(&tuple, &attempt) {
+    if !forget(&tuple, &attempt) {
         return;
     }
     ended(&tuple, &attempt, 0, kind::ESTABLISHED, |_| {});

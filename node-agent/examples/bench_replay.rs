@@ -244,6 +244,7 @@ fn swept(event: &Event) -> Swept {
         flow: event.flow,
         attempt: event.attempt.clone(),
         cut_short: false,
+        was_told: false,
     }
 }
 

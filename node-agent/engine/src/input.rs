@@ -153,6 +153,9 @@ pub struct AttemptState {
     pub destination_link: Option<u32>,
     /// The peer's answer left its own interface; whether it came to the source is not known.
     pub answered: bool,
+    /// The peer refused it after its deadline.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
     /// A pod that is not the peer answered it, or the answer went to a pod that is not the sender.
     pub forged: bool,
     /// The first drop of one of its packets.
@@ -256,6 +259,9 @@ pub struct Swept {
     pub attempt: AttemptState,
     /// Capture ended before its deadline: how it would have ended is not known.
     pub cut_short: bool,
+    /// It was swept before, and has been answered or refused since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_told: bool,
 }
 
 /// A conversation's running total.

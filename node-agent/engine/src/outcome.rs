@@ -134,6 +134,9 @@ impl Surroundings<'_> {
 
     /// How an attempt that was neither answered nor refused has ended.
     fn last(&self, mut ending: Ending, waited: bool) -> Ending {
+        if ending.attempt.refused {
+            return ending.refused(None);
+        }
         if ending.attempt.answered {
             if ending.attempt.forged {
                 ending.doubt = Some(UnknownBecause::SourceMismatch);

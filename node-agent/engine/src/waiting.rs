@@ -121,6 +121,14 @@ impl Waiting {
         }
     }
 
+    /// Withdraws an attempt's ending, early or not, because it has ended otherwise; gives how many attempts count with it.
+    pub(crate) fn withdraw(&mut self, key: Flow, first: Moment) -> u64 {
+        let at = self.by_attempt.get(&(key, first)).copied();
+        let held = at.and_then(|at| self.remove(at));
+        held.filter(|held| !held.is_early)
+            .map_or(0, |held| held.count)
+    }
+
     /// Takes the earliest ending that is due and for which `ready` holds.
     pub(crate) fn take_due(
         &mut self,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use node_agent_common::{
-    Attempt, Conversation, ConversationKey, Event, FAMILY_V4, FAMILY_V6, Tuple, kind,
+    Attempt, Conversation, ConversationKey, Event, FAMILY_V4, FAMILY_V6, REFUSED_LATE, Tuple, kind,
     maps::drop_class, protocol,
 };
 use node_agent_engine::input::{
@@ -24,6 +24,17 @@ pub(super) struct Decoder {
     pub(super) own_netns: u32,
     /// Who called, where that is watched.
     pub(super) calls: Option<Calls>,
+}
+
+/// What is known of an attempt that is swept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// It passed its deadline.
+    Over,
+    /// It was told of before, and has had its answer since.
+    Again,
+    /// Capture ends before its deadline.
+    CutShort,
 }
 
 impl Decoder {
@@ -55,12 +66,13 @@ impl Decoder {
         tuple: &Tuple,
         attempt: &Attempt,
         now: Moment,
-        cut_short: bool,
+        how: How,
     ) -> Option<Swept> {
         Some(Swept {
             flow: flow(tuple)?,
             attempt: self.attempt(attempt, tuple, now)?,
-            cut_short,
+            cut_short: how == How::CutShort,
+            was_told: how == How::Again,
         })
     }
 
@@ -92,7 +104,8 @@ impl Decoder {
                 Some((address(attempt.dropped_to, family)?, port))
             },
             tracked: attempt.tracked != 0,
-            answered: attempt.answered != 0,
+            answered: attempt.answered == 1,
+            refused: attempt.answered == REFUSED_LATE,
             forged: attempt.forged != 0,
             drops: attempt.drops,
             retransmissions: attempt.retransmissions,

@@ -12,7 +12,7 @@ use node_agent_engine::input::{Input, Moment, Stage};
 
 use super::batch::Table;
 use super::calls::Homes;
-use super::decode::{self, Decoder};
+use super::decode::{self, Decoder, How};
 use super::programs::{Error, Programs, Sizes};
 use super::shares::Shares;
 
@@ -49,6 +49,8 @@ struct Stays {
     repeats: u32,
     /// When that was last seen to have grown.
     since: Moment,
+    /// Nothing came back by then, and if something does, here is where it is told.
+    is_open: bool,
 }
 
 /// Whether attempts end by their deadline, or because capture ends.
@@ -104,9 +106,8 @@ impl Tables {
     ) {
         let swept = self.sweep_attempts(now, which);
         self.say_losses(sink);
-        for (tuple, attempt) in swept {
-            let cut_short = now.since(Moment(attempt.first_ns)) < DEADLINE_NS;
-            match decoder.swept(&tuple, &attempt, now, cut_short) {
+        for (tuple, attempt, how) in swept {
+            match decoder.swept(&tuple, &attempt, now, how) {
                 Some(swept) => sink(Input::Swept(Box::new(swept))),
                 None => self.malformed(),
             }
@@ -155,7 +156,7 @@ impl Tables {
     }
 
     /// The attempts whose end is not told yet, and which are past their deadline.
-    fn sweep_attempts(&mut self, now: Moment, which: Sweep) -> Vec<(Tuple, Attempt)> {
+    fn sweep_attempts(&mut self, now: Moment, which: Sweep) -> Vec<(Tuple, Attempt, How)> {
         let entries = self.attempts.entries();
         let mut due = Vec::new();
         let mut stays = HashSet::new();
@@ -177,6 +178,9 @@ impl Tables {
                 if told.repeats != repeats {
                     (told.repeats, told.since) = (repeats, now);
                 }
+                if attempt.answered != 0 && std::mem::take(&mut told.is_open) {
+                    due.push((tuple, attempt, How::Again));
+                }
                 if now.since(told.since) < REPEATS_NS {
                     stays.insert(tuple);
                 } else {
@@ -193,6 +197,7 @@ impl Tables {
                     first_ns: attempt.first_ns,
                     repeats,
                     since: now,
+                    is_open: false,
                 };
                 self.swept.insert(tuple, told);
                 stays.insert(tuple);
@@ -206,7 +211,11 @@ impl Tables {
                 }
             }
             if !self.counts_at_backend(&tuple, &attempt) {
-                due.push((tuple, attempt));
+                if let Some(told) = self.swept.get_mut(&tuple) {
+                    told.is_open = attempt.answered == 0;
+                }
+                let how = if is_due { How::Over } else { How::CutShort };
+                due.push((tuple, attempt, how));
             }
         }
         self.swept.retain(|tuple, _| stays.contains(tuple));

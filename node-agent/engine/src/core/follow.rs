@@ -84,11 +84,26 @@ impl Core {
 
     pub(super) fn swept(&mut self, now: Moment, swept: &Swept, out: &mut Vec<Output>) {
         self.bypass.end(&self.links, swept.flow, &swept.attempt);
+        if swept.was_told {
+            return self.ended_late(now, swept, out);
+        }
         if self.count_told(swept.flow, swept.attempt.first, out) {
             return;
         }
         let ending = self.surroundings().swept(swept, now);
         self.judge(now, Held::of(ending, None), out);
+    }
+
+    /// An attempt was answered after its deadline. What waits of it is withdrawn, and it counts as what it came to; where it was
+    /// counted it is only told of.
+    fn ended_late(&mut self, now: Moment, swept: &Swept, out: &mut Vec<Output>) {
+        let count = self.waiting.withdraw(swept.flow, swept.attempt.first);
+        let ending = self.surroundings().swept(swept, now);
+        let held = Held {
+            count,
+            ..Held::of(ending, None)
+        };
+        self.judge(now, held, out);
     }
 
     /// Counts an attempt that has ended as what was told of it early; false when nothing was.

@@ -354,6 +354,17 @@ impl Seen {
             flow: self.flow,
             attempt: self.attempt.clone(),
             cut_short: false,
+            was_told: false,
+        }))
+    }
+
+    /// It was swept before, and answered since.
+    pub(crate) fn answered_late(&self) -> Input {
+        Input::Swept(Box::new(Swept {
+            flow: self.flow,
+            attempt: self.clone().replied().attempt,
+            cut_short: false,
+            was_told: true,
         }))
     }
 

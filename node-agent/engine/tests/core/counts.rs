@@ -171,6 +171,74 @@ fn drops_before_answers_are_no_ends() {
     assert_eq!((sum(&bench), bench.counted), (3, 3));
 }
 
+/// A connection that is stopped for more than its deadline, and then let through.
+#[test]
+fn what_is_answered_after_its_deadline_counts_once() {
+    // Policy allows it: nothing was claimed yet, and nothing will be.
+    let mut bench = Bench::settled();
+    let seen = bench.attempt(WEB, DB).dropped(DropClass::Netfilter, false);
+    bench.give(seen.event(bench.now, EventKind::Dropped, 1));
+    bench.pass(4 * S);
+    bench.give(seen.swept());
+    bench.pass(500 * MS);
+    bench.give(seen.answered_late());
+    bench.pass(20 * S);
+    bench.give(Input::Ended);
+    assert_eq!(bench.only().assessment, Assessment::Allowed);
+    assert_eq!((bench.only().drops, bench.only().count), (1, 1));
+    assert_eq!(bench.counted, 1);
+
+    // It was claimed: that stands, and the rest is told.
+    let mut bench = Bench::settled();
+    let seen = bench.attempt(WEB, DB).dropped(DropClass::Netfilter, false);
+    bench.pass(4 * S);
+    bench.give(seen.swept());
+    bench.pass(10 * S);
+    bench.give(seen.answered_late());
+    bench.pass(20 * S);
+    assert_eq!(
+        told(&bench),
+        [(Assessment::UnexpectedDrop, 1), (Assessment::Allowed, 0)]
+    );
+    assert_eq!((sum(&bench), bench.counted), (1, 1));
+
+    // Policy denies it: that it leaked is told, too.
+    let mut bench = Bench::settled();
+    let seen = bench.attempt(JOB, DB).dropped(DropClass::Netfilter, false);
+    bench.give(seen.event(bench.now, EventKind::Dropped, 1));
+    bench.pass(4 * S);
+    bench.give(seen.swept());
+    bench.pass(3 * S);
+    bench.give(seen.answered_late());
+    bench.pass(20 * S);
+    assert_eq!(
+        told(&bench),
+        [(Assessment::Blocked, 1), (Assessment::Unenforced, 0)]
+    );
+    assert_eq!((sum(&bench), bench.counted), (1, 1));
+
+    // Nothing came back in time.
+    let mut bench = Bench::settled();
+    let seen = bench.attempt(WEB, DB);
+    bench.pass(4 * S);
+    bench.give(seen.swept());
+    bench.pass(10 * S);
+    bench.give(seen.answered_late());
+    bench.pass(20 * S);
+    assert_eq!(
+        told(&bench),
+        [(Assessment::Unanswered, 1), (Assessment::Allowed, 0)]
+    );
+    assert_eq!((sum(&bench), bench.counted), (1, 1));
+}
+
+fn told(bench: &Bench) -> Vec<(Assessment, u64)> {
+    let written = bench.written.iter();
+    written
+        .map(|found| (found.assessment, found.count))
+        .collect()
+}
+
 #[test]
 fn what_was_cut_short_is_lost_not_silent() {
     let mut bench = Bench::settled();

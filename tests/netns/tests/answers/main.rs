@@ -20,7 +20,7 @@ const PORT: u16 = 5555;
 
 fn main() {
     type Test = fn(Family) -> anyhow::Result<()>;
-    let tests: [(&str, Test); 9] = [
+    let tests: [(&str, Test); 10] = [
         (
             "a datagram against one that was stopped is an attempt",
             crossing,
@@ -42,6 +42,7 @@ fn main() {
         ("a fault of the packet itself is no unexpected drop", faulty),
         ("what the peer itself answers counts", answered),
         ("what a bridge lets through counts", bridged),
+        ("what comes through after its deadline counts once", late),
     ];
     let mut trials = Vec::new();
     for (name, test) in tests {
@@ -85,6 +86,36 @@ fn stopped_no_more(family: Family) -> anyhow::Result<()> {
     server.send_to(b"back", from)?;
     received(&client)?;
     lab.tells(&[(Udp, from.ip(), to, "blocked, dropped", 1)])
+}
+
+/// The first SYN is dropped and told of, the same one is let through later.
+fn late(family: Family) -> anyhow::Result<()> {
+    let mut lab = Lab::new(Wiring::Routed, family)?;
+    let (denied, api) = (lab.address(DENIED)?, lab.address(API)?);
+    let (db, closed) = (lab.end(DB, DB_PORT)?, lab.end(DB, PORT)?);
+    let _servers = lab.servers(&[(DB, db, Tcp)])?;
+    for (counted, (pod, from, to)) in (1..).zip([
+        (DENIED, denied, db),
+        (DENIED, denied, closed),
+        (API, api, db),
+    ]) {
+        lab.stop(from)?;
+        let syn = tcp([PORT, to.port()], 7, SYN);
+        let syn = lab.packet(pod, from, to.ip(), TCP, &syn)?;
+        lab.wire(pod)?.send(&syn)?;
+        lab.until_stopped(1)?;
+        lab.until_counted(counted)?;
+        lab.stop_no_more()?;
+        lab.wire(pod)?.send(&syn)?;
+    }
+    lab.tells(&[
+        (Tcp, denied, db, "blocked, dropped", 1),
+        (Tcp, denied, db, "unenforced, answered", 0),
+        (Tcp, denied, closed, "blocked, dropped", 1),
+        (Tcp, denied, closed, "unenforced, refused", 0),
+        (Tcp, api, db, "unexpected_drop, dropped", 1),
+        (Tcp, api, db, "allowed, answered", 0),
+    ])
 }
 
 fn forged_datagrams(family: Family) -> anyhow::Result<()> {
