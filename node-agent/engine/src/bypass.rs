@@ -21,12 +21,14 @@ impl Bypass {
             EventKind::Answered => {
                 let at_source = link.filter(|_| *link == attempt.source_link);
                 self.came_by.extend(at_source);
-                self.reached(links, event.flow, attempt);
+                // Where the peer's own interface did not let the answer in, somebody else may have given it.
+                if at_source.is_none() {
+                    self.reached(links, event.flow, attempt);
+                }
             }
             // An answer came to the client's socket, and not by its interface.
             EventKind::Established => {
                 self.passed_by.extend(attempt.source_link);
-                self.reached(links, event.flow, attempt);
             }
             EventKind::Refused => self.reached(links, event.flow, attempt),
             EventKind::Reset | EventKind::Unreachable => self.came_by.extend(*link),

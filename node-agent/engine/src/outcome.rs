@@ -1,6 +1,7 @@
 //! What the network did with one attempt, from what was seen of it. Policy has no say here.
 
 mod denied;
+mod ending;
 mod stops;
 mod translated;
 
@@ -11,8 +12,8 @@ use crate::Moment;
 use crate::bypass::Bypass;
 use crate::cluster::Cluster;
 use crate::identity::Identity;
-use crate::input::{AttemptState, Drop, DropClass, Event, EventKind, Flow};
-use crate::input::{IcmpError, Rejected, Swept};
+use crate::input::{AttemptState, Drop, DropClass, Event, EventKind, Flow, Link};
+use crate::input::{Rejected, Swept};
 use crate::links::Links;
 use crate::model::Protocol;
 use crate::record::{Cause, ClientSaw, Evidence, OutcomeKind};
@@ -65,7 +66,7 @@ impl Surroundings<'_> {
         let ending = self.begin(event.flow, event.attempt.clone(), event.at);
         match event.kind {
             EventKind::Answered => Some(self.vouched(ending, event).answered(event)),
-            EventKind::Established => Some(ending.with(
+            EventKind::Established => Some(self.vouched(ending, event).with(
                 OutcomeKind::Answered,
                 ClientSaw::Answer,
                 Evidence::SocketEstablished,
@@ -118,11 +119,28 @@ impl Surroundings<'_> {
         {
             ending.doubt = Some(UnknownBecause::SourceMismatch);
         }
+        // Only a pod's own interface lets a refusal in.
+        if event.kind != EventKind::Refused && other.is_none() && self.is_silent_peer(&ending) {
+            ending.doubt_if_denied = Some(UnknownBecause::SourceMismatch);
+        }
         // A refusal ends the attempt where it is spoken: nobody sees whether it goes to the sender.
         if event.kind == EventKind::Refused && self.may_be_borrowed(&ending) {
             ending.doubt_if_denied = Some(UnknownBecause::SourceMismatch);
         }
         ending
+    }
+
+    /// Whether the attempt did not come to its destination on this node, nor an answer from there, though an answer came to its
+    /// source: a proxy of the node speaks in the pod's place. What passes an interface by on its way to a pod leaves by it.
+    fn is_silent_peer(&self, ending: &Ending) -> bool {
+        let Ending { attempt, flow, .. } = ending;
+        let is_watched = |link: &Link| {
+            link.addresses.contains(&flow.destination) && link.watched_since <= attempt.first
+        };
+        attempt.source_link.is_some()
+            && attempt.destination_link.is_none()
+            && !attempt.answered
+            && self.links.iter().any(is_watched)
     }
 
     /// Whether the source address is not known to lie behind the interface that let the attempt in.
@@ -320,82 +338,5 @@ impl Surroundings<'_> {
 
     fn is_node(&self, address: IpAddr, at: Moment) -> bool {
         is_of_a_node(&self.cluster.lookup(address, at))
-    }
-}
-
-impl Ending {
-    fn new(key: Flow, attempt: AttemptState, at: Moment) -> Self {
-        let mut evidence = Vec::new();
-        if attempt.source_link.is_some() {
-            evidence.push(Evidence::AttemptAtSource);
-        }
-        if attempt.destination_link.is_some() {
-            evidence.push(Evidence::AttemptAtDestination);
-        }
-        let mut flow = key;
-        let mut sent_to = None;
-        if let Some((destination, port)) = attempt.dropped_to {
-            sent_to = Some((key.destination, key.destination_port));
-            (flow.destination, flow.destination_port) = (destination, port);
-        } else if let Some(asked_for) = attempt.asked_for {
-            sent_to = Some(asked_for);
-            evidence.push(Evidence::AskedAtSocket);
-        }
-        Self {
-            key,
-            flow,
-            sent_to,
-            seen_from: None,
-            oriented: attempt.tracked,
-            attempt,
-            at,
-            outcome: OutcomeKind::Unknown,
-            drop: None,
-            client_saw: ClientSaw::Unknown,
-            evidence,
-            cause: None,
-            doubt: None,
-            doubt_if_denied: None,
-        }
-    }
-
-    fn with(mut self, outcome: OutcomeKind, saw: ClientSaw, evidence: Evidence) -> Self {
-        self.outcome = outcome;
-        self.client_saw = saw;
-        self.evidence.push(evidence);
-        self
-    }
-
-    fn answered(mut self, event: &Event) -> Self {
-        if event.link.is_none() || event.link != self.attempt.source_link {
-            // Whether it came as far as the client is not known.
-            return self.with(
-                OutcomeKind::Answered,
-                ClientSaw::Unknown,
-                Evidence::AnswerAtDestination,
-            );
-        }
-        if self.attempt.answered {
-            self.evidence.push(Evidence::AnswerAtDestination);
-        }
-        self.with(
-            OutcomeKind::Answered,
-            ClientSaw::Answer,
-            Evidence::AnswerAtSource,
-        )
-    }
-
-    fn refused(self, icmp: Option<IcmpError>) -> Self {
-        let saw = match (icmp, self.flow.protocol) {
-            (Some(icmp), _) => client_saw(icmp.icmp_type, icmp.icmp_code),
-            (None, Protocol::Tcp | Protocol::Sctp) => ClientSaw::Reset,
-            (None, Protocol::Udp | Protocol::Icmp | Protocol::Icmpv6) => ClientSaw::Unknown,
-        };
-        self.with(OutcomeKind::Refused, saw, Evidence::RefusalAtDestination)
-    }
-
-    /// A rejection whose drop may be told a moment later: it is sent before its packet is freed.
-    pub(crate) fn drop_may_follow(&self) -> bool {
-        self.attempt.rejected.is_some() && self.drop.is_none()
     }
 }

@@ -337,7 +337,19 @@ impl Seen {
         self
     }
 
+    /// What a pod of this node answers has left by its interface.
     pub(crate) fn event(&self, at: Moment, kind: EventKind, total: u64) -> Input {
+        let is_here = link_of(&self.flow.destination.to_string()).is_some();
+        match kind {
+            EventKind::Answered | EventKind::Established if is_here => {
+                self.clone().replied().unspoken(at, kind, total)
+            }
+            _ => self.unspoken(at, kind, total),
+        }
+    }
+
+    /// The same of what no other interface has told of.
+    pub(crate) fn unspoken(&self, at: Moment, kind: EventKind, total: u64) -> Input {
         Input::Event(Box::new(Event {
             at,
             kind,

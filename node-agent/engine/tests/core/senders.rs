@@ -28,6 +28,34 @@ fn swept(from: &str, change: impl FnOnce(Seen) -> Seen) -> Claim {
 
 /// An enforcer may remember a conversation for longer than it is remembered here: then its server, that speaks again,
 /// opens none.
+/// A transparent proxy of the node.
+#[test]
+fn an_answer_that_its_pod_has_not_given_is_no_leak() {
+    for kind in [EventKind::Answered, EventKind::Established] {
+        let mut bench = Bench::settled();
+        for (from, expected) in [
+            (JOB, (Unknown, Some(UnknownBecause::SourceMismatch))),
+            (WEB, (Allowed, None)),
+        ] {
+            let seen = bench.attempt(from, DB);
+            bench.give(seen.unspoken(bench.now, kind, 1));
+            bench.pass(10 * S);
+            let found = bench.only();
+            assert_eq!((found.assessment, found.unknown_because), expected);
+            bench.written.clear();
+        }
+        // Nor does it say that packets to the pod pass its interface by.
+        let seen = bench.attempt(JOB, DB);
+        bench.pass(4 * S);
+        bench.give(seen.swept());
+        bench.pass(10 * S);
+        assert_eq!(
+            bench.only().unknown_because,
+            Some(UnknownBecause::NotSeenStopped)
+        );
+    }
+}
+
 #[test]
 fn a_datagram_that_looks_like_a_reply_accuses_nobody() {
     let doubt = (Unknown, Some(Orientation));

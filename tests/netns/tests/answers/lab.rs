@@ -117,6 +117,26 @@ impl Lab {
         Servers::start(&listens)
     }
 
+    /// The node takes what is sent to a port of any pod, and answers it.
+    pub(crate) fn proxy(&self, port: u16, own: u16) -> anyhow::Result<Servers> {
+        let node = &self.ground.node.namespace;
+        let at = match self.family {
+            Family::V4 => SocketAddr::from(([192, 0, 2, 10], own)),
+            Family::V6 => SocketAddr::from(([0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x10], own)),
+        };
+        let table = if at.is_ipv4() { "ip" } else { "ip6" };
+        node.nft(&format!(
+            "table {table} proxy {{\n chain first {{\n  type nat hook prerouting priority dstnat;\n  \
+             tcp dport {port} dnat to {at}\n }}\n}}\n"
+        ))?;
+        Servers::start(&[Listen {
+            namespace: node,
+            at,
+            protocol: Protocol::Tcp,
+            server: Server::Answering,
+        }])
+    }
+
     pub(crate) fn answers(
         &self,
         from: &str,

@@ -20,7 +20,7 @@ const PORT: u16 = 5555;
 
 fn main() {
     type Test = fn(Family) -> anyhow::Result<()>;
-    let tests: [(&str, Test); 10] = [
+    let tests: [(&str, Test); 11] = [
         (
             "a datagram against one that was stopped is an attempt",
             crossing,
@@ -43,6 +43,7 @@ fn main() {
         ("what the peer itself answers counts", answered),
         ("what a bridge lets through counts", bridged),
         ("what comes through after its deadline counts once", late),
+        ("what the node answers in a pod's place is no leak", proxied),
     ];
     let mut trials = Vec::new();
     for (name, test) in tests {
@@ -86,6 +87,24 @@ fn stopped_no_more(family: Family) -> anyhow::Result<()> {
     server.send_to(b"back", from)?;
     received(&client)?;
     lab.tells(&[(Udp, from.ip(), to, "blocked, dropped", 1)])
+}
+
+/// A transparent proxy: the pod that is denied never hears of it, and there is no drop.
+fn proxied(family: Family) -> anyhow::Result<()> {
+    let lab = Lab::new(Wiring::Routed, family)?;
+    let (denied, api, db) = (
+        lab.address(DENIED)?,
+        lab.address(API)?,
+        lab.end(DB, DB_PORT)?,
+    );
+    let _proxy = lab.proxy(DB_PORT, PORT)?;
+    for from in [DENIED, API] {
+        lab.answers(from, db, Tcp)?;
+    }
+    lab.tells(&[
+        (Tcp, denied, db, "unknown: source_mismatch, answered", 1),
+        (Tcp, api, db, "allowed, answered", 1),
+    ])
 }
 
 /// The first SYN is dropped and told of, the same one is let through later.

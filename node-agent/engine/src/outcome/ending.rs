@@ -1,0 +1,85 @@
+//! What an ending says from the start, and what an answer or a refusal adds to it.
+
+use super::Ending;
+use super::stops::client_saw;
+use crate::Moment;
+use crate::input::{AttemptState, Event, Flow, IcmpError};
+use crate::model::Protocol;
+use crate::record::{ClientSaw, Evidence, OutcomeKind};
+
+impl Ending {
+    pub(super) fn new(key: Flow, attempt: AttemptState, at: Moment) -> Self {
+        let mut evidence = Vec::new();
+        if attempt.source_link.is_some() {
+            evidence.push(Evidence::AttemptAtSource);
+        }
+        if attempt.destination_link.is_some() {
+            evidence.push(Evidence::AttemptAtDestination);
+        }
+        let mut flow = key;
+        let mut sent_to = None;
+        if let Some((destination, port)) = attempt.dropped_to {
+            sent_to = Some((key.destination, key.destination_port));
+            (flow.destination, flow.destination_port) = (destination, port);
+        } else if let Some(asked_for) = attempt.asked_for {
+            sent_to = Some(asked_for);
+            evidence.push(Evidence::AskedAtSocket);
+        }
+        Self {
+            key,
+            flow,
+            sent_to,
+            seen_from: None,
+            oriented: attempt.tracked,
+            attempt,
+            at,
+            outcome: OutcomeKind::Unknown,
+            drop: None,
+            client_saw: ClientSaw::Unknown,
+            evidence,
+            cause: None,
+            doubt: None,
+            doubt_if_denied: None,
+        }
+    }
+
+    pub(super) fn with(mut self, outcome: OutcomeKind, saw: ClientSaw, evidence: Evidence) -> Self {
+        self.outcome = outcome;
+        self.client_saw = saw;
+        self.evidence.push(evidence);
+        self
+    }
+
+    pub(super) fn answered(mut self, event: &Event) -> Self {
+        if event.link.is_none() || event.link != self.attempt.source_link {
+            // Whether it came as far as the client is not known.
+            return self.with(
+                OutcomeKind::Answered,
+                ClientSaw::Unknown,
+                Evidence::AnswerAtDestination,
+            );
+        }
+        if self.attempt.answered {
+            self.evidence.push(Evidence::AnswerAtDestination);
+        }
+        self.with(
+            OutcomeKind::Answered,
+            ClientSaw::Answer,
+            Evidence::AnswerAtSource,
+        )
+    }
+
+    pub(super) fn refused(self, icmp: Option<IcmpError>) -> Self {
+        let saw = match (icmp, self.flow.protocol) {
+            (Some(icmp), _) => client_saw(icmp.icmp_type, icmp.icmp_code),
+            (None, Protocol::Tcp | Protocol::Sctp) => ClientSaw::Reset,
+            (None, Protocol::Udp | Protocol::Icmp | Protocol::Icmpv6) => ClientSaw::Unknown,
+        };
+        self.with(OutcomeKind::Refused, saw, Evidence::RefusalAtDestination)
+    }
+
+    /// A rejection whose drop may be told a moment later: it is sent before its packet is freed.
+    pub(crate) fn drop_may_follow(&self) -> bool {
+        self.attempt.rejected.is_some() && self.drop.is_none()
+    }
+}
