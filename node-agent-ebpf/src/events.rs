@@ -92,9 +92,9 @@ fn write<'a>(
 }
 
 /// Puts an attempt in the place of another one that has had no outcome, and says so: the old one will be in no sweep,
-/// this is all that is ever heard of it. Nothing happens when it is there no more, or there is no room.
+/// this is all that is ever heard of it. Nothing happens when it is there no more, or there is no room: then false.
 #[inline(always)]
-pub(crate) fn replace(tuple: &Tuple, old: &Attempt, attempt: &Attempt, ifindex: u32) {
+pub(crate) fn replace(tuple: &Tuple, old: &Attempt, attempt: &Attempt, ifindex: u32) -> bool {
     let seen = Seen {
         now: attempt.first_ns,
         ifindex,
@@ -102,15 +102,20 @@ pub(crate) fn replace(tuple: &Tuple, old: &Attempt, attempt: &Attempt, ifindex: 
     };
     let Some(mut entry) = EVENTS.reserve(0) else {
         let replaced = ATTEMPTS.insert(tuple, attempt, u64::from(BPF_EXIST));
-        return lose(replaced.map_or(stage::ATTEMPTS, |()| stage::RING));
+        lose(replaced.map_or(stage::ATTEMPTS, |()| stage::RING));
+        return replaced.is_ok();
     };
     // Before it is replaced, and not by way of the stack: that has no room for two of them.
     write(&mut entry, &seen, tuple, old);
     match ATTEMPTS.insert(tuple, attempt, u64::from(BPF_EXIST)) {
-        Ok(()) => entry.submit(u64::from(BPF_RB_NO_WAKEUP)),
+        Ok(()) => {
+            entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+            true
+        }
         Err(_) => {
             entry.discard(u64::from(BPF_RB_NO_WAKEUP));
             lose(stage::ATTEMPTS);
+            false
         }
     }
 }

@@ -5,10 +5,11 @@ use node_agent_common::{Attempt, Tuple, kind, protocol};
 
 use crate::counters::add_one_u32;
 use crate::drops::{Dropped, Freed};
+use crate::events::replace;
 use crate::opened::stopped;
 use crate::shares::was_lost_at;
 use crate::tables::{
-    Room, attempt, epoch, is_pod, is_watched, join, leads, namespace_is_own, remember,
+    ATTEMPTS, Room, attempt, epoch, is_pod, is_watched, join, leads, namespace_is_own, remember,
 };
 use crate::{repeats, udp};
 
@@ -112,7 +113,8 @@ fn begin(key: &Tuple, dropped: &Dropped) -> bool {
         ..Attempt::default()
     };
     describe(&mut attempt, key, dropped);
-    let began = remember(key, &mut attempt, Room::Needed);
+    let began = supersede(key, &mut attempt, dropped.freed.ifindex)
+        || remember(key, &mut attempt, Room::Needed);
     if began {
         // SAFETY: an attempt, if not the map's own.
         unsafe {
@@ -125,6 +127,28 @@ fn begin(key: &Tuple, dropped: &Dropped) -> bool {
         };
     }
     began
+}
+
+/// Puts an attempt in the place of one with the same ports that has had no outcome; false when there is none. Where the
+/// source's interface saw that one it would have seen this one, too: then it is an old packet that was held up.
+///
+/// Of UDP all datagrams are one attempt's.
+#[inline(never)]
+fn supersede(key: &Tuple, attempt: &mut Attempt, ifindex: u32) -> bool {
+    if key.protocol == protocol::UDP {
+        return false;
+    }
+    let Some(known) = ATTEMPTS.get_ptr_mut(key) else {
+        return false;
+    };
+    // SAFETY: a value of the map.
+    let old = unsafe { &*known };
+    if old.source_ifindex != 0 || old.sequence == attempt.sequence {
+        return false;
+    }
+    // In the old one's share, so that nothing is given back and taken.
+    attempt.slot = old.slot;
+    replace(key, old, attempt, ifindex)
 }
 
 /// Writes a first drop into its attempt.

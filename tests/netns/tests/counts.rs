@@ -19,6 +19,8 @@ const NODE: &str = "192.0.2.10";
 const CONNECTIONS: u64 = 3;
 /// A client that is dropped sends its SYN at 0, 1, 3 and 7 s.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// Shorter than a kernel waits before it repeats a SYN.
+const IMPATIENCE: Duration = Duration::from_millis(300);
 /// The port that a client outside sends from.
 const PORT: u16 = 5555;
 
@@ -28,6 +30,10 @@ fn main() {
         trials::test(
             "a client outside that hears no answer and asks again counts once",
             lost_answers,
+        ),
+        trials::test(
+            "a client outside that is stopped and tries again from its port counts each time",
+            again_from_outside,
         ),
         trials::test("a Service's backend on this node counts once", answered),
         trials::test("a Service's backend that refuses counts once", refused),
@@ -93,6 +99,22 @@ fn lost_answers() -> anyhow::Result<()> {
     let saw = open()?.try_it(PATIENCE)?;
     ensure!(saw == Saw::Answer, "the client saw {saw:?}");
     all_of(agent, "unenforced", 2)
+}
+
+/// No interface sees it: each begins with its drop.
+fn again_from_outside() -> anyhow::Result<()> {
+    let (ground, agent, to, _servers) = from_outside()?;
+    let node = &ground.node;
+    node.namespace.nft(
+        "table ip outside {\n chain first {\n  type filter hook prerouting priority raw;\n  \
+         iifname uplink0 ip protocol tcp drop\n }\n}\n",
+    )?;
+    for _ in 0..CONNECTIONS {
+        let client = Client::open(&node.world, to, Protocol::Tcp)?.from_port(PORT)?;
+        let saw = client.try_it(IMPATIENCE)?;
+        ensure!(saw == Saw::Nothing, "the client saw {saw:?}");
+    }
+    all_of(agent, "blocked", CONNECTIONS)
 }
 
 /// So many attempts are told of, all of that assessment.
