@@ -41,6 +41,9 @@ pub(crate) struct Dropped {
     pub(crate) original: Tuple,
     /// Monotonic time, nanoseconds.
     pub(crate) now: u64,
+    /// It lay ready at an interface, with the frame's header before it. What routes and bridges hold has none, even when
+    /// they know where it shall leave.
+    pub(crate) is_frame: bool,
     /// Conntrack's `ctinfo` plus one; 0 without conntrack.
     pub(crate) ctinfo_plus_one: u8,
 }
@@ -164,8 +167,9 @@ unsafe fn place(skb: *const u8) -> (u32, u32) {
 #[inline(always)]
 unsafe fn packet(skb: *const u8, freed: Freed) {
     // SAFETY: the caller's.
-    let (start, length, ethertype, nfct) = unsafe {
+    let (start, length, ethertype, nfct, data) = unsafe {
         let head: u64 = field(skb, &kernel::SKB_HEAD);
+        let data: u64 = field(skb, &kernel::SKB_DATA);
         let network = u32::from(field::<u16>(skb, &kernel::SKB_NETWORK_HEADER));
         let tail: u32 = field(skb, &kernel::SKB_TAIL);
         let nfct: u64 = if kernel::HAS_CONNTRACK.load() != 0 {
@@ -175,13 +179,14 @@ unsafe fn packet(skb: *const u8, freed: Freed) {
         };
         let ethertype = u16::from_be(field(skb, &kernel::SKB_PROTOCOL));
         let start = head + u64::from(network);
-        (start, tail.saturating_sub(network), ethertype, nfct)
+        (start, tail.saturating_sub(network), ethertype, nfct, data)
     };
     let mut dropped = Dropped {
         freed,
         packet: Packet::empty(),
         original: Tuple::default(),
         now: 0,
+        is_frame: data < start,
         ctinfo_plus_one: 0,
     };
     if !read(start, length, ethertype, &mut dropped) || repeats(nfct, &dropped.packet) {

@@ -151,6 +151,18 @@ fn supersede(key: &Tuple, attempt: &mut Attempt, ifindex: u32) -> bool {
     replace(key, old, attempt, ifindex)
 }
 
+/// Tells whether a packet was about to go out at the interface that leads to its destination.
+#[inline(always)]
+fn is_at_destination(dropped: &Dropped) -> bool {
+    let Dropped { freed, packet, .. } = dropped;
+    let at = Some(freed.ifindex);
+    dropped.is_frame
+        && freed.ifindex != 0
+        && namespace_is_own(freed.netns)
+        && leads(&packet.tuple.destination) == at
+        && leads(&packet.tuple.source) != at
+}
+
 /// Writes a first drop into its attempt.
 #[inline(always)]
 fn describe(attempt: &mut Attempt, key: &Tuple, dropped: &Dropped) {
@@ -163,6 +175,7 @@ fn describe(attempt: &mut Attempt, key: &Tuple, dropped: &Dropped) {
     attempt.dropped = 1;
     attempt.tracked = u8::from(*ctinfo_plus_one != 0);
     attempt.drop_class = freed.class;
+    attempt.dropped_at_destination = u8::from(is_at_destination(dropped));
     attempt.drop_reason = freed.reason;
     attempt.drop_netns = freed.netns;
     attempt.drop_location = freed.location;
