@@ -14,39 +14,10 @@ use crate::counters::{add_one, add_one_u32};
 use crate::diagnose::diagnose;
 use crate::kernel::{self, FreedBytes, field};
 use crate::packets::{ETHERNET, GROUP};
-use crate::stops;
+use crate::stops::{self, Dropped, Freed};
 use crate::tables::{
     DROPS, LOCATIONS, REASON_CLASSES, attempt, namespace_is_own, namespace_is_watched,
 };
-
-/// Why and where a packet was freed.
-pub(crate) struct Freed {
-    pub(crate) location: u64,
-    pub(crate) reason: u32,
-    pub(crate) ifindex: u32,
-    /// Where it came into the node; 0 when it did not, or was freed elsewhere.
-    pub(crate) came_in_at: u32,
-    /// It came into the namespace where it was freed, and was not made there.
-    pub(crate) has_travelled: bool,
-    pub(crate) netns: u32,
-    pub(crate) class: u8,
-}
-
-/// A freed packet that may be an attempt's first.
-pub(crate) struct Dropped {
-    pub(crate) freed: Freed,
-    /// TCP: a SYN. SCTP: an INIT. UDP: its sequence number is 0.
-    pub(crate) packet: Packet,
-    /// Conntrack's original tuple; zero without one.
-    pub(crate) original: Tuple,
-    /// Monotonic time, nanoseconds.
-    pub(crate) now: u64,
-    /// It lay ready at an interface, with the frame's header before it. What routes and bridges hold has none, even when
-    /// they know where it shall leave.
-    pub(crate) is_frame: bool,
-    /// Conntrack's `ctinfo` plus one; 0 without conntrack.
-    pub(crate) ctinfo_plus_one: u8,
-}
 
 /// A packet was freed.
 #[inline(always)]

@@ -1,17 +1,47 @@
 //! What a drop is to an attempt: what stopped it, or all that is seen of it.
 
 use node_agent_common::maps::share;
+use node_agent_common::parse::Packet;
 use node_agent_common::{Attempt, Tuple, kind, protocol};
 
 use crate::counters::add_one_u32;
-use crate::drops::{Dropped, Freed};
 use crate::events::replace;
 use crate::opened::stopped;
-use crate::shares::was_lost_at;
+use crate::shares::{role, was_lost_at};
 use crate::tables::{
-    ATTEMPTS, Room, attempt, epoch, is_pod, is_watched, join, leads, namespace_is_own, remember,
+    ATTEMPTS, Room, attempt, epoch, interface_of, is_pod, is_watched, join, leads,
+    namespace_is_own, remember,
 };
 use crate::{repeats, udp};
+
+/// Why and where a packet was freed.
+pub(crate) struct Freed {
+    pub(crate) location: u64,
+    pub(crate) reason: u32,
+    pub(crate) ifindex: u32,
+    /// Where it came into the node; 0 when it did not, or was freed elsewhere.
+    pub(crate) came_in_at: u32,
+    /// It came into the namespace where it was freed, and was not made there.
+    pub(crate) has_travelled: bool,
+    pub(crate) netns: u32,
+    pub(crate) class: u8,
+}
+
+/// A freed packet that may be an attempt's first.
+pub(crate) struct Dropped {
+    pub(crate) freed: Freed,
+    /// TCP: a SYN. SCTP: an INIT. UDP: its sequence number is 0.
+    pub(crate) packet: Packet,
+    /// Conntrack's original tuple; zero without one.
+    pub(crate) original: Tuple,
+    /// Monotonic time, nanoseconds.
+    pub(crate) now: u64,
+    /// It lay ready at an interface, with the frame's header before it. What routes and bridges hold has none, even when
+    /// they know where it shall leave.
+    pub(crate) is_frame: bool,
+    /// Conntrack's `ctinfo` plus one; 0 without conntrack.
+    pub(crate) ctinfo_plus_one: u8,
+}
 
 /// Notes the drop in its attempt; an attempt that no interface has seen begins with it.
 #[inline(always)]
@@ -25,6 +55,9 @@ pub(crate) fn seen(dropped: &Dropped) {
         return;
     }
     if !concerns_a_pod(tuple) && !(translated && concerns_a_pod(original)) {
+        return;
+    }
+    if is_aside(dropped) {
         return;
     }
     if tuple.protocol == protocol::UDP && follows_another(dropped, translated) {
@@ -67,6 +100,11 @@ fn note(key: &Tuple, dropped: &Dropped) -> bool {
         if (*known).sequence != dropped.packet.sequence {
             return false;
         }
+        let at = freed_at(dropped);
+        let was_there = at == (*known).source_ifindex || at == (*known).destination_ifindex;
+        if !was_there && is_aside(dropped) {
+            return true;
+        }
         add_one_u32(&raw mut (*known).drops);
         if (*known).dropped == 0 {
             describe(&mut *known, key, dropped);
@@ -74,6 +112,46 @@ fn note(key: &Tuple, dropped: &Dropped) -> bool {
         }
     }
     true
+}
+
+/// The interface where a packet was dropped, or which leads to the pod where it was; 0 without one.
+#[inline(always)]
+fn freed_at(dropped: &Dropped) -> u32 {
+    let Freed { netns, ifindex, .. } = dropped.freed;
+    if namespace_is_own(netns) {
+        ifindex
+    } else {
+        interface_of(netns).unwrap_or(0)
+    }
+}
+
+/// Tells whether a packet was dropped where its way does not lead: at an interface that leads nowhere, or to a pod that
+/// is neither its source nor its destination. A mirror has made a copy then, or a bridge that floods.
+#[inline(never)]
+fn is_aside(dropped: &Dropped) -> bool {
+    let at = freed_at(dropped);
+    if at == 0 {
+        return false;
+    }
+    match role(at) {
+        share::ASIDE => true,
+        share::POD => {
+            let Dropped {
+                packet, original, ..
+            } = dropped;
+            !(may_lead(&packet.tuple.source, at)
+                || may_lead(&packet.tuple.destination, at)
+                || may_lead(&original.source, at)
+                || may_lead(&original.destination, at))
+        }
+        _ => false,
+    }
+}
+
+/// Tells whether an interface leads to whom that address belongs, as far as that is known: it is no other pod's.
+#[inline(always)]
+fn may_lead(address: &[u8; 16], at: u32) -> bool {
+    leads(address).is_some_and(|to| to == 0 || to == at)
 }
 
 /// Starts an attempt with its drop; false when that is none.
