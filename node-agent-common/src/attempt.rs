@@ -63,8 +63,11 @@ pub struct Attempt {
     /// 1 when somebody else than its peer answered it, or the answer went to somebody else than its sender: one of the
     /// two is not who its address says.
     pub forged: u8,
+    /// 1 when the first drop was on its way out at the interface that leads to its destination: the source's side had let it
+    /// pass.
+    pub dropped_at_destination: u8,
     /// Always zero.
-    pub padding: [u8; 3],
+    pub padding: [u8; 2],
     /// Whose share of the tables it is held in, see [`crate::maps::share`].
     pub slot: u16,
 }

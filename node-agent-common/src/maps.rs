@@ -113,8 +113,12 @@ pub mod share {
     pub const CONVERSATIONS: u32 = 1;
     /// Of [`super::UDP_FLOWS`].
     pub const UDP_FLOWS: u32 = 2;
-    /// No table; in [`super::RELEASED`] 1 when an interface of the slot is watched.
-    pub const WATCHED: u32 = 3;
+    /// No table; in [`super::RELEASED`] what an interface of the slot is, [`POD`], [`ASIDE`] or 0.
+    pub const ROLE: u32 = 3;
+    /// It leads to a pod, and is watched.
+    pub const POD: u64 = 1;
+    /// No way leads over it: what is sent there is a copy.
+    pub const ASIDE: u64 = 2;
     /// Numbers of one slot.
     pub const COLUMNS: u32 = 4;
     /// Numbers of all slots.

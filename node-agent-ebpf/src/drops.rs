@@ -14,36 +14,10 @@ use crate::counters::{add_one, add_one_u32};
 use crate::diagnose::diagnose;
 use crate::kernel::{self, FreedBytes, field};
 use crate::packets::{ETHERNET, GROUP};
-use crate::stops;
+use crate::stops::{self, Dropped, Freed};
 use crate::tables::{
     DROPS, LOCATIONS, REASON_CLASSES, attempt, namespace_is_own, namespace_is_watched,
 };
-
-/// Why and where a packet was freed.
-pub(crate) struct Freed {
-    pub(crate) location: u64,
-    pub(crate) reason: u32,
-    pub(crate) ifindex: u32,
-    /// Where it came into the node; 0 when it did not, or was freed elsewhere.
-    pub(crate) came_in_at: u32,
-    /// It came into the namespace where it was freed, and was not made there.
-    pub(crate) has_travelled: bool,
-    pub(crate) netns: u32,
-    pub(crate) class: u8,
-}
-
-/// A freed packet that may be an attempt's first.
-pub(crate) struct Dropped {
-    pub(crate) freed: Freed,
-    /// TCP: a SYN. SCTP: an INIT. UDP: its sequence number is 0.
-    pub(crate) packet: Packet,
-    /// Conntrack's original tuple; zero without one.
-    pub(crate) original: Tuple,
-    /// Monotonic time, nanoseconds.
-    pub(crate) now: u64,
-    /// Conntrack's `ctinfo` plus one; 0 without conntrack.
-    pub(crate) ctinfo_plus_one: u8,
-}
 
 /// A packet was freed.
 #[inline(always)]
@@ -164,8 +138,9 @@ unsafe fn place(skb: *const u8) -> (u32, u32) {
 #[inline(always)]
 unsafe fn packet(skb: *const u8, freed: Freed) {
     // SAFETY: the caller's.
-    let (start, length, ethertype, nfct) = unsafe {
+    let (start, length, ethertype, nfct, data) = unsafe {
         let head: u64 = field(skb, &kernel::SKB_HEAD);
+        let data: u64 = field(skb, &kernel::SKB_DATA);
         let network = u32::from(field::<u16>(skb, &kernel::SKB_NETWORK_HEADER));
         let tail: u32 = field(skb, &kernel::SKB_TAIL);
         let nfct: u64 = if kernel::HAS_CONNTRACK.load() != 0 {
@@ -175,13 +150,14 @@ unsafe fn packet(skb: *const u8, freed: Freed) {
         };
         let ethertype = u16::from_be(field(skb, &kernel::SKB_PROTOCOL));
         let start = head + u64::from(network);
-        (start, tail.saturating_sub(network), ethertype, nfct)
+        (start, tail.saturating_sub(network), ethertype, nfct, data)
     };
     let mut dropped = Dropped {
         freed,
         packet: Packet::empty(),
         original: Tuple::default(),
         now: 0,
+        is_frame: data < start,
         ctinfo_plus_one: 0,
     };
     if !read(start, length, ethertype, &mut dropped) || repeats(nfct, &dropped.packet) {

@@ -14,6 +14,8 @@ macro_rules! offsets {
 offsets! {
     /// `sk_buff.head`.
     SKB_HEAD,
+    /// `sk_buff.data`.
+    SKB_DATA,
     /// `sk_buff.tail`.
     SKB_TAIL,
     /// `sk_buff.network_header`.

@@ -74,6 +74,12 @@ impl Shared {
 #[inline(always)]
 pub(crate) fn was_lost_at(ifindex: u32) -> bool {
     let slot = share::slot(ifindex);
-    let watched = RELEASED.get(share::index(slot, share::WATCHED));
-    ifindex != 0 && watched.is_some_and(|watched| *watched != 0) && !ATTEMPTS.has_room(slot)
+    ifindex != 0 && role(ifindex) == share::POD && !ATTEMPTS.has_room(slot)
+}
+
+/// What an interface of the node is, see [`share::ROLE`].
+#[inline(always)]
+pub(crate) fn role(ifindex: u32) -> u64 {
+    let role = RELEASED.get(share::index(share::slot(ifindex), share::ROLE));
+    role.copied().unwrap_or(0)
 }

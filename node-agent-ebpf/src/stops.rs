@@ -1,17 +1,47 @@
 //! What a drop is to an attempt: what stopped it, or all that is seen of it.
 
 use node_agent_common::maps::share;
+use node_agent_common::parse::Packet;
 use node_agent_common::{Attempt, Tuple, kind, protocol};
 
 use crate::counters::add_one_u32;
-use crate::drops::{Dropped, Freed};
 use crate::events::replace;
 use crate::opened::stopped;
-use crate::shares::was_lost_at;
+use crate::shares::{role, was_lost_at};
 use crate::tables::{
-    Room, attempt, epoch, is_pod, is_watched, join, leads, namespace_is_own, remember,
+    ATTEMPTS, Room, attempt, epoch, interface_of, is_pod, is_watched, join, leads,
+    namespace_is_own, remember,
 };
 use crate::{repeats, udp};
+
+/// Why and where a packet was freed.
+pub(crate) struct Freed {
+    pub(crate) location: u64,
+    pub(crate) reason: u32,
+    pub(crate) ifindex: u32,
+    /// Where it came into the node; 0 when it did not, or was freed elsewhere.
+    pub(crate) came_in_at: u32,
+    /// It came into the namespace where it was freed, and was not made there.
+    pub(crate) has_travelled: bool,
+    pub(crate) netns: u32,
+    pub(crate) class: u8,
+}
+
+/// A freed packet that may be an attempt's first.
+pub(crate) struct Dropped {
+    pub(crate) freed: Freed,
+    /// TCP: a SYN. SCTP: an INIT. UDP: its sequence number is 0.
+    pub(crate) packet: Packet,
+    /// Conntrack's original tuple; zero without one.
+    pub(crate) original: Tuple,
+    /// Monotonic time, nanoseconds.
+    pub(crate) now: u64,
+    /// It lay ready at an interface, with the frame's header before it. What routes and bridges hold has none, even when
+    /// they know where it shall leave.
+    pub(crate) is_frame: bool,
+    /// Conntrack's `ctinfo` plus one; 0 without conntrack.
+    pub(crate) ctinfo_plus_one: u8,
+}
 
 /// Notes the drop in its attempt; an attempt that no interface has seen begins with it.
 #[inline(always)]
@@ -25,6 +55,9 @@ pub(crate) fn seen(dropped: &Dropped) {
         return;
     }
     if !concerns_a_pod(tuple) && !(translated && concerns_a_pod(original)) {
+        return;
+    }
+    if is_aside(dropped) {
         return;
     }
     if tuple.protocol == protocol::UDP && follows_another(dropped, translated) {
@@ -67,6 +100,11 @@ fn note(key: &Tuple, dropped: &Dropped) -> bool {
         if (*known).sequence != dropped.packet.sequence {
             return false;
         }
+        let at = freed_at(dropped);
+        let was_there = at == (*known).source_ifindex || at == (*known).destination_ifindex;
+        if !was_there && is_aside(dropped) {
+            return true;
+        }
         add_one_u32(&raw mut (*known).drops);
         if (*known).dropped == 0 {
             describe(&mut *known, key, dropped);
@@ -74,6 +112,46 @@ fn note(key: &Tuple, dropped: &Dropped) -> bool {
         }
     }
     true
+}
+
+/// The interface where a packet was dropped, or which leads to the pod where it was; 0 without one.
+#[inline(always)]
+fn freed_at(dropped: &Dropped) -> u32 {
+    let Freed { netns, ifindex, .. } = dropped.freed;
+    if namespace_is_own(netns) {
+        ifindex
+    } else {
+        interface_of(netns).unwrap_or(0)
+    }
+}
+
+/// Tells whether a packet was dropped where its way does not lead: at an interface that leads nowhere, or to a pod that
+/// is neither its source nor its destination. A mirror has made a copy then, or a bridge that floods.
+#[inline(never)]
+fn is_aside(dropped: &Dropped) -> bool {
+    let at = freed_at(dropped);
+    if at == 0 {
+        return false;
+    }
+    match role(at) {
+        share::ASIDE => true,
+        share::POD => {
+            let Dropped {
+                packet, original, ..
+            } = dropped;
+            !(may_lead(&packet.tuple.source, at)
+                || may_lead(&packet.tuple.destination, at)
+                || may_lead(&original.source, at)
+                || may_lead(&original.destination, at))
+        }
+        _ => false,
+    }
+}
+
+/// Tells whether an interface leads to whom that address belongs, as far as that is known: it is no other pod's.
+#[inline(always)]
+fn may_lead(address: &[u8; 16], at: u32) -> bool {
+    leads(address).is_some_and(|to| to == 0 || to == at)
 }
 
 /// Starts an attempt with its drop; false when that is none.
@@ -113,10 +191,8 @@ fn begin(key: &Tuple, dropped: &Dropped) -> bool {
         ..Attempt::default()
     };
     describe(&mut attempt, key, dropped);
-    let began = match before(key) {
-        Some(old) => supersede(key, old, &mut attempt, dropped.freed.ifindex),
-        None => remember(key, &mut attempt, Room::Needed),
-    };
+    let began = supersede(key, &mut attempt, dropped.freed.ifindex)
+        || remember(key, &mut attempt, Room::Needed);
     if began {
         // SAFETY: an attempt, if not the map's own.
         unsafe {
@@ -131,24 +207,38 @@ fn begin(key: &Tuple, dropped: &Dropped) -> bool {
     began
 }
 
-/// The attempt with the same ports that has had no outcome, and that the source's interface has not seen: there it would
-/// have been superseded, and a packet of the old one that was held up is none of a new one.
-#[inline(always)]
-fn before(key: &Tuple) -> Option<*mut Attempt> {
-    // SAFETY: a value of the map.
-    attempt(key).filter(|known| unsafe { (**known).source_ifindex == 0 })
-}
-
-/// Puts an attempt in the place of another one; of UDP all datagrams are one attempt's.
+/// Puts an attempt in the place of one with the same ports that has had no outcome; false when there is none. Where the
+/// source's interface saw that one it would have seen this one, too: then it is an old packet that was held up.
+///
+/// Of UDP all datagrams are one attempt's.
 #[inline(never)]
-fn supersede(key: &Tuple, old: *mut Attempt, attempt: &mut Attempt, ifindex: u32) -> bool {
+fn supersede(key: &Tuple, attempt: &mut Attempt, ifindex: u32) -> bool {
+    if key.protocol == protocol::UDP {
+        return false;
+    }
+    let Some(known) = ATTEMPTS.get_ptr_mut(key) else {
+        return false;
+    };
     // SAFETY: a value of the map.
-    let old = unsafe { &*old };
+    let old = unsafe { &*known };
+    if old.source_ifindex != 0 || old.sequence == attempt.sequence {
+        return false;
+    }
     // In the old one's share, so that nothing is given back and taken.
     attempt.slot = old.slot;
-    key.protocol != protocol::UDP
-        && old.sequence != attempt.sequence
-        && replace(key, old, attempt, ifindex)
+    replace(key, old, attempt, ifindex)
+}
+
+/// Tells whether a packet was about to go out at the interface that leads to its destination.
+#[inline(always)]
+fn is_at_destination(dropped: &Dropped) -> bool {
+    let Dropped { freed, packet, .. } = dropped;
+    let at = Some(freed.ifindex);
+    dropped.is_frame
+        && freed.ifindex != 0
+        && namespace_is_own(freed.netns)
+        && leads(&packet.tuple.destination) == at
+        && leads(&packet.tuple.source) != at
 }
 
 /// Writes a first drop into its attempt.
@@ -163,6 +253,7 @@ fn describe(attempt: &mut Attempt, key: &Tuple, dropped: &Dropped) {
     attempt.dropped = 1;
     attempt.tracked = u8::from(*ctinfo_plus_one != 0);
     attempt.drop_class = freed.class;
+    attempt.dropped_at_destination = u8::from(is_at_destination(dropped));
     attempt.drop_reason = freed.reason;
     attempt.drop_netns = freed.netns;
     attempt.drop_location = freed.location;

@@ -277,6 +277,7 @@ fn event(number: u32, now: Moment) -> Event {
         class: DropClass::Netfilter,
         netns: 1,
         in_pod: false,
+        at_destination: false,
     });
     Event {
         at: now,

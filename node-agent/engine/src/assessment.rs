@@ -97,7 +97,8 @@ pub(crate) fn direction(verdict: &Verdict) -> Option<Direction> {
 
 /// Says of each side that denies whether the network kept it: what passed a side leaked there.
 pub(crate) fn keep(verdict: &mut Verdict, assessment: Assessment, ending: &Ending, local: Local) {
-    let reached = ending.attempt.destination_link.is_some();
+    let reached = ending.attempt.destination_link.is_some()
+        || ending.drop.as_ref().is_some_and(|drop| drop.at_destination);
     let egress_denies = verdict.egress.verdict == Decision::Denied;
     let came_from_afar = local.destination && !local.source;
     let (egress, ingress) = match assessment {

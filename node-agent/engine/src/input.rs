@@ -209,6 +209,9 @@ pub struct Drop {
     pub netns: u32,
     /// That namespace is a pod's, not the node's.
     pub in_pod: bool,
+    /// It was about to go out to the pod that owns its destination.
+    #[serde(default)]
+    pub at_destination: bool,
 }
 
 /// What a drop stands for.

@@ -88,12 +88,7 @@ impl Decoder {
             source_link: nonzero(attempt.source_ifindex),
             destination_link: nonzero(attempt.destination_ifindex),
             drop: if attempt.dropped != 0 {
-                Some(self.drop(
-                    attempt.drop_reason,
-                    attempt.drop_location,
-                    attempt.drop_class,
-                    attempt.drop_netns,
-                )?)
+                Some(self.drop(attempt)?)
             } else {
                 None
             },
@@ -136,19 +131,22 @@ impl Decoder {
             },
             netns: event.attempt.drop_netns,
             in_pod: event.attempt.drop_netns != self.own_netns,
+            at_destination: false,
         });
         Some(())
     }
 
-    fn drop(&mut self, reason: u32, location: u64, class: u8, netns: u32) -> Option<Drop> {
-        let reason = self.reasons.name(reason);
-        let location = self.symbols.name(location);
+    fn drop(&mut self, attempt: &Attempt) -> Option<Drop> {
+        let reason = self.reasons.name(attempt.drop_reason);
+        let location = self.symbols.name(attempt.drop_location);
+        let class = class_of_route(&reason, &location);
         Some(Drop {
-            class: class_of_route(&reason, &location).or_else(|| class_of(class))?,
+            class: class.or_else(|| class_of(attempt.drop_class))?,
             reason,
             location,
-            netns,
-            in_pod: netns != self.own_netns,
+            netns: attempt.drop_netns,
+            in_pod: attempt.drop_netns != self.own_netns,
+            at_destination: attempt.dropped_at_destination != 0,
         })
     }
 }

@@ -86,6 +86,7 @@ impl Kernel {
 fn offsets(types: &Types<'_>) -> Result<Vec<(&'static str, u32)>, Error> {
     const NEEDED: &[(&str, &str, &str)] = &[
         ("SKB_HEAD", "sk_buff", "head"),
+        ("SKB_DATA", "sk_buff", "data"),
         ("SKB_TAIL", "sk_buff", "tail"),
         ("SKB_NETWORK_HEADER", "sk_buff", "network_header"),
         ("SKB_MAC_HEADER", "sk_buff", "mac_header"),

@@ -27,6 +27,7 @@ pub(super) struct Known {
     /// Tells it from another one that had or gets the same index.
     pub(super) serial: u64,
     is_pair: bool,
+    is_dummy: bool,
     is_ethernet: bool,
     master: Option<u32>,
     /// The interface that this one runs over: of a tunnel or VLAN.
@@ -133,6 +134,7 @@ impl Links {
             while_running: before.map_or(self.listed, |before| before.while_running),
             serial: before.map_or(self.serials, |before| before.serial),
             is_pair: false,
+            is_dummy: false,
             is_ethernet: link.header.link_layer_type == LinkLayerType::Ether,
             master: None,
             lower: None,
@@ -144,7 +146,11 @@ impl Links {
                 LinkAttribute::LinkNetNsId(number) => known.peer_netns = Some(*number),
                 LinkAttribute::Controller(master) => known.master = Some(*master),
                 LinkAttribute::Link(lower) => over = Some(*lower),
-                LinkAttribute::LinkInfo(infos) => known.is_pair = infos.iter().any(is_pair),
+                LinkAttribute::LinkInfo(infos) => {
+                    known.is_pair = infos.iter().any(is_pair);
+                    let dummy = LinkInfo::Kind(InfoKind::Dummy);
+                    known.is_dummy = infos.contains(&dummy);
+                }
                 _ => {}
             }
         }
@@ -217,6 +223,33 @@ impl Links {
                 known.is_ethernet && leads_to_pod && is_named && !self.is_uplink(*index);
             is_wanted.then_some((*index, known))
         })
+    }
+
+    /// The interfaces over which no way leads: dummies, and pairs that stay in this namespace, without a use that can be
+    /// seen. Who sends there sends copies, to look at them.
+    pub(super) fn asides(&self) -> impl Iterator<Item = u32> {
+        let both = |index: u32, known: &Known| {
+            let stays = known.is_pair && known.peer_netns.is_none();
+            let peer = known.peer.filter(|_| stays);
+            peer.is_some_and(|peer| self.is_unused(index) && self.is_unused(peer))
+        };
+        self.known.iter().filter_map(move |(index, known)| {
+            let is_aside = known.is_dummy && self.is_unused(*index) || both(*index, known);
+            is_aside.then_some(*index)
+        })
+    }
+
+    /// Tells whether an interface has no address of its own, is in no bridge, leads to nobody and carries nothing.
+    fn is_unused(&self, index: u32) -> bool {
+        let is_own = |address: &IpAddr| match address {
+            IpAddr::V4(_) => true,
+            IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+        };
+        let mut own = self.own.iter();
+        let master = self.known.get(&index).and_then(|known| known.master);
+        let is_behind = self.behind.get(&index).is_some_and(|them| !them.is_empty());
+        let is_free = master.is_none() && !is_behind && !self.is_uplink(index);
+        is_free && !own.any(|(of, address)| *of == index && is_own(address))
     }
 
     /// Tells whether an interface leads out of the node: it carries a default route, a tunnel runs over it, or it

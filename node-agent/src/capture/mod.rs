@@ -158,7 +158,8 @@ impl Capture {
     /// It never blocks. To be called every 50 ms at least, and when [`Capture::as_raw_fd`] is readable.
     pub fn poll(&mut self, now: Moment, sink: &mut impl FnMut(Input)) {
         self.watch.poll(&mut self.programs, self::now, sink);
-        self.tables.shares.watch(self.watch.indices());
+        let shares = &mut self.tables.shares;
+        shares.name(self.watch.indices(), self.watch.asides());
         self.name_namespaces();
         self.drain(sink);
         self.programs.say_diagnostics();

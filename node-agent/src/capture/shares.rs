@@ -2,7 +2,7 @@
 //!
 //! The kernel side counts what it makes and deletes, user space what it does; neither writes the other's numbers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use aya::maps::{Array, MapData};
 use node_agent_common::maps::{self, share};
@@ -16,7 +16,7 @@ pub(super) struct Shares {
     /// What stands in `released`, and what shall stand there.
     written: BTreeMap<u32, u64>,
     wanted: BTreeMap<u32, u64>,
-    watched: BTreeSet<u16>,
+    roles: BTreeMap<u16, u64>,
     udp_flows: u64,
 }
 
@@ -32,7 +32,7 @@ impl Shares {
             released: array(maps::RELEASED)?,
             written: BTreeMap::new(),
             wanted: BTreeMap::new(),
-            watched: BTreeSet::new(),
+            roles: BTreeMap::new(),
             udp_flows: u64::from(share::of(sizes.udp_flows)),
         })
     }
@@ -60,18 +60,25 @@ impl Shares {
         holds < self.udp_flows.cast_signed()
     }
 
-    /// Tells the kernel side which interfaces see what comes in first.
-    pub(super) fn watch(&mut self, interfaces: impl Iterator<Item = u32>) {
-        let watched: BTreeSet<u16> = interfaces.map(share::slot).collect();
-        if watched == self.watched {
+    /// Tells the kernel side which interfaces lead to pods, so that they see first what comes in, and over which no way
+    /// leads.
+    pub(super) fn name(
+        &mut self,
+        pods: impl Iterator<Item = u32>,
+        asides: impl Iterator<Item = u32>,
+    ) {
+        // Where two share a slot the pod's stands.
+        let asides = asides.map(|index| (share::slot(index), share::ASIDE));
+        let pods = pods.map(|index| (share::slot(index), share::POD));
+        let roles: BTreeMap<u16, u64> = asides.chain(pods).collect();
+        if roles == self.roles {
             return;
         }
-        for slot in self.watched.union(&watched) {
-            let number = u64::from(watched.contains(slot));
-            self.wanted
-                .insert(share::index(*slot, share::WATCHED), number);
+        for slot in self.roles.keys().chain(roles.keys()) {
+            let role = roles.get(slot).copied().unwrap_or(0);
+            self.wanted.insert(share::index(*slot, share::ROLE), role);
         }
-        self.watched = watched;
+        self.roles = roles;
         self.write();
     }
 

@@ -88,12 +88,18 @@ impl Watch {
         self.watched.keys().copied()
     }
 
-    /// The pods' namespaces that are known, each with the interface that leads there.
+    /// Indices of the interfaces over which no way leads.
+    pub(super) fn asides(&self) -> impl Iterator<Item = u32> {
+        self.links.asides()
+    }
+
+    /// The pods' namespaces that are known, each with the interface that leads there; of several the one that was made
+    /// first, which has the pod's own address.
     pub(super) fn namespaces(&self) -> BTreeMap<u32, u32> {
         let behind = |(index, watched): (&u32, &Watched)| {
             Some((*self.namespaces.get(&watched.peer_netns?)?, *index))
         };
-        self.watched.iter().filter_map(behind).collect()
+        self.watched.iter().rev().filter_map(behind).collect()
     }
 
     /// The node's own addresses, as they were said last.

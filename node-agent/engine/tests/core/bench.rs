@@ -311,6 +311,15 @@ impl Seen {
         self
     }
 
+    /// It was about to go out at the destination's interface, and no hook had seen it there.
+    pub(crate) fn dropped_at_destination(self, class: DropClass) -> Self {
+        let mut seen = self.dropped(class, false);
+        if let Some(drop) = &mut seen.attempt.drop {
+            drop.at_destination = true;
+        }
+        seen
+    }
+
     pub(crate) fn rejected(mut self, from: &str, icmp_type: u8, icmp_code: u8) -> Self {
         self.attempt.rejected = Some(Rejected::Icmp {
             from: from.parse().unwrap(),
@@ -400,5 +409,6 @@ pub(crate) fn drop(class: DropClass, in_pod: bool) -> Drop {
         class,
         netns: 1,
         in_pod,
+        at_destination: false,
     }
 }

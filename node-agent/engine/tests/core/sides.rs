@@ -88,6 +88,10 @@ fn each_side_is_kept_where_it_was_stopped() {
         let seen = seen.arrived();
         drop(bench, seen, DropClass::Netfilter, true)
     };
+    let at_door: Tell = |bench, seen| {
+        let seen = seen.dropped_at_destination(DropClass::Netfilter);
+        stopped(bench, seen, EventKind::Dropped)
+    };
     let answered: Tell = |bench, seen| event(EventKind::Answered)(bench, seen);
     let rejected: Tell = |bench, seen| {
         stopped(
@@ -96,8 +100,9 @@ fn each_side_is_kept_where_it_was_stopped() {
             EventKind::Unreachable,
         )
     };
-    let rows: [(&str, Tell, &str, &str, Kept, Kept); 7] = [
+    let rows: [(&str, Tell, &str, &str, Kept, Kept); 8] = [
         ("here", here, JOB, DB, Kept::Yes, Kept::Unknown),
+        ("at its door", at_door, JOB, DB, Kept::No, Kept::Yes),
         ("in the pod", behind, JOB, DB, Kept::No, Kept::Yes),
         ("on the way out", here, JOB, AWAY, Kept::Yes, Kept::Unknown),
         ("on the way in", here, AWAY, DB, Kept::No, Kept::Yes),

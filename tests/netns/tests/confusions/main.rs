@@ -1,5 +1,6 @@
 //! What looks alike and is not: old connections and new policies, one attempt and two, a stop and another cause.
 
+mod copies;
 mod late;
 mod stage;
 
@@ -16,6 +17,7 @@ use netns::trials;
 use serde_json::Value;
 use socket2::SockAddr;
 
+use crate::copies::Mirror;
 use crate::late::Port;
 use crate::stage::{API, DB, OTHER, Stage, connections, lines, of};
 
@@ -80,6 +82,16 @@ fn main() {
             "what was stopped and then tried again from its port",
             stopped_then_not,
         ),
+        trials::test("a copy that is dropped where nobody is is no stop", || {
+            copies::dropped(Mirror::Nowhere)
+        }),
+        trials::test(
+            "a copy that is dropped on its way to a listener is no stop",
+            || copies::dropped(Mirror::Veth),
+        ),
+        trials::test("a copy that another pod drops is no stop", || {
+            copies::dropped(Mirror::Pod)
+        }),
         trials::test("a peer that is deleted meanwhile is gone", || gone(false)),
         trials::test("a peer that was deleted a second ago is unknown", || {
             gone(true)
