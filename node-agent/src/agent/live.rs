@@ -41,7 +41,7 @@ struct Live {
     metrics: Arc<Metrics>,
     profile: settings::Profile,
     is_synced: bool,
-    /// How many policies of kinds that are not evaluated yet were told of last.
+    /// How many policies that are not evaluated were told of last.
     unsupported: usize,
     next_hearing: Instant,
     next_figures: Instant,
@@ -159,7 +159,7 @@ impl Live {
             self.unsupported = policies;
             tracing::warn!(
                 policies,
-                "policies of kinds that are not evaluated yet: nothing is claimed where one may apply"
+                "policies that are not evaluated: nothing is claimed where one may apply"
             );
         }
     }

@@ -37,8 +37,13 @@ pub enum Notice {
         /// What is watched.
         kind: String,
     },
-    /// An object that cannot be read does not count.
-    Unread(Rejection),
+    /// An object cannot be read. It does not count; a policy counts as one that is not evaluated.
+    Unread {
+        /// Which, and why.
+        rejection: Rejection,
+        /// It is a policy.
+        is_policy: bool,
+    },
 }
 
 impl Notice {
@@ -46,9 +51,10 @@ impl Notice {
     #[must_use]
     pub fn is_problem(&self) -> bool {
         match self {
-            Self::Away { .. } | Self::Broken { .. } | Self::Unlisted { .. } | Self::Unread(_) => {
-                true
-            }
+            Self::Away { .. }
+            | Self::Broken { .. }
+            | Self::Unlisted { .. }
+            | Self::Unread { .. } => true,
             Self::Back | Self::Mended { .. } => false,
         }
     }
@@ -58,7 +64,7 @@ impl Notice {
     #[must_use]
     pub fn error(&self) -> Option<&'static str> {
         match self {
-            Self::Unread(_) => Some("object"),
+            Self::Unread { .. } => Some("object"),
             Self::Away { .. }
             | Self::Broken { .. }
             | Self::Unlisted { .. }
@@ -96,9 +102,17 @@ impl fmt::Display for Notice {
                 "watching {kind}: {problem}; nothing is claimed where one of them may apply, which is everywhere; {remedy}"
             ),
             Self::Mended { kind } => write!(f, "watching {kind} again"),
-            Self::Unread(rejection) => {
-                write!(f, "{rejection}: the object does not count")
-            }
+            Self::Unread {
+                rejection,
+                is_policy: false,
+            } => write!(f, "{rejection}: the object does not count"),
+            Self::Unread {
+                rejection,
+                is_policy: true,
+            } => write!(
+                f,
+                "{rejection}: nothing is claimed where this policy may apply"
+            ),
         }
     }
 }

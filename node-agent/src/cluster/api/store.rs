@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use node_agent_engine::k8s::{self, Sent};
 use node_agent_engine::model::{Delta, ObjectKey};
 
-use super::kinds::{KINDS, Kind, Presence};
+use super::kinds::{KINDS, Kind, Presence, Role};
 use super::notice::Notice;
 use super::problem::{Concerns, Problem};
 use super::strings::Strings;
@@ -317,9 +317,12 @@ impl State {
             }
             Ok(None) => {}
             Err(rejections) => {
-                // What it said before no longer holds.
-                news.deltas.push((self.kind.gone)(self.kind.kind, key));
-                let unread = rejections.into_iter().map(Notice::Unread);
+                // What it said before no longer holds; a policy says something, and nobody knows what.
+                news.deltas.push(self.delta_unread(key));
+                let unread = rejections.into_iter().map(|rejection| Notice::Unread {
+                    rejection,
+                    is_policy: self.kind.role == Role::Policy,
+                });
                 news.notices.extend(unread);
             }
         }
@@ -342,7 +345,7 @@ impl State {
         }
     }
 
-    /// In place of a policy of which only the name is known.
+    /// In place of a policy of which only the name is known; anything else that cannot be read is gone.
     fn delta_unread(&self, key: ObjectKey) -> Delta {
         match self.delta_gone(key) {
             Delta::PolicyGone(key) => Delta::Policy(k8s::unread_policy(key)),
