@@ -228,7 +228,7 @@ impl ApiServer {
         }
         match (missing, stuck.first()) {
             (Some((kind, _)), _) => Error::TooOld {
-                kind: format!("{} {}", kind.api_version(), kind.kind),
+                kind: format!("{} {}", kind.api_version(kind.version), kind.kind),
             },
             (None, first) => Error::Server {
                 server,

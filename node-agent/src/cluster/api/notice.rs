@@ -1,6 +1,7 @@
 //! What the operator is told about the API server.
 
 use std::fmt;
+use std::sync::Arc;
 
 use node_agent_engine::k8s::Rejection;
 
@@ -32,6 +33,15 @@ pub enum Notice {
         /// What to do about it.
         remedy: String,
     },
+    /// The server has a kind of policy in another version than the one that is evaluated.
+    OtherVersion {
+        /// What is watched, `clusternetworkpolicies.policy.networking.k8s.io`.
+        kind: String,
+        /// In which version the server has it.
+        version: Arc<str>,
+        /// Which is evaluated.
+        wanted: &'static str,
+    },
     /// A watch goes on.
     Mended {
         /// What is watched.
@@ -54,6 +64,7 @@ impl Notice {
             Self::Away { .. }
             | Self::Broken { .. }
             | Self::Unlisted { .. }
+            | Self::OtherVersion { .. }
             | Self::Unread { .. } => true,
             Self::Back | Self::Mended { .. } => false,
         }
@@ -68,6 +79,7 @@ impl Notice {
             Self::Away { .. }
             | Self::Broken { .. }
             | Self::Unlisted { .. }
+            | Self::OtherVersion { .. }
             | Self::Back
             | Self::Mended { .. } => None,
         }
@@ -100,6 +112,14 @@ impl fmt::Display for Notice {
             } => write!(
                 f,
                 "watching {kind}: {problem}; nothing is claimed where one of them may apply, which is everywhere; {remedy}"
+            ),
+            Self::OtherVersion {
+                kind,
+                version,
+                wanted,
+            } => write!(
+                f,
+                "{kind} are of version {version}, and only {wanted} is evaluated: nothing is claimed where one of them may apply"
             ),
             Self::Mended { kind } => write!(f, "watching {kind} again"),
             Self::Unread {

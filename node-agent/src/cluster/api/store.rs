@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use node_agent_engine::k8s::{self, Sent};
 use node_agent_engine::model::{Delta, ObjectKey};
@@ -24,6 +25,8 @@ pub(super) struct Store {
 /// One kind.
 struct State {
     kind: &'static Kind,
+    /// In which version the server has it.
+    version: Arc<str>,
     phase: Phase,
     knowledge: Knowledge,
     /// Number of the list that is told or was told last.
@@ -73,6 +76,7 @@ impl Store {
     pub(super) fn new() -> Self {
         let kinds = KINDS.iter().map(|kind| State {
             kind,
+            version: kind.version.into(),
             phase: Phase::Unheard,
             knowledge: Knowledge::None,
             list: 0,
@@ -93,6 +97,7 @@ impl Store {
             return;
         };
         match said.what {
+            What::Served(version) => state.served(version, news),
             What::Listing => {
                 state.phase = Phase::Listing;
                 state.list += 1;
@@ -223,6 +228,12 @@ impl Store {
             .map(|(key, known)| (key, &known.version))
     }
 
+    /// In which version a kind is there.
+    pub(super) fn served(&self, kind: usize) -> Option<&Arc<str>> {
+        let state = self.kinds.get(kind)?;
+        (state.phase != Phase::Absent).then_some(&state.version)
+    }
+
     /// Whether a kind is there.
     pub(super) fn has(&self, kind: usize) -> bool {
         let state = self.kinds.get(kind);
@@ -270,7 +281,7 @@ impl State {
                 problem,
                 remedy: match rule {
                     Some(rule) => format!("add to the ClusterRole:\n{rule}"),
-                    None => self.kind.remedy(),
+                    None => self.kind.remedy(&self.version),
                 },
             },
             Knowledge::None | Knowledge::Listed => Notice::Broken {
@@ -336,6 +347,22 @@ impl State {
 
     fn delta_gone(&self, key: ObjectKey) -> Delta {
         (self.kind.gone)(self.kind.kind, key)
+    }
+
+    fn served(&mut self, version: Arc<str>, news: &mut News) {
+        if version == self.version {
+            return;
+        }
+        self.version = version;
+        // What is evaluated in one version is not in another.
+        self.set_back();
+        if self.kind.is_evaluated() && *self.version != *self.kind.version {
+            news.notices.push(Notice::OtherVersion {
+                kind: self.kind.resource(),
+                version: Arc::clone(&self.version),
+                wanted: self.kind.version,
+            });
+        }
     }
 
     /// An object may have the same version again and say something else.

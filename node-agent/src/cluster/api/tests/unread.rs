@@ -1,6 +1,5 @@
 //! Kinds of policies that are there and cannot be read.
 
-use node_agent_engine::k8s::Validation;
 use node_agent_engine::model::{Delta, NamespaceMatch, Policy, Unmatched};
 use serde_json::{Value, json};
 
@@ -9,8 +8,8 @@ use super::super::kinds::{KINDS, Presence};
 use super::super::problem::Problem;
 use super::super::store::Store;
 use super::super::watch::What;
-use super::super::wire::{self, Line};
-use super::{listed, said};
+use super::super::wire::Line;
+use super::{form, listed, said};
 
 /// The place of a kind that has a server of its own.
 fn calico() -> usize {
@@ -164,7 +163,7 @@ fn told_of(store: &mut Store, spec: Value, version: u64) -> Delta {
     let policy = json!({"metadata": {"namespace": "shop", "name": "p", "resourceVersion": version.to_string()},
         "spec": spec});
     let text = json!({"type": "MODIFIED", "object": policy}).to_string();
-    let line = wire::line(&KINDS[kind], Validation::Off, text.as_bytes()).unwrap();
+    let line = form(&KINDS[kind]).line(text.as_bytes()).unwrap();
     let Line::There(sent) = line else {
         panic!("an object that is there");
     };
