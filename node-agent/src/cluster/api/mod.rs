@@ -10,6 +10,8 @@ mod kinds;
 mod notice;
 mod pause;
 mod problem;
+mod said;
+mod state;
 mod store;
 mod strings;
 mod version;
@@ -40,8 +42,9 @@ use self::confirm::{Fresh, Questions};
 use self::discovery::Groups;
 use self::kinds::{KINDS, Kind};
 use self::problem::Problem;
+use self::said::Said;
 use self::store::Store;
-use self::watch::{Said, Watch};
+use self::watch::Watch;
 use super::Error;
 
 /// What is heard and not yet taken: watches wait when there is more.

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::kinds::{KINDS, Kind};
 use super::notice::Notice;
 use super::problem::Problem;
+use super::said::{Said, What};
 use super::store::Store;
-use super::watch::{Said, What};
 use super::wire::{Form, Line};
 use super::{News, problem};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::{AsyncBufRead, AsyncBufReadExt as _};
 use kube::Client;
 use kube::api::{ListParams, Request, WatchParams};
-use node_agent_engine::k8s::{Sent, Validation};
+use node_agent_engine::k8s::Validation;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -18,6 +18,7 @@ use super::discovery::Groups;
 use super::kinds::{Kind, Presence};
 use super::pause::{Pause, between};
 use super::problem::Problem;
+use super::said::{Said, What};
 use super::version::Version;
 use super::wire::{self, Form, Line};
 
@@ -35,38 +36,6 @@ const STREAM_S: u32 = 290;
 const EXPIRES: Duration = Duration::from_secs(120);
 /// When a kind that is not installed is looked for again.
 const INSTALLED_YET: Duration = Duration::from_secs(60);
-
-/// What is known of a kind now.
-#[derive(Debug)]
-pub(super) struct Said {
-    /// Its place in the table of kinds.
-    pub(super) kind: usize,
-    /// What is known.
-    pub(super) what: What,
-}
-
-/// What a watch says.
-#[derive(Debug)]
-pub(super) enum What {
-    /// The server has the kind in this version, from here on.
-    Served(Arc<str>),
-    /// All objects follow, up to [`What::Listed`].
-    Listing,
-    /// An object as it is now.
-    There(Box<Sent>),
-    /// An object is gone.
-    Gone(Box<Sent>),
-    /// All objects were told: what was not among them is gone.
-    Listed,
-    /// Versions told before say nothing any more: the server counts anew.
-    SetBack,
-    /// Changes are told as they come.
-    Following,
-    /// The server does not have that kind.
-    Absent,
-    /// Changes are not told until the next [`What::Following`].
-    Broken(Problem),
-}
 
 /// Nobody listens any more.
 struct Closed;

@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use super::super::access::{self, Access, Connection};
 use super::super::discovery::Groups;
 use super::super::kinds::KINDS;
-use super::super::watch::{Said, Watch, What};
+use super::super::said::{Said, What};
+use super::super::watch::Watch;
 
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::super::News;
 use super::super::kinds::{KINDS, Presence};
 use super::super::problem::Problem;
+use super::super::said::What;
 use super::super::store::Store;
-use super::super::watch::What;
 use super::super::wire::Line;
 use super::{form, listed, said};
 

@@ -11,8 +11,8 @@ use super::super::News;
 use super::super::confirm::Questions;
 use super::super::discovery::Groups;
 use super::super::kinds::KINDS;
+use super::super::said::What;
 use super::super::store::Store;
-use super::super::watch::What;
 use super::said;
 use super::server::{Answer, Asked, Server, Sort, ends, event, page};
 
