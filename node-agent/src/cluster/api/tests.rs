@@ -1,6 +1,7 @@
 //! What watches say, in any order that they can, and what becomes of it.
 
 mod answers;
+mod away;
 mod server;
 mod unread;
 mod versions;

@@ -64,6 +64,8 @@ pub(super) enum Sort {
 pub(super) enum Answer {
     /// This.
     Whole(Value),
+    /// Nothing: the connection ends.
+    Nothing,
     /// A status that is none of success.
     Status(u16),
     /// These lines, and the end of the stream.
@@ -192,6 +194,7 @@ fn serve(
         noted.push(asked.clone());
     }
     let (code, lines, is_open) = match answer(&asked) {
+        Answer::Nothing => return Ok(()),
         Answer::Whole(value) => (200, vec![value], false),
         Answer::Cut(lines) => (200, lines, false),
         Answer::Open(lines) => (200, lines, true),
