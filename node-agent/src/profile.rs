@@ -1,4 +1,5 @@
-//! Who enforces on this node, found out from what it leaves there: the CNI's configuration, interfaces, and pods.
+//! Who enforces on this node, found out from what it leaves there: the CNI's configuration, interfaces, pods, and what
+//! the Node's object says of itself.
 //!
 //! A sign may outlive whoever left it. Signs of several, like none, make nobody: what the specification leaves open is
 //! not claimed then.
@@ -9,12 +10,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use node_agent_engine::Profile;
+use node_agent_engine::model::Node;
 use serde_json::Value;
 
 /// Where container runtimes look for the CNI's configuration.
 const CONFIGURATION: &str = "/etc/cni/net.d";
 /// The same in K3s, whose own controller for policies is kube-router's.
 const CONFIGURATION_OF_K3S: &str = "/var/lib/rancher/k3s/agent/etc/cni/net.d";
+
+/// The label of a Node that says what sort of machine it is: K3s says that it is K3s.
+const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
 
 /// What can be seen of who enforces.
 #[derive(Debug, Default)]
@@ -27,6 +32,23 @@ pub struct Signs {
     pub interfaces: BTreeSet<Arc<str>>,
     /// Names of the DaemonSets that have a pod on the node.
     pub daemon_sets: BTreeSet<Arc<str>>,
+    /// The Node's object says that it is of K3s.
+    pub is_node_of_k3s: bool,
+}
+
+/// Looks again and again: a CNI may be installed after the agent.
+#[derive(Debug, Default)]
+pub struct Finder {
+    last: Option<Profile>,
+}
+
+impl Finder {
+    /// Who is found, when that is another than before.
+    pub fn look(&mut self, signs: &Signs) -> Option<Found> {
+        let found = signs.found();
+        let before = self.last.replace(found.profile);
+        (before != Some(found.profile)).then_some(found)
+    }
 }
 
 /// Who enforces, and how that is known.
@@ -41,17 +63,23 @@ pub struct Found {
 impl Signs {
     /// Reads the configuration of the CNI, as far as it can be read.
     #[must_use]
-    pub fn read(interfaces: BTreeSet<Arc<str>>, daemon_sets: BTreeSet<Arc<str>>) -> Self {
+    pub fn read(
+        interfaces: BTreeSet<Arc<str>>,
+        daemon_sets: BTreeSet<Arc<str>>,
+        node: Option<&Node>,
+    ) -> Self {
         let usual = plugins(Path::new(CONFIGURATION));
         let (is_k3s, plugins) = match usual.is_empty() {
             true => (true, plugins(Path::new(CONFIGURATION_OF_K3S))),
             false => (false, usual),
         };
+        let instance_type = node.and_then(|node| node.labels.get(INSTANCE_TYPE));
         Self {
             is_k3s: is_k3s && !plugins.is_empty(),
             plugins,
             interfaces,
             daemon_sets,
+            is_node_of_k3s: instance_type.is_some_and(|is| **is == *"k3s"),
         }
     }
 
@@ -82,6 +110,15 @@ impl Signs {
                 );
             }
         }
+        // From within a pod K3s' own configuration is not seen. Any other sign says more.
+        let (who, profile) = KUBE_ROUTER;
+        if signs.is_empty()
+            && self.is_node_of_k3s
+            && let Some(name) = self.of_flannel()
+        {
+            let sign = format!("the node is of K3s, and there is an interface {name}");
+            signs.insert(who, (profile, vec![sign]));
+        }
         let said = |(who, (_, signs)): (&&str, &(Profile, Vec<String>))| match signs.as_slice() {
             [sign, ..] => format!("{who}: {sign}"),
             [] => (*who).to_owned(),
@@ -101,6 +138,16 @@ impl Signs {
                 why: "no sign of an enforcer that is known".to_owned(),
             },
         }
+    }
+
+    fn of_flannel(&self) -> Option<&str> {
+        let mut names = self.interfaces.iter().map(|name| &**name);
+        names.find(|name| {
+            matches!(
+                *name,
+                "flannel.1" | "flannel-v6.1" | "flannel-wg" | "flannel-wg-v6"
+            )
+        })
     }
 }
 
@@ -176,7 +223,83 @@ mod tests {
             is_k3s,
             interfaces: names(interfaces),
             daemon_sets: names(daemon_sets),
+            is_node_of_k3s: false,
         }
+    }
+
+    #[test]
+    fn a_node_of_k3s_says_so_itself() {
+        let of_k3s = |signs: Signs| Signs {
+            is_node_of_k3s: true,
+            ..signs
+        };
+        for (interfaces, daemon_sets, profile, why) in [
+            (
+                &["cni0", "flannel.1"][..],
+                &[][..],
+                Profile::KubeRouter,
+                "kube-router: the node is of K3s, and there is an interface flannel.1",
+            ),
+            (
+                &["flannel-wg"],
+                &[],
+                Profile::KubeRouter,
+                "kube-router: the node is of K3s, and there is an interface flannel-wg",
+            ),
+            (
+                &["cni0"],
+                &[],
+                Profile::Generic,
+                "no sign of an enforcer that is known",
+            ),
+            (
+                &["flannel.1"],
+                &["canal"],
+                Profile::Calico,
+                "Calico: DaemonSet canal has a pod here",
+            ),
+        ] {
+            let signs = of_k3s(signs(&[], false, interfaces, daemon_sets));
+            let found = signs.found();
+            assert_eq!((found.profile, &*found.why), (profile, why), "{signs:?}");
+        }
+        let elsewhere = signs(&[], false, &["flannel.1"], &[]);
+        assert_eq!(elsewhere.found().profile, Profile::Generic);
+    }
+
+    #[test]
+    fn the_nodes_object_says_whether_it_is_of_k3s() {
+        let node = |value: &str| Node {
+            name: "node-1".into(),
+            labels: [(Arc::from(INSTANCE_TYPE), Arc::from(value))].into(),
+            ips: Vec::new(),
+            pod_ranges: Vec::new(),
+        };
+        for (node, wanted) in [
+            (Some(node("k3s")), true),
+            (Some(node("m5.large")), false),
+            (None, false),
+        ] {
+            let signs = Signs::read(BTreeSet::new(), BTreeSet::new(), node.as_ref());
+            assert_eq!(signs.is_node_of_k3s, wanted, "{node:?}");
+        }
+    }
+
+    #[test]
+    fn a_cni_that_comes_later_is_found_and_told_once() {
+        let mut finder = Finder::default();
+        let nobody = signs(&["bridge"], false, &[], &[]);
+        let calico = |pods: &[&str]| signs(&["calico"], false, pods, &[]);
+        let told = [
+            &nobody,
+            &nobody,
+            &calico(&[]),
+            &calico(&["cali0a1b2c3d4e5"]),
+            &nobody,
+        ]
+        .map(|signs| finder.look(signs).map(|found| found.profile));
+        let (generic, calico) = (Some(Profile::Generic), Some(Profile::Calico));
+        assert_eq!(told, [generic, None, calico, None, generic]);
     }
 
     #[test]

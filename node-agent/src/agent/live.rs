@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::source::{News, Source};
 use super::{Line, Wanted, core_options, lines};
 use crate::capture::{self, Capture, Sizes};
-use crate::profile::{Found, Signs};
+use crate::profile::{Finder, Found, Signs};
 use crate::recording::{Header, Recorder};
 use crate::report::{Api, Health, Metrics, Patience, Question, Report, Server};
 use crate::settings::{self, Attach, Cluster, Listen, Settings};
@@ -30,6 +30,8 @@ const HEARING: Duration = Duration::from_secs(1);
 
 /// How often the kernel's counters are read for metrics.
 const FIGURES: Duration = Duration::from_secs(1);
+/// How often it is looked who enforces: what tells it may come after the agent.
+const LOOKING: Duration = Duration::from_secs(30);
 
 /// The machine's side of the line.
 struct Live {
@@ -39,9 +41,13 @@ struct Live {
     api: Option<Api>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    profile: settings::Profile,
+    /// The node's name.
+    node: Arc<str>,
+    /// Who enforces, when nobody said.
+    finder: Option<Finder>,
+    next_look: Instant,
     is_synced: bool,
-    /// How many policies of kinds that are not evaluated yet were told of last.
+    /// How many policies that are not evaluated were told of last.
     unsupported: usize,
     next_hearing: Instant,
     next_figures: Instant,
@@ -74,6 +80,7 @@ pub(super) async fn run(
         .transpose()?;
     let report = Report::new(lines, Arc::clone(&metrics));
     let line = Line::new(Core::new(options), report, recorder);
+    let is_asked = settings.profile == settings::Profile::Auto;
     let mut live = Live {
         line,
         capture,
@@ -81,7 +88,9 @@ pub(super) async fn run(
         api,
         health,
         metrics,
-        profile: settings.profile,
+        node: settings.node.clone(),
+        finder: is_asked.then(Finder::default),
+        next_look: Instant::now(),
         is_synced: false,
         unsupported: 0,
         next_hearing: Instant::now(),
@@ -126,6 +135,9 @@ impl Live {
             self.next_hearing = Instant::now() + HEARING;
             self.line.consume(now, Input::Heard)?;
         }
+        if self.is_synced && Instant::now() >= self.next_look {
+            self.find_profile(now)?;
+        }
         self.line.consume(now, Input::Tick)?;
         self.act(now)?;
         self.line.flush(now)?;
@@ -159,7 +171,7 @@ impl Live {
             self.unsupported = policies;
             tracing::warn!(
                 policies,
-                "policies of kinds that are not evaluated yet: nothing is claimed where one may apply"
+                "policies that are not evaluated: nothing is claimed where one may apply"
             );
         }
     }
@@ -228,13 +240,17 @@ impl Live {
 
     /// Who enforces, when nobody said.
     fn find_profile(&mut self, now: Moment) -> Result<()> {
-        if self.profile != settings::Profile::Auto {
+        let Some(finder) = &mut self.finder else {
             return Ok(());
+        };
+        self.next_look = Instant::now() + LOOKING;
+        let core = &self.line.core;
+        let node = core.cluster().node(&self.node);
+        let signs = Signs::read(self.capture.interfaces(), core.daemon_sets(), node);
+        if let Some(Found { profile, why }) = finder.look(&signs) {
+            tracing::info!(?profile, "who enforces: {why}");
+            self.line.consume(now, Input::Profile(profile))?;
         }
-        let interfaces = self.capture.interfaces();
-        let Found { profile, why } = Signs::read(interfaces, self.line.core.daemon_sets()).found();
-        tracing::info!(?profile, "who enforces: {why}");
-        self.line.consume(now, Input::Profile(profile))?;
         Ok(())
     }
 

@@ -35,7 +35,11 @@ enum Question {
     /// An object.
     Object { kind: usize, key: ObjectKey },
     /// All of a kind in a namespace, or all of a kind that lies in none.
-    All { kind: usize, namespace: Arc<str> },
+    All {
+        kind: usize,
+        version: Arc<str>,
+        namespace: Arc<str>,
+    },
     /// The pods whose first address it is, the only one by which a server finds them.
     Owners { kind: usize, ip: IpAddr },
     /// Every pod.
@@ -126,10 +130,13 @@ fn needed(ground: &Ground, store: &Store, groups: &Groups) -> Vec<Question> {
     let kinds = KINDS.iter().enumerate();
     let questions = kinds
         .filter(|(index, kind)| store.has(*index) || groups.may_have(kind.group) != Some(false))
-        .filter_map(|(index, kind)| match ground {
-            Ground::Pod(pod) => of_pod(index, kind, pod),
-            Ground::Service(service) => of_service(index, kind, service),
-            Ground::NoPod(ip) => (kind.role == Role::Pod).then(|| of_nobody(index, *ip, store)),
+        .flat_map(|(index, kind)| {
+            let versions = versions(index, kind, store, groups).into_iter();
+            versions.filter_map(move |version| match ground {
+                Ground::Pod(pod) => of_pod((index, version), kind, pod),
+                Ground::Service(service) => of_service((index, version), kind, service),
+                Ground::NoPod(ip) => (kind.role == Role::Pod).then(|| of_nobody(index, *ip, store)),
+            })
         });
     let is_of_pod = matches!(ground, Ground::Pod(_));
     let is_known = matches!(groups, Groups::Known(_));
@@ -137,8 +144,16 @@ fn needed(ground: &Ground, store: &Store, groups: &Groups) -> Vec<Question> {
     questions.chain(groups).collect()
 }
 
+/// The version in which the server has a kind, or those in which it may have got it.
+fn versions(index: usize, kind: &Kind, store: &Store, groups: &Groups) -> Vec<Arc<str>> {
+    match store.served(index) {
+        Some(version) => vec![Arc::clone(version)],
+        None => groups.versions(kind).unwrap_or_default(),
+    }
+}
+
 /// A pod, its namespace, and the policies that may select it.
-fn of_pod(index: usize, kind: &Kind, pod: &ObjectKey) -> Option<Question> {
+fn of_pod((index, version): (usize, Arc<str>), kind: &Kind, pod: &ObjectKey) -> Option<Question> {
     match (kind.role, kind.scope) {
         (Role::Pod, _) => Some(Question::Object {
             kind: index,
@@ -151,16 +166,20 @@ fn of_pod(index: usize, kind: &Kind, pod: &ObjectKey) -> Option<Question> {
                 name: Arc::clone(&pod.namespace),
             },
         }),
-        (Role::Policy, Scope::Namespaced) => Some(all(index, &pod.namespace)),
-        (Role::Policy, Scope::Cluster) => Some(all(index, &"".into())),
+        (Role::Policy, Scope::Namespaced) => Some(all(index, version, &pod.namespace)),
+        (Role::Policy, Scope::Cluster) => Some(all(index, version, &"".into())),
         (Role::Service | Role::None, _) => None,
     }
 }
 
 /// The Services and slices of a namespace: a slice says itself whose it is.
-fn of_service(index: usize, kind: &Kind, service: &ObjectKey) -> Option<Question> {
+fn of_service(
+    (index, version): (usize, Arc<str>),
+    kind: &Kind,
+    service: &ObjectKey,
+) -> Option<Question> {
     match kind.role {
-        Role::Service => Some(all(index, &service.namespace)),
+        Role::Service => Some(all(index, version, &service.namespace)),
         Role::Pod | Role::Namespace | Role::Policy | Role::None => None,
     }
 }
@@ -173,9 +192,10 @@ fn of_nobody(kind: usize, ip: IpAddr, store: &Store) -> Question {
     }
 }
 
-fn all(kind: usize, namespace: &Arc<str>) -> Question {
+fn all(kind: usize, version: Arc<str>, namespace: &Arc<str>) -> Question {
     Question::All {
         kind,
+        version,
         namespace: Arc::clone(namespace),
     }
 }
@@ -185,7 +205,7 @@ impl Question {
         match self {
             Self::Groups => discovery::read(client).await.map(Answer::Groups),
             Self::Object { kind, key } => {
-                let path = path(*kind, &key.namespace);
+                let path = path(*kind, None, &key.namespace);
                 let request = Request::new(path).get_metadata(&key.name, &GetParams::default());
                 Ok(Answer::Version(match text(client, request).await {
                     Ok(text) => Some(wire::version(&text)?),
@@ -193,16 +213,21 @@ impl Question {
                     Err(problem) => return Err(problem),
                 }))
             }
-            Self::All { kind, namespace } => {
-                list(client, path(*kind, namespace), &ListParams::default()).await
+            Self::All {
+                kind,
+                version,
+                namespace,
+            } => {
+                let path = path(*kind, Some(version), namespace);
+                list(client, path, &ListParams::default()).await
             }
             Self::Owners { kind, ip } => {
                 let owners = ListParams::default().fields(&format!("status.podIP={ip}"));
-                list(client, path(*kind, ""), &owners).await
+                list(client, path(*kind, None, ""), &owners).await
             }
             Self::Everywhere { kind } => {
                 let few = ListParams::default().limit(MOST_EVERYWHERE);
-                list(client, path(*kind, ""), &few).await
+                list(client, path(*kind, None, ""), &few).await
             }
         }
     }
@@ -212,7 +237,12 @@ impl Question {
             (Self::Object { kind, key }, Answer::Version(version)) => {
                 store.version(*kind, key) == version.as_ref()
             }
-            (Self::All { kind, namespace }, Answer::Versions(Some(read))) => {
+            (
+                Self::All {
+                    kind, namespace, ..
+                },
+                Answer::Versions(Some(read)),
+            ) => {
                 let read = read.iter().map(|(key, version)| (key, version));
                 store.has(*kind) && store.versions_in(*kind, namespace).eq(read)
             }
@@ -248,10 +278,10 @@ async fn list(client: &Client, path: String, which: &ListParams) -> Result<Answe
     }))
 }
 
-fn path(kind: usize, namespace: &str) -> String {
+fn path(kind: usize, version: Option<&str>, namespace: &str) -> String {
     KINDS
         .get(kind)
-        .map(|kind: &Kind| kind.path_in(namespace))
+        .map(|kind: &Kind| kind.path_in(version.unwrap_or(kind.version), namespace))
         .unwrap_or_default()
 }
 

@@ -1,6 +1,6 @@
-//! Which API groups the server has: kinds that not every server has come and go with theirs.
+//! Which API groups the server has, in which versions: kinds that not every server has come and go with theirs.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::sync::watch::Sender;
 use tokio::time::{sleep, timeout};
 
-use super::kinds::{KINDS, Presence};
+use super::kinds::{KINDS, Kind, Presence};
 use super::pause::between;
 use super::problem::Problem;
 
@@ -29,8 +29,8 @@ pub(super) enum Groups {
     Unasked,
     /// The server does not say; each kind has to be tried.
     Unsaid,
-    /// The server has these.
-    Known(BTreeSet<&'static str>),
+    /// The server has these, in these versions.
+    Known(BTreeMap<&'static str, Vec<Arc<str>>>),
 }
 
 impl Groups {
@@ -39,7 +39,22 @@ impl Groups {
         match self {
             Self::Unasked => None,
             Self::Unsaid => Some(true),
-            Self::Known(groups) => Some(groups.contains(group)),
+            Self::Known(groups) => Some(groups.contains_key(group)),
+        }
+    }
+
+    /// The versions in which the server may have a kind, that which is read here first; none when it is not known yet
+    /// whether it may.
+    pub(super) fn versions(&self, kind: &Kind) -> Option<Vec<Arc<str>>> {
+        let ours = || vec![Arc::from(kind.version)];
+        match self {
+            Self::Unasked => None,
+            Self::Unsaid => Some(ours()),
+            Self::Known(groups) => {
+                let mut versions = groups.get(kind.group).cloned().unwrap_or_default();
+                versions.sort_by_key(|version| **version != *kind.version);
+                Some(versions)
+            }
         }
     }
 }
@@ -52,6 +67,13 @@ struct GroupList {
 #[derive(Deserialize)]
 struct Group {
     name: String,
+    #[serde(default)]
+    versions: Vec<GroupVersion>,
+}
+
+#[derive(Deserialize)]
+struct GroupVersion {
+    version: Arc<str>,
 }
 
 /// Reads which groups there are.
@@ -66,8 +88,13 @@ pub(super) async fn read(client: &Client) -> Result<Groups, Problem> {
         .iter()
         .filter(|kind| kind.presence == Presence::Installed)
         .map(|kind| kind.group);
-    let has = |group: &&str| list.groups.iter().any(|there| there.name == *group);
-    Ok(Groups::Known(ours.filter(has).collect()))
+    let versions = |name: &'static str| {
+        let group = list.groups.iter().find(|group| group.name == name)?;
+        let versions = group.versions.iter();
+        let versions = versions.map(|version| Arc::clone(&version.version));
+        Some((name, versions.collect()))
+    };
+    Ok(Groups::Known(ours.filter_map(versions).collect()))
 }
 
 /// Keeps on looking.

@@ -9,7 +9,7 @@ pub(super) struct Kind {
     pub(super) kind: &'static str,
     /// API group; empty for the core group.
     pub(super) group: &'static str,
-    /// Version of the API group.
+    /// The version of the API group that is read here; a server may have the kind in another.
     pub(super) version: &'static str,
     /// Its name in a path.
     pub(super) plural: &'static str,
@@ -230,30 +230,34 @@ impl Kind {
         }
     }
 
+    /// Whether its policies are evaluated, and not only noticed: what they say depends on their version.
+    pub(super) fn is_evaluated(&self) -> bool {
+        self.role == Role::Policy && self.label() == "policy"
+    }
+
     /// `v1`, or `networking.k8s.io/v1`.
-    pub(super) fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.to_owned()
-        } else {
-            format!("{}/{}", self.group, self.version)
+    pub(super) fn api_version(&self, version: &str) -> String {
+        match self.group {
+            "" => version.to_owned(),
+            group => format!("{group}/{version}"),
         }
     }
 
     /// Where to look when the server has it and does not give it.
-    pub(super) fn remedy(&self) -> String {
-        let Self { group, version, .. } = self;
+    pub(super) fn remedy(&self, version: &str) -> String {
+        let group = self.group;
         format!("see `kubectl describe apiservice {version}.{group}`")
     }
 
     /// The path of all its objects.
-    pub(super) fn path(&self) -> String {
+    pub(super) fn path(&self, version: &str) -> String {
         let api = if self.group.is_empty() { "api" } else { "apis" };
-        format!("/{api}/{}/{}", self.api_version(), self.plural)
+        format!("/{api}/{}/{}", self.api_version(version), self.plural)
     }
 
     /// The path of its objects in a namespace, or of all that are in none.
-    pub(super) fn path_in(&self, namespace: &str) -> String {
-        let all = self.path();
+    pub(super) fn path_in(&self, version: &str, namespace: &str) -> String {
+        let all = self.path(version);
         match (self.scope, all.rsplit_once('/')) {
             (Scope::Namespaced, Some((api, plural))) => {
                 format!("{api}/namespaces/{namespace}/{plural}")

@@ -10,6 +10,8 @@ mod kinds;
 mod notice;
 mod pause;
 mod problem;
+mod said;
+mod state;
 mod store;
 mod strings;
 mod version;
@@ -40,8 +42,9 @@ use self::confirm::{Fresh, Questions};
 use self::discovery::Groups;
 use self::kinds::{KINDS, Kind};
 use self::problem::Problem;
+use self::said::Said;
 use self::store::Store;
-use self::watch::{Said, Watch};
+use self::watch::Watch;
 use super::Error;
 
 /// What is heard and not yet taken: watches wait when there is more.
@@ -57,6 +60,7 @@ const CONFIRM_GAP: Duration = Duration::from_secs(2);
 pub struct ApiServer {
     client: Client,
     server: String,
+    caller: Caller,
     store: Store,
     said: Receiver<Said>,
     groups: Arc<latest::Sender<Groups>>,
@@ -97,16 +101,21 @@ impl ApiServer {
     ///
     /// When the server's address or the way to prove who asks is not known. Whether it answers is found out later.
     pub async fn watch(access: &Access, validation: Validation) -> Result<Self, Error> {
+        let connection = access::connect(access).await?;
+        let wait = match connection.caller {
+            Caller::Pod => pause::between(Duration::ZERO, SPREAD),
+            Caller::Person => Duration::ZERO,
+        };
+        Ok(Self::begin(connection, validation, wait))
+    }
+
+    fn begin(connection: Connection, validation: Validation, wait: Duration) -> Self {
         let Connection {
             client,
             server,
             caller,
-        } = access::connect(access).await?;
+        } = connection;
         let (into, said) = mpsc::channel(HEARD);
-        let wait = match caller {
-            Caller::Pod => pause::between(Duration::ZERO, SPREAD),
-            Caller::Person => Duration::ZERO,
-        };
         let groups = Arc::new(latest::Sender::new(Groups::Unasked));
         let mut watches = JoinSet::new();
         watches.spawn(discovery::run(client.clone(), Arc::clone(&groups), wait));
@@ -115,9 +124,10 @@ impl ApiServer {
             let watch = Watch::new(client.clone(), kind, validation, into, groups);
             watches.spawn(watch.run(wait));
         }
-        Ok(Self {
+        Self {
             client,
             server,
+            caller,
             store: Store::new(),
             said,
             groups,
@@ -125,14 +135,15 @@ impl ApiServer {
             ask_at: Instant::now(),
             _watches: watches,
             reading: JoinSet::new(),
-        })
+        }
     }
 
     /// Waits until something is known. Nothing is forgotten when the future is dropped before it is done.
     ///
     /// # Errors
     ///
-    /// When the first picture cannot be had, and what to do about it. Later the agent goes on with what it knows.
+    /// When the first picture cannot be had, and what to do about it. Later the agent goes on with what it knows. A pod
+    /// waits for a server that cannot be reached: nodes start before their control plane.
     pub async fn changed(&mut self) -> Result<News, Error> {
         let mut news = News::default();
         tokio::select! {
@@ -148,7 +159,9 @@ impl ApiServer {
             () = sleep_until(self.ask_at), if self.asked.is_some() => self.read(),
         }
         match self.store.stuck() {
-            Some(stuck) if news.broken => Err(self.unusable(&stuck)),
+            Some(stuck) if news.broken && !self.is_worth_waiting(&stuck) => {
+                Err(self.unusable(&stuck))
+            }
             Some(_) | None => Ok(news),
         }
     }
@@ -213,6 +226,14 @@ impl ApiServer {
         }
     }
 
+    fn is_worth_waiting(&self, stuck: &[(&'static Kind, &Problem)]) -> bool {
+        let is_away = |(_, problem): &(_, &Problem)| matches!(problem, Problem::Unreachable(_));
+        match self.caller {
+            Caller::Pod => stuck.iter().any(is_away),
+            Caller::Person => false,
+        }
+    }
+
     fn unusable(&self, stuck: &[(&'static Kind, &Problem)]) -> Error {
         let server = self.server.clone();
         let forbidden = stuck
@@ -228,7 +249,7 @@ impl ApiServer {
         }
         match (missing, stuck.first()) {
             (Some((kind, _)), _) => Error::TooOld {
-                kind: format!("{} {}", kind.api_version(), kind.kind),
+                kind: format!("{} {}", kind.api_version(kind.version), kind.kind),
             },
             (None, first) => Error::Server {
                 server,

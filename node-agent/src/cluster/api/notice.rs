@@ -1,6 +1,7 @@
 //! What the operator is told about the API server.
 
 use std::fmt;
+use std::sync::Arc;
 
 use node_agent_engine::k8s::Rejection;
 
@@ -32,13 +33,27 @@ pub enum Notice {
         /// What to do about it.
         remedy: String,
     },
+    /// The server has a kind of policy in another version than the one that is evaluated.
+    OtherVersion {
+        /// What is watched, `clusternetworkpolicies.policy.networking.k8s.io`.
+        kind: String,
+        /// In which version the server has it.
+        version: Arc<str>,
+        /// Which is evaluated.
+        wanted: &'static str,
+    },
     /// A watch goes on.
     Mended {
         /// What is watched.
         kind: String,
     },
-    /// An object that cannot be read does not count.
-    Unread(Rejection),
+    /// An object cannot be read. It does not count; a policy counts as one that is not evaluated.
+    Unread {
+        /// Which, and why.
+        rejection: Rejection,
+        /// It is a policy.
+        is_policy: bool,
+    },
 }
 
 impl Notice {
@@ -46,9 +61,11 @@ impl Notice {
     #[must_use]
     pub fn is_problem(&self) -> bool {
         match self {
-            Self::Away { .. } | Self::Broken { .. } | Self::Unlisted { .. } | Self::Unread(_) => {
-                true
-            }
+            Self::Away { .. }
+            | Self::Broken { .. }
+            | Self::Unlisted { .. }
+            | Self::OtherVersion { .. }
+            | Self::Unread { .. } => true,
             Self::Back | Self::Mended { .. } => false,
         }
     }
@@ -58,10 +75,11 @@ impl Notice {
     #[must_use]
     pub fn error(&self) -> Option<&'static str> {
         match self {
-            Self::Unread(_) => Some("object"),
+            Self::Unread { .. } => Some("object"),
             Self::Away { .. }
             | Self::Broken { .. }
             | Self::Unlisted { .. }
+            | Self::OtherVersion { .. }
             | Self::Back
             | Self::Mended { .. } => None,
         }
@@ -95,10 +113,26 @@ impl fmt::Display for Notice {
                 f,
                 "watching {kind}: {problem}; nothing is claimed where one of them may apply, which is everywhere; {remedy}"
             ),
+            Self::OtherVersion {
+                kind,
+                version,
+                wanted,
+            } => write!(
+                f,
+                "{kind} are of version {version}, and only {wanted} is evaluated: nothing is claimed where one of them may apply"
+            ),
             Self::Mended { kind } => write!(f, "watching {kind} again"),
-            Self::Unread(rejection) => {
-                write!(f, "{rejection}: the object does not count")
-            }
+            Self::Unread {
+                rejection,
+                is_policy: false,
+            } => write!(f, "{rejection}: the object does not count"),
+            Self::Unread {
+                rejection,
+                is_policy: true,
+            } => write!(
+                f,
+                "{rejection}: nothing is claimed where this policy may apply"
+            ),
         }
     }
 }

@@ -1,18 +1,18 @@
 //! What was delivered of each kind: enough to tell what a new list says from what was known, and no more.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use node_agent_engine::k8s::{self, Sent};
-use node_agent_engine::model::{Delta, ObjectKey};
+use node_agent_engine::model::ObjectKey;
 
 use super::kinds::{KINDS, Kind, Presence};
 use super::notice::Notice;
-use super::problem::{Concerns, Problem};
+use super::problem::Problem;
+use super::said::{Said, What};
+use super::state::{Knowledge, Phase, State, Trouble};
 use super::strings::Strings;
 use super::version::Version;
-use super::watch::{Said, What};
 use super::{News, Watched};
 
 /// Everything that was delivered.
@@ -22,70 +22,11 @@ pub(super) struct Store {
     is_synced: bool,
 }
 
-/// One kind.
-struct State {
-    kind: &'static Kind,
-    phase: Phase,
-    knowledge: Knowledge,
-    /// Number of the list that is told or was told last.
-    list: u32,
-    objects: BTreeMap<ObjectKey, Known>,
-    trouble: Option<Trouble>,
-    /// How often the watch broke.
-    errors: u64,
-    /// Some have a further address, of IPv4 and of IPv6.
-    has_further: (bool, bool),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Nothing is told now.
-    Unheard,
-    Listing,
-    Following,
-    Absent,
-}
-
-/// What is known of all objects of a kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Knowledge {
-    /// Nothing yet.
-    None,
-    /// They are there and cannot be read. A policy that may apply to everything was delivered in their place.
-    Unread,
-    /// They were listed once, or the kind is not installed.
-    Listed,
-}
-
-/// Why a watch is broken.
-struct Trouble {
-    problem: Problem,
-    /// It is this kind's alone, and was told as such.
-    is_own: bool,
-}
-
-/// What is kept of an object.
-struct Known {
-    version: Version,
-    /// The list that told it last.
-    list: u32,
-}
-
 impl Store {
     /// Nothing is known yet.
     pub(super) fn new() -> Self {
-        let kinds = KINDS.iter().map(|kind| State {
-            kind,
-            phase: Phase::Unheard,
-            knowledge: Knowledge::None,
-            list: 0,
-            objects: BTreeMap::new(),
-            trouble: None,
-            errors: 0,
-            has_further: (false, false),
-        });
         Self {
-            kinds: kinds.collect(),
+            kinds: KINDS.iter().map(State::new).collect(),
             strings: Strings::default(),
             is_synced: false,
         }
@@ -97,6 +38,7 @@ impl Store {
             return;
         };
         match said.what {
+            What::Served(version) => state.served(version, news),
             What::Listing => {
                 state.phase = Phase::Listing;
                 state.list += 1;
@@ -227,6 +169,12 @@ impl Store {
             .map(|(key, known)| (key, &known.version))
     }
 
+    /// In which version a kind is there.
+    pub(super) fn served(&self, kind: usize) -> Option<&Arc<str>> {
+        let state = self.kinds.get(kind)?;
+        (state.phase != Phase::Absent).then_some(&state.version)
+    }
+
     /// Everything of a kind, as delivered.
     pub(super) fn all_versions(&self, kind: usize) -> impl Iterator<Item = (&ObjectKey, &Version)> {
         let objects = self.kinds.get(kind).map(|state| &state.objects);
@@ -236,11 +184,9 @@ impl Store {
 
     /// Whether some of a kind have such an address beside their first.
     pub(super) fn has_further(&self, kind: usize, ip: IpAddr) -> bool {
-        let state = self.kinds.get(kind);
-        state.is_some_and(|state| match ip {
-            IpAddr::V4(_) => state.has_further.0,
-            IpAddr::V6(_) => state.has_further.1,
-        })
+        self.kinds
+            .get(kind)
+            .is_some_and(|state| state.has_further(ip))
     }
 
     /// Whether a kind is there.
@@ -252,154 +198,5 @@ impl Store {
     /// How many objects are known.
     pub(super) fn len(&self) -> usize {
         self.kinds.iter().map(|state| state.objects.len()).sum()
-    }
-}
-
-impl State {
-    /// Whether what is wrong is not the whole server's matter.
-    fn is_alone_with(&self, problem: &Problem) -> bool {
-        match problem.concerns() {
-            Concerns::Server => false,
-            Concerns::Answerer => self.kind.presence == Presence::Installed,
-            Concerns::Kind => true,
-        }
-    }
-
-    /// Policies that are there and were never read may say anything of everybody. What was read stays.
-    fn broken(&mut self, problem: &Problem, news: &mut News) {
-        self.errors += 1;
-        let is_unread = match (self.knowledge, self.phase) {
-            (Knowledge::None, _) | (Knowledge::Listed, Phase::Absent) => {
-                self.kind.presence == Presence::Installed && problem.concerns() != Concerns::Server
-            }
-            (Knowledge::Unread | Knowledge::Listed, _) => false,
-        };
-        if is_unread {
-            self.knowledge = Knowledge::Unread;
-            news.deltas.push(self.delta_unread(everything()));
-        }
-        self.phase = Phase::Unheard;
-    }
-
-    fn told(&self, problem: &Problem) -> Notice {
-        let rule = (*problem == Problem::Forbidden).then(|| self.kind.rule());
-        let (kind, problem) = (self.kind.resource(), problem.to_string());
-        match self.knowledge {
-            Knowledge::Unread => Notice::Unlisted {
-                kind,
-                problem,
-                remedy: match rule {
-                    Some(rule) => format!("add to the ClusterRole:\n{rule}"),
-                    None => self.kind.remedy(),
-                },
-            },
-            Knowledge::None | Knowledge::Listed => Notice::Broken {
-                kind,
-                problem,
-                rule,
-            },
-        }
-    }
-
-    fn stuck(&self) -> Option<(&'static Kind, &Problem)> {
-        let Trouble { problem, is_own: _ } = self.trouble.as_ref()?;
-        let does_wait = self.knowledge == Knowledge::Unread || problem.is_lasting();
-        does_wait.then_some((self.kind, problem))
-    }
-
-    fn there(&mut self, sent: Sent, strings: &mut Strings, news: &mut News) {
-        let Sent {
-            key,
-            version,
-            decoded,
-        } = sent;
-        let (list, version) = (self.list, Version::from(&*version));
-        let mut shared = key.clone();
-        strings.share_key(&mut shared);
-        match self.objects.entry(shared) {
-            Entry::Occupied(known) => {
-                let known = known.into_mut();
-                known.list = list;
-                // A list tells again what is known.
-                if known.version == version {
-                    return;
-                }
-                known.version = version;
-            }
-            Entry::Vacant(free) => {
-                free.insert(Known { version, list });
-            }
-        }
-        match decoded {
-            Ok(Some(mut delta)) => {
-                strings.share(&mut delta);
-                self.note_further(&delta);
-                news.deltas.push(delta);
-            }
-            Ok(None) => {}
-            Err(rejections) => {
-                // What it said before no longer holds.
-                news.deltas.push((self.kind.gone)(self.kind.kind, key));
-                let unread = rejections.into_iter().map(Notice::Unread);
-                news.notices.extend(unread);
-            }
-        }
-    }
-
-    fn note_further(&mut self, delta: &Delta) {
-        if let Delta::Pod(pod) = delta {
-            for ip in pod.ips.iter().skip(1) {
-                self.has_further.0 |= ip.is_ipv4();
-                self.has_further.1 |= ip.is_ipv6();
-            }
-        }
-    }
-
-    fn gone(&mut self, key: &ObjectKey, news: &mut News) {
-        if self.objects.remove(key).is_some() {
-            news.deltas.push(self.delta_gone(key.clone()));
-        }
-    }
-
-    fn delta_gone(&self, key: ObjectKey) -> Delta {
-        (self.kind.gone)(self.kind.kind, key)
-    }
-
-    /// An object may have the same version again and say something else.
-    fn set_back(&mut self) {
-        for known in self.objects.values_mut() {
-            known.version = Version::from("");
-        }
-    }
-
-    /// In place of a policy of which only the name is known.
-    fn delta_unread(&self, key: ObjectKey) -> Delta {
-        match self.delta_gone(key) {
-            Delta::PolicyGone(key) => Delta::Policy(k8s::unread_policy(key)),
-            gone => gone,
-        }
-    }
-
-    fn listed(&mut self, news: &mut News) {
-        if self.knowledge == Knowledge::Unread {
-            news.deltas.push(self.delta_gone(everything()));
-        }
-        self.knowledge = Knowledge::Listed;
-        let list = self.list;
-        let gone: Vec<_> = self
-            .objects
-            .extract_if(.., |_, known| known.list != list)
-            .map(|(key, _)| key)
-            .collect();
-        news.deltas
-            .extend(gone.into_iter().map(|key| self.delta_gone(key)));
-    }
-}
-
-/// What stands for all policies of a kind: no object has such a name.
-fn everything() -> ObjectKey {
-    ObjectKey {
-        namespace: "".into(),
-        name: "*".into(),
     }
 }

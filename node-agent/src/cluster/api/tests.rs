@@ -1,19 +1,21 @@
 //! What watches say, in any order that they can, and what becomes of it.
 
 mod answers;
+mod away;
 mod server;
 mod unread;
+mod versions;
 
 use node_agent_engine::k8s::{Sent, Validation};
 use node_agent_engine::model::{Delta, ObjectKey};
 use serde_json::{Value, json};
 
-use super::kinds::KINDS;
+use super::kinds::{KINDS, Kind};
 use super::notice::Notice;
 use super::problem::Problem;
+use super::said::{Said, What};
 use super::store::Store;
-use super::watch::{Said, What};
-use super::wire::{self, Line};
+use super::wire::{Form, Line};
 use super::{News, problem};
 
 const PODS: usize = 2;
@@ -29,9 +31,13 @@ fn pod(name: &str, version: u64, ip: &str) -> Value {
     })
 }
 
+fn form(kind: &'static Kind) -> Form {
+    Form::new(kind, kind.version, Validation::Off)
+}
+
 fn line(r#type: &str, object: Value) -> Line {
     let text = json!({"type": r#type, "object": object}).to_string();
-    wire::line(&KINDS[PODS], Validation::Off, text.as_bytes()).unwrap()
+    form(&KINDS[PODS]).line(text.as_bytes()).unwrap()
 }
 
 fn there(object: Value) -> What {
@@ -195,7 +201,11 @@ fn lines_of_a_watch_are_told_apart() {
         Line::Problem(Problem::Other(_))
     ));
     assert!(matches!(line("LATER", json!({})), Line::Unknown));
-    assert!(wire::line(&KINDS[PODS], Validation::Off, b"{\"type\":\"ADDED\",\"obj").is_err());
+    assert!(
+        form(&KINDS[PODS])
+            .line(b"{\"type\":\"ADDED\",\"obj")
+            .is_err()
+    );
 }
 
 /// What a line tells: of which pod and what, or why nothing.
@@ -208,7 +218,7 @@ fn told(text: &[u8]) -> String {
         };
         format!("{} {address}", sent.key.name)
     };
-    match wire::line(&KINDS[PODS], Validation::Off, text) {
+    match form(&KINDS[PODS]).line(text) {
         Ok(Line::There(sent)) => format!("there {}", pod(&sent)),
         Ok(Line::Gone(sent)) => format!("gone {}", pod(&sent)),
         Ok(Line::Bookmark { version, .. }) => format!("bookmark {version}"),
@@ -320,7 +330,7 @@ fn a_page_gives_its_objects_and_the_way_on() {
     let text = json!({"kind": "PodList", "apiVersion": "v1",
         "metadata": {"resourceVersion": "9", "continue": "next"},
         "items": [pod("a", 1, "10.0.0.1"), {"metadata": {"name": "x", "namespace": "y"}, "spec": 3}]});
-    let page = wire::page(&KINDS[PODS], Validation::Off, &text.to_string()).unwrap();
+    let page = form(&KINDS[PODS]).page(&text.to_string()).unwrap();
     assert_eq!((page.version.as_str(), page.more.as_str()), ("9", "next"));
     let keys: Vec<_> = page.objects.iter().map(|sent| sent.key.clone()).collect();
     let key = |namespace: &str, name: &str| ObjectKey {
@@ -340,7 +350,7 @@ fn policies_that_the_server_holds_count_although_a_new_one_would_be_refused() {
     let text = json!({"type": "ADDED", "object": {"kind": "NetworkPolicy",
         "metadata": {"namespace": "shop", "name": "p", "resourceVersion": "1"},
         "spec": {"podSelector": {}, "laterField": true, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.1/8"}}]}]}}});
-    let found = wire::line(policies, Validation::Off, text.to_string().as_bytes()).unwrap();
+    let found = form(policies).line(text.to_string().as_bytes()).unwrap();
     let Line::There(sent) = found else {
         panic!("a policy that is there");
     };
@@ -357,10 +367,10 @@ fn rules_are_what_a_cluster_role_lacks() {
         "- apiGroups: [\"\"]\n  resources: [pods]\n  verbs: [get, list, watch]\n\
          - apiGroups: [\"networking.k8s.io\"]\n  resources: [networkpolicies]\n  verbs: [list, watch]"
     );
-    let objects = KINDS[PODS].path_in("shop");
+    let objects = KINDS[PODS].path_in("v1", "shop");
     assert_eq!(objects, "/api/v1/namespaces/shop/pods");
     assert_eq!(
-        KINDS[5].path(),
+        KINDS[5].path("v1"),
         "/apis/networking.k8s.io/v1/networkpolicies"
     );
 }

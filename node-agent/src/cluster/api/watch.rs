@@ -3,12 +3,13 @@
 //! kube-runtime's watcher is not used: it does not pass on bookmarks, which say how old the knowledge is, and
 //! a server that does not stream lists makes it ask for them for ever.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{AsyncBufRead, AsyncBufReadExt as _};
 use kube::Client;
 use kube::api::{ListParams, Request, WatchParams};
-use node_agent_engine::k8s::{Sent, Validation};
+use node_agent_engine::k8s::Validation;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -17,8 +18,9 @@ use super::discovery::Groups;
 use super::kinds::{Kind, Presence};
 use super::pause::{Pause, between};
 use super::problem::Problem;
+use super::said::{Said, What};
 use super::version::Version;
-use super::wire::{self, Line};
+use super::wire::{self, Form, Line};
 
 /// A page of a server that does not stream lists.
 const PAGE: u32 = 500;
@@ -34,36 +36,6 @@ const STREAM_S: u32 = 290;
 const EXPIRES: Duration = Duration::from_secs(120);
 /// When a kind that is not installed is looked for again.
 const INSTALLED_YET: Duration = Duration::from_secs(60);
-
-/// What is known of a kind now.
-#[derive(Debug)]
-pub(super) struct Said {
-    /// Its place in the table of kinds.
-    pub(super) kind: usize,
-    /// What is known.
-    pub(super) what: What,
-}
-
-/// What a watch says.
-#[derive(Debug)]
-pub(super) enum What {
-    /// All objects follow, up to [`What::Listed`].
-    Listing,
-    /// An object as it is now.
-    There(Box<Sent>),
-    /// An object is gone.
-    Gone(Box<Sent>),
-    /// All objects were told: what was not among them is gone.
-    Listed,
-    /// Versions told before say nothing any more: the server counts anew.
-    SetBack,
-    /// Changes are told as they come.
-    Following,
-    /// The server does not have that kind.
-    Absent,
-    /// Changes are not told until the next [`What::Following`].
-    Broken(Problem),
-}
 
 /// Nobody listens any more.
 struct Closed;
@@ -96,6 +68,11 @@ pub(super) struct Watch {
     validation: Validation,
     into: Sender<Said>,
     groups: watch::Receiver<Groups>,
+    /// The version that is asked for.
+    version: Arc<str>,
+    form: Form,
+    /// How many versions in a row the server did not have.
+    lacking: usize,
     lists: Lists,
     /// The version up to which everything was told; none before the first list and when it has expired.
     told: Option<String>,
@@ -128,6 +105,9 @@ impl Watch {
             validation,
             into,
             groups,
+            version: kind.version.into(),
+            form: Form::new(kind, kind.version, validation),
+            lacking: 0,
             lists: Lists::Streamed,
             told: None,
             is_doubtful: false,
@@ -160,14 +140,26 @@ impl Watch {
         }
     }
 
-    /// Waits until the server may have the kind.
+    /// Waits until the server may have the kind, and takes a version that it may have it in.
     async fn wait_for_group(&mut self) -> Result<(), Closed> {
         while self.kind.presence == Presence::Installed && self.told.is_none() {
-            let may_have = self.groups.borrow_and_update().may_have(self.kind.group);
-            match may_have {
-                Some(true) => return Ok(()),
-                Some(false) => self.say(What::Absent).await?,
-                None => {}
+            let versions = self.groups.borrow_and_update().versions(self.kind);
+            if let Some(versions) = versions {
+                if let Some(version) = versions.get(self.lacking) {
+                    self.form = Form::new(self.kind, version, self.validation);
+                    self.version = Arc::clone(version);
+                    return Ok(());
+                }
+                self.say(What::Absent).await?;
+                if std::mem::take(&mut self.lacking) > 0 {
+                    // Its group is there, and may get it without a word.
+                    let again = between(INSTALLED_YET / 2, INSTALLED_YET * 3 / 2);
+                    let Ok(changed) = timeout(again, self.groups.changed()).await else {
+                        continue;
+                    };
+                    changed.map_err(|_| Closed)?;
+                    continue;
+                }
             }
             self.groups.changed().await.map_err(|_| Closed)?;
         }
@@ -183,10 +175,12 @@ impl Watch {
                 self.say(What::SetBack).await?;
                 self.expired(problem).await?;
             }
+            // Perhaps it is there in another version.
             Problem::NotFound if self.kind.presence == Presence::Installed => {
-                self.told = None;
-                self.say(What::Absent).await?;
-                sleep(between(INSTALLED_YET / 2, INSTALLED_YET * 3 / 2)).await;
+                self.lacking = match self.told.take() {
+                    Some(_) => 0,
+                    None => self.lacking + 1,
+                };
             }
             problem => {
                 let wait = problem.wait();
@@ -244,19 +238,21 @@ impl Watch {
             ..WatchParams::default()
         };
         let stream = self.open(&parameters, "").await?;
-        self.say(What::Listing).await?;
+        self.begin_list().await?;
         self.read(stream, Phase::Listing).await
     }
 
     /// Lists page by page, all of one version.
     async fn page_list(&mut self) -> Result<(), Left> {
         let mut parameters = ListParams::default().limit(PAGE);
-        self.say(What::Listing).await?;
         loop {
-            let request = Request::new(self.kind.path()).list(&parameters);
+            let request = Request::new(self.path()).list(&parameters);
             let text = self.ask(request).await?;
-            let page = wire::page(self.kind, self.validation, &text)?;
+            let page = self.form.page(&text)?;
             drop(text);
+            if parameters.continue_token.is_none() {
+                self.begin_list().await?;
+            }
             for object in page.objects {
                 self.say(What::There(Box::new(object))).await?;
             }
@@ -268,11 +264,21 @@ impl Watch {
         }
     }
 
+    async fn begin_list(&mut self) -> Result<(), Closed> {
+        self.lacking = 0;
+        self.say(What::Served(Arc::clone(&self.version))).await?;
+        self.say(What::Listing).await
+    }
+
+    fn path(&self) -> String {
+        self.kind.path(&self.version)
+    }
+
     /// Looks at which version the server is. One whose etcd was restored is before what it told, and would be silent
     /// until it is there again, with other content.
     async fn look(&mut self, told: String) -> Result<(), Left> {
         let one = ListParams::default().limit(1);
-        let request = Request::new(self.kind.path()).list_metadata(&one);
+        let request = Request::new(self.path()).list_metadata(&one);
         let text = self.ask(request).await?;
         if wire::version(&text)?.is_before(&Version::from(&*told)) {
             return Err(Problem::SetBack.into());
@@ -309,7 +315,7 @@ impl Watch {
         parameters: &WatchParams,
         version: &str,
     ) -> Result<impl AsyncBufRead + use<>, Problem> {
-        let request = Request::new(self.kind.path())
+        let request = Request::new(self.path())
             .watch(parameters, version)
             .map_err(|error| Problem::Other(error.to_string()))?;
         let opened = timeout(ANSWER, self.client.request_stream(request)).await;
@@ -334,7 +340,7 @@ impl Watch {
                     Phase::Following | Phase::Listing => Err(Problem::Cut.into()),
                 };
             }
-            let line = wire::line(self.kind, self.validation, &text)?;
+            let line = self.form.line(&text)?;
             match line {
                 Line::There(object) => {
                     self.advance(phase, &object.version)?;

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use node_agent_engine::k8s::{Decode, Rejection, Sent, Validation, read_sent};
-use node_agent_engine::model::ObjectKey;
+use node_agent_engine::k8s::{Decode, Rejection, Sent, Validation, read_sent, unread_policy};
+use node_agent_engine::model::{Delta, ObjectKey};
 use serde::Deserialize;
 use serde_json::de::StrRead;
 use serde_json::value::RawValue;
@@ -14,6 +14,16 @@ use super::version::Version;
 
 /// The annotation of the bookmark that ends a streamed list.
 const LIST_ENDS: &str = "k8s.io/initial-events-end";
+
+/// How the objects of a kind are read.
+pub(super) struct Form {
+    kind: &'static Kind,
+    /// Group and version in which the server has it.
+    api_version: String,
+    /// Its policies are evaluated, but not in this version.
+    is_foreign: bool,
+    validation: Validation,
+}
 
 /// A page of a list.
 pub(super) struct Page {
@@ -91,64 +101,114 @@ struct Status {
     message: String,
 }
 
-/// Takes a page apart.
-pub(super) fn page(kind: &Kind, validation: Validation, text: &str) -> Result<Page, Problem> {
-    let page: WrittenPage<'_> = serde_json::from_str(text).map_err(unreadable)?;
-    let objects = page.items.into_iter().flatten();
-    Ok(Page {
-        objects: objects
-            .map(|object| sent(kind, validation, object))
-            .collect(),
-        version: page.metadata.resource_version.into_owned(),
-        more: page.metadata.r#continue.into_owned(),
-    })
-}
-
-/// Takes a line of a watch apart.
-pub(super) fn line(kind: &Kind, validation: Validation, text: &[u8]) -> Result<Line, Problem> {
-    let text = str::from_utf8(text).map_err(unreadable)?;
-    match line_of_an_object(kind, validation, text) {
-        Some(line) => Ok(line),
-        None => any_line(kind, validation, text),
+impl Form {
+    /// How they are read in a version.
+    pub(super) fn new(kind: &'static Kind, version: &str, validation: Validation) -> Self {
+        Self {
+            kind,
+            api_version: kind.api_version(version),
+            is_foreign: kind.is_evaluated() && kind.version != version,
+            validation,
+        }
     }
-}
 
-/// A line as servers write it, with an object that can be read: it is gone through once, and nearly all lines are such.
-fn line_of_an_object(kind: &Kind, validation: Validation, text: &str) -> Option<Line> {
-    let text = text.strip_prefix("{\"type\":\"")?;
-    let (r#type, object) = text.split_once("\",\"object\":")?;
-    let line = of_type(r#type)?;
-    let mut json = serde_json::Deserializer::from_str(object.strip_suffix('}')?);
-    let sent = read(kind, validation, &mut json).ok()?;
-    // One object and nothing behind it, so the whole is an object, too.
-    json.end().ok()?;
-    Some(line(Box::new(sent)))
-}
-
-/// A line that is written otherwise, tells something else or what cannot be read.
-fn any_line(kind: &Kind, validation: Validation, text: &str) -> Result<Line, Problem> {
-    let WrittenLine { r#type, object } = serde_json::from_str(text).map_err(unreadable)?;
-    if let Some(line) = of_type(&r#type) {
-        return Ok(line(Box::new(sent(kind, validation, object))));
+    /// Takes a page apart.
+    pub(super) fn page(&self, text: &str) -> Result<Page, Problem> {
+        let page: WrittenPage<'_> = serde_json::from_str(text).map_err(unreadable)?;
+        let objects = page.items.into_iter().flatten();
+        Ok(Page {
+            objects: objects.map(|object| self.sent(object)).collect(),
+            version: page.metadata.resource_version.into_owned(),
+            more: page.metadata.r#continue.into_owned(),
+        })
     }
-    Ok(match &*r#type {
-        "BOOKMARK" => {
-            let Named { metadata } = serde_json::from_str(object.get()).map_err(unreadable)?;
-            let annotations = metadata.annotations.unwrap_or_default();
-            Line::Bookmark {
-                ends_the_list: annotations
-                    .get(LIST_ENDS)
-                    .is_some_and(|ends| ends == "true"),
-                version: metadata.resource_version.into_owned(),
+
+    /// Takes a line of a watch apart.
+    pub(super) fn line(&self, text: &[u8]) -> Result<Line, Problem> {
+        let text = str::from_utf8(text).map_err(unreadable)?;
+        match self.line_of_an_object(text) {
+            Some(line) => Ok(line),
+            None => self.any_line(text),
+        }
+    }
+
+    /// A line as servers write it, with an object that can be read: it is gone through once, and nearly all lines are such.
+    fn line_of_an_object(&self, text: &str) -> Option<Line> {
+        let text = text.strip_prefix("{\"type\":\"")?;
+        let (r#type, object) = text.split_once("\",\"object\":")?;
+        let line = of_type(r#type)?;
+        let mut json = serde_json::Deserializer::from_str(object.strip_suffix('}')?);
+        let sent = self.read(&mut json).ok()?;
+        // One object and nothing behind it, so the whole is an object, too.
+        json.end().ok()?;
+        Some(line(Box::new(sent)))
+    }
+
+    /// A line that is written otherwise, tells something else or what cannot be read.
+    fn any_line(&self, text: &str) -> Result<Line, Problem> {
+        let WrittenLine { r#type, object } = serde_json::from_str(text).map_err(unreadable)?;
+        if let Some(line) = of_type(&r#type) {
+            return Ok(line(Box::new(self.sent(object))));
+        }
+        Ok(match &*r#type {
+            "BOOKMARK" => {
+                let Named { metadata } = serde_json::from_str(object.get()).map_err(unreadable)?;
+                let annotations = metadata.annotations.unwrap_or_default();
+                Line::Bookmark {
+                    ends_the_list: annotations
+                        .get(LIST_ENDS)
+                        .is_some_and(|ends| ends == "true"),
+                    version: metadata.resource_version.into_owned(),
+                }
             }
+            "ERROR" => {
+                let Status { code, message } =
+                    serde_json::from_str(object.get()).map_err(unreadable)?;
+                Line::Problem(Problem::of_status(code, &message, || None))
+            }
+            _ => Line::Unknown,
+        })
+    }
+
+    fn sent(&self, object: &RawValue) -> Sent {
+        let mut json = serde_json::Deserializer::from_str(object.get());
+        self.read(&mut json)
+            .unwrap_or_else(|error| unread(self.kind, object, &error))
+    }
+
+    fn read(&self, json: &mut serde_json::Deserializer<StrRead<'_>>) -> serde_json::Result<Sent> {
+        if self.is_foreign {
+            return Named::deserialize(json).map(|Named { metadata }| self.foreign(&metadata));
         }
-        "ERROR" => {
-            let Status { code, message } =
-                serde_json::from_str(object.get()).map_err(unreadable)?;
-            Line::Problem(Problem::of_status(code, &message, || None))
+        let options = Decode {
+            validation: self.validation,
+            ..Decode::default()
+        };
+        read_sent((&self.api_version, self.kind.kind), &options, json)
+    }
+
+    /// A policy in a version that is not read here: it is there, and nobody knows what it says.
+    fn foreign(&self, metadata: &Metadata<'_>) -> Sent {
+        let key = metadata.key();
+        let decoded = match (self.kind.gone)(self.kind.kind, key.clone()) {
+            Delta::PolicyGone(key) => Some(Delta::Policy(unread_policy(key))),
+            _ => None,
+        };
+        Sent {
+            key,
+            version: (&*metadata.resource_version).into(),
+            decoded: Ok(decoded),
         }
-        _ => Line::Unknown,
-    })
+    }
+}
+
+impl Metadata<'_> {
+    fn key(&self) -> ObjectKey {
+        ObjectKey {
+            namespace: (&*self.namespace).into(),
+            name: (&*self.name).into(),
+        }
+    }
 }
 
 /// What a line of a type says of its object; nothing for one that tells of no object.
@@ -173,30 +233,10 @@ pub(super) fn versions(text: &str) -> Result<Vec<(ObjectKey, Version)>, Problem>
     items
         .map(|item| {
             let Named { metadata } = serde_json::from_str(item.get()).map_err(unreadable)?;
-            let key = ObjectKey {
-                namespace: (&*metadata.namespace).into(),
-                name: (&*metadata.name).into(),
-            };
-            Ok((key, Version::from(&*metadata.resource_version)))
+            let version = Version::from(&*metadata.resource_version);
+            Ok((metadata.key(), version))
         })
         .collect()
-}
-
-fn sent(kind: &Kind, validation: Validation, object: &RawValue) -> Sent {
-    let mut json = serde_json::Deserializer::from_str(object.get());
-    read(kind, validation, &mut json).unwrap_or_else(|error| unread(kind, object, &error))
-}
-
-fn read(
-    kind: &Kind,
-    validation: Validation,
-    json: &mut serde_json::Deserializer<StrRead<'_>>,
-) -> serde_json::Result<Sent> {
-    let options = Decode {
-        validation,
-        ..Decode::default()
-    };
-    read_sent((&kind.api_version(), kind.kind), &options, json)
 }
 
 /// An object that cannot be read still has a name and a version.
@@ -204,10 +244,7 @@ fn unread(kind: &Kind, object: &RawValue, error: &serde_json::Error) -> Sent {
     let named = serde_json::from_str(object.get());
     let metadata = named.map_or_else(|_| Metadata::default(), |Named { metadata }| metadata);
     Sent {
-        key: ObjectKey {
-            namespace: (&*metadata.namespace).into(),
-            name: (&*metadata.name).into(),
-        },
+        key: metadata.key(),
         version: (&*metadata.resource_version).into(),
         decoded: Err(vec![Rejection {
             object: format!("{} {}/{}", kind.kind, metadata.namespace, metadata.name),

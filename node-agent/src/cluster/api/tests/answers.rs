@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::super::discovery::Groups;
 use super::super::problem::Problem;
+use super::super::said::What;
 use super::super::store::Store;
-use super::super::watch::What;
 use super::PODS;
 use super::server::{Answer, Server, Sort, ends, event, page, status};
 

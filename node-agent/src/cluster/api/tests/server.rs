@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use super::super::access::{self, Access, Connection};
 use super::super::discovery::Groups;
 use super::super::kinds::KINDS;
-use super::super::watch::{Said, Watch, What};
+use super::super::said::{Said, What};
+use super::super::watch::Watch;
 
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -63,6 +64,8 @@ pub(super) enum Sort {
 pub(super) enum Answer {
     /// This.
     Whole(Value),
+    /// Nothing: the connection ends.
+    Nothing,
     /// A status that is none of success.
     Status(u16),
     /// These lines, and the end of the stream.
@@ -191,6 +194,7 @@ fn serve(
         noted.push(asked.clone());
     }
     let (code, lines, is_open) = match answer(&asked) {
+        Answer::Nothing => return Ok(()),
         Answer::Whole(value) => (200, vec![value], false),
         Answer::Cut(lines) => (200, lines, false),
         Answer::Open(lines) => (200, lines, true),

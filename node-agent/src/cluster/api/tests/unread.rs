@@ -1,13 +1,15 @@
 //! Kinds of policies that are there and cannot be read.
 
-use node_agent_engine::model::{Delta, Policy, Unmatched};
+use node_agent_engine::model::{Delta, NamespaceMatch, Policy, Unmatched};
+use serde_json::{Value, json};
 
 use super::super::News;
 use super::super::kinds::{KINDS, Presence};
 use super::super::problem::Problem;
+use super::super::said::What;
 use super::super::store::Store;
-use super::super::watch::What;
-use super::{listed, said};
+use super::super::wire::Line;
+use super::{form, listed, said};
 
 /// The place of a kind that has a server of its own.
 fn calico() -> usize {
@@ -150,4 +152,42 @@ fn missing_rules_of_installed_kinds_are_told_with_those_that_keep_the_agent() {
         .iter()
         .filter(|(kind, _)| kind.presence == Presence::Installed);
     assert!(installed.count() > 0);
+}
+
+/// What a NetworkPolicy of shop is told as.
+fn told_of(store: &mut Store, spec: Value, version: u64) -> Delta {
+    let kind = KINDS
+        .iter()
+        .position(|kind| kind.resource() == "networkpolicies.networking.k8s.io");
+    let kind = kind.unwrap();
+    let policy = json!({"metadata": {"namespace": "shop", "name": "p", "resourceVersion": version.to_string()},
+        "spec": spec});
+    let text = json!({"type": "MODIFIED", "object": policy}).to_string();
+    let line = form(&KINDS[kind]).line(text.as_bytes()).unwrap();
+    let Line::There(sent) = line else {
+        panic!("an object that is there");
+    };
+    let mut news = News::default();
+    store.take(said(kind, What::There(sent)), &mut news);
+    news.deltas.pop().unwrap()
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_is_not_evaluated_until_it_can() {
+    let mut store = Store::new();
+    let readable =
+        json!({"podSelector": {"matchLabels": {"app": "db"}}, "policyTypes": ["Ingress"]});
+    let of = |delta: Delta| match delta {
+        Delta::Policy(policy) => policy,
+        other => panic!("{other:?}"),
+    };
+    let read = of(told_of(&mut store, readable.clone(), 1));
+    assert_eq!(read.unmatched, Unmatched::Denied);
+    let unread = of(told_of(&mut store, json!({"podSelector": 7}), 2));
+    assert_eq!(unread.key, read.key);
+    assert_eq!(unread.unmatched, Unmatched::Unknown);
+    assert_eq!(unread.subject.namespaces, NamespaceMatch::Own);
+    assert!(unread.subject.pods.requirements.is_empty());
+    assert!(unread.ingress.is_some() && unread.egress.is_some());
+    assert_eq!(of(told_of(&mut store, readable, 3)), read);
 }

@@ -1,0 +1,258 @@
+//! What was delivered of one kind, and how its watch is doing.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use node_agent_engine::k8s::{self, Sent};
+use node_agent_engine::model::{Delta, ObjectKey};
+
+use super::News;
+use super::kinds::{Kind, Presence, Role};
+use super::notice::Notice;
+use super::problem::{Concerns, Problem};
+use super::strings::Strings;
+use super::version::Version;
+
+/// One kind.
+pub(super) struct State {
+    pub(super) kind: &'static Kind,
+    /// In which version the server has it.
+    pub(super) version: Arc<str>,
+    pub(super) phase: Phase,
+    pub(super) knowledge: Knowledge,
+    /// Number of the list that is told or was told last.
+    pub(super) list: u32,
+    pub(super) objects: BTreeMap<ObjectKey, Known>,
+    pub(super) trouble: Option<Trouble>,
+    /// How often the watch broke.
+    pub(super) errors: u64,
+    /// Some have a further address, of IPv4 and of IPv6.
+    has_further: (bool, bool),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing is told now.
+    Unheard,
+    Listing,
+    Following,
+    Absent,
+}
+
+/// What is known of all objects of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Knowledge {
+    /// Nothing yet.
+    None,
+    /// They are there and cannot be read. A policy that may apply to everything was delivered in their place.
+    Unread,
+    /// They were listed once, or the kind is not installed.
+    Listed,
+}
+
+/// Why a watch is broken.
+pub(super) struct Trouble {
+    pub(super) problem: Problem,
+    /// It is this kind's alone, and was told as such.
+    pub(super) is_own: bool,
+}
+
+/// What is kept of an object.
+pub(super) struct Known {
+    pub(super) version: Version,
+    /// The list that told it last.
+    pub(super) list: u32,
+}
+
+impl State {
+    /// Nothing is known yet.
+    pub(super) fn new(kind: &'static Kind) -> Self {
+        Self {
+            kind,
+            version: kind.version.into(),
+            phase: Phase::Unheard,
+            knowledge: Knowledge::None,
+            list: 0,
+            objects: BTreeMap::new(),
+            trouble: None,
+            errors: 0,
+            has_further: (false, false),
+        }
+    }
+
+    /// Whether what is wrong is not the whole server's matter.
+    pub(super) fn is_alone_with(&self, problem: &Problem) -> bool {
+        match problem.concerns() {
+            Concerns::Server => false,
+            Concerns::Answerer => self.kind.presence == Presence::Installed,
+            Concerns::Kind => true,
+        }
+    }
+
+    /// Policies that are there and were never read may say anything of everybody. What was read stays.
+    pub(super) fn broken(&mut self, problem: &Problem, news: &mut News) {
+        self.errors += 1;
+        let is_unread = match (self.knowledge, self.phase) {
+            (Knowledge::None, _) | (Knowledge::Listed, Phase::Absent) => {
+                self.kind.presence == Presence::Installed && problem.concerns() != Concerns::Server
+            }
+            (Knowledge::Unread | Knowledge::Listed, _) => false,
+        };
+        if is_unread {
+            self.knowledge = Knowledge::Unread;
+            news.deltas.push(self.delta_unread(everything()));
+        }
+        self.phase = Phase::Unheard;
+    }
+
+    pub(super) fn told(&self, problem: &Problem) -> Notice {
+        let rule = (*problem == Problem::Forbidden).then(|| self.kind.rule());
+        let (kind, problem) = (self.kind.resource(), problem.to_string());
+        match self.knowledge {
+            Knowledge::Unread => Notice::Unlisted {
+                kind,
+                problem,
+                remedy: match rule {
+                    Some(rule) => format!("add to the ClusterRole:\n{rule}"),
+                    None => self.kind.remedy(&self.version),
+                },
+            },
+            Knowledge::None | Knowledge::Listed => Notice::Broken {
+                kind,
+                problem,
+                rule,
+            },
+        }
+    }
+
+    pub(super) fn stuck(&self) -> Option<(&'static Kind, &Problem)> {
+        let Trouble { problem, is_own: _ } = self.trouble.as_ref()?;
+        let does_wait = self.knowledge == Knowledge::Unread || problem.is_lasting();
+        does_wait.then_some((self.kind, problem))
+    }
+
+    pub(super) fn there(&mut self, sent: Sent, strings: &mut Strings, news: &mut News) {
+        let Sent {
+            key,
+            version,
+            decoded,
+        } = sent;
+        let (list, version) = (self.list, Version::from(&*version));
+        let mut shared = key.clone();
+        strings.share_key(&mut shared);
+        match self.objects.entry(shared) {
+            Entry::Occupied(known) => {
+                let known = known.into_mut();
+                known.list = list;
+                // A list tells again what is known.
+                if known.version == version {
+                    return;
+                }
+                known.version = version;
+            }
+            Entry::Vacant(free) => {
+                free.insert(Known { version, list });
+            }
+        }
+        match decoded {
+            Ok(Some(mut delta)) => {
+                strings.share(&mut delta);
+                self.note_further(&delta);
+                news.deltas.push(delta);
+            }
+            Ok(None) => {}
+            Err(rejections) => {
+                // What it said before no longer holds; a policy says something, and nobody knows what.
+                news.deltas.push(self.delta_unread(key));
+                let unread = rejections.into_iter().map(|rejection| Notice::Unread {
+                    rejection,
+                    is_policy: self.kind.role == Role::Policy,
+                });
+                news.notices.extend(unread);
+            }
+        }
+    }
+
+    fn note_further(&mut self, delta: &Delta) {
+        if let Delta::Pod(pod) = delta {
+            for ip in pod.ips.iter().skip(1) {
+                self.has_further.0 |= ip.is_ipv4();
+                self.has_further.1 |= ip.is_ipv6();
+            }
+        }
+    }
+
+    /// Whether some have such an address beside their first.
+    pub(super) fn has_further(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(_) => self.has_further.0,
+            IpAddr::V6(_) => self.has_further.1,
+        }
+    }
+
+    pub(super) fn gone(&mut self, key: &ObjectKey, news: &mut News) {
+        if self.objects.remove(key).is_some() {
+            news.deltas.push(self.delta_gone(key.clone()));
+        }
+    }
+
+    fn delta_gone(&self, key: ObjectKey) -> Delta {
+        (self.kind.gone)(self.kind.kind, key)
+    }
+
+    pub(super) fn served(&mut self, version: Arc<str>, news: &mut News) {
+        if version == self.version {
+            return;
+        }
+        self.version = version;
+        // What is evaluated in one version is not in another.
+        self.set_back();
+        if self.kind.is_evaluated() && *self.version != *self.kind.version {
+            news.notices.push(Notice::OtherVersion {
+                kind: self.kind.resource(),
+                version: Arc::clone(&self.version),
+                wanted: self.kind.version,
+            });
+        }
+    }
+
+    /// An object may have the same version again and say something else.
+    pub(super) fn set_back(&mut self) {
+        for known in self.objects.values_mut() {
+            known.version = Version::from("");
+        }
+    }
+
+    /// In place of a policy of which only the name is known; anything else that cannot be read is gone.
+    fn delta_unread(&self, key: ObjectKey) -> Delta {
+        match self.delta_gone(key) {
+            Delta::PolicyGone(key) => Delta::Policy(k8s::unread_policy(key)),
+            gone => gone,
+        }
+    }
+
+    pub(super) fn listed(&mut self, news: &mut News) {
+        if self.knowledge == Knowledge::Unread {
+            news.deltas.push(self.delta_gone(everything()));
+        }
+        self.knowledge = Knowledge::Listed;
+        let list = self.list;
+        let gone: Vec<_> = self
+            .objects
+            .extract_if(.., |_, known| known.list != list)
+            .map(|(key, _)| key)
+            .collect();
+        news.deltas
+            .extend(gone.into_iter().map(|key| self.delta_gone(key)));
+    }
+}
+
+/// What stands for all policies of a kind: no object has such a name.
+fn everything() -> ObjectKey {
+    ObjectKey {
+        namespace: "".into(),
+        name: "*".into(),
+    }
+}
