@@ -55,11 +55,12 @@ impl Ends {
         let (source_at, source_may_be) = owned(attempt.source_link, flow.source);
         let (destination_at, destination_may_be) =
             owned(attempt.destination_link, flow.destination);
-        // What lies behind a pod's interface is not outside the cluster, whoever has it.
-        let found = |link: Option<u32>, ip, at| match cluster.lookup(ip, at) {
-            Identity::World if link.is_some_and(|link| links.get(link).is_some()) => {
-                Identity::Unknown
-            }
+        // What lies behind a pod's interface is not outside the cluster, whoever has it, and wherever it was stopped.
+        let is_behind = |link: Option<u32>, ip| {
+            link.is_some_and(|link| links.get(link).is_some()) || links.lead_to(ip)
+        };
+        let found = |link, ip, at| match cluster.lookup(ip, at) {
+            Identity::World if is_behind(link, ip) => Identity::Unknown,
             identity => identity,
         };
         let source = sender(

@@ -29,6 +29,11 @@ impl Links {
         self.known.values()
     }
 
+    /// Whether an address lies behind one of them.
+    pub(crate) fn lead_to(&self, ip: IpAddr) -> bool {
+        self.iter().any(|link| link.addresses.contains(&ip))
+    }
+
     /// Takes in what is known of an interface; true when it lost an address.
     pub(crate) fn insert(&mut self, now: Moment, link: Link) -> bool {
         let before = self.known.insert(link.index, link.clone());

@@ -3,7 +3,7 @@
 use node_agent_engine::Input;
 use node_agent_engine::input::{DropClass, EventKind, Stage};
 use node_agent_engine::model::{Delta, ObjectKey, PolicyKey};
-use node_agent_engine::record::Assessment::{Allowed, Unenforced, Unknown};
+use node_agent_engine::record::Assessment::{Allowed, Unenforced, UnexpectedDrop, Unknown};
 use node_agent_engine::verdict::UnknownBecause;
 
 use super::bench::{API, Bench, DB, JOB, MS, S, WEB, WORLD, pod, policy, service, slice};
@@ -94,6 +94,29 @@ fn a_claim_whose_pod_turned_out_to_be_another_is_none() {
     bench.apply(&pod("twin", "db", DB, "node-1"));
     bench.pass(10 * S);
     assert_eq!(bench.only().assessment, Unknown);
+}
+
+/// An address that lies in no range of pods is outside the cluster, unless a pod's interface leads there: of that pod the
+/// cluster has not said anything yet.
+#[test]
+fn a_drop_on_the_way_to_a_pod_that_is_not_known_is_no_claim() {
+    const UNHEARD_OF: &str = "172.31.0.9";
+    let doubt = (Unknown, Some(UnknownBecause::Identity));
+    for (leads_there, expected) in [(false, (UnexpectedDrop, None)), (true, doubt)] {
+        let mut bench = Bench::settled();
+        if leads_there {
+            bench.link(9, UNHEARD_OF, true);
+        }
+        let seen = bench
+            .attempt(WEB, UNHEARD_OF)
+            .dropped(DropClass::Netfilter, false);
+        bench.give(seen.event(bench.now, EventKind::Dropped, 1));
+        bench.pass(4 * S);
+        bench.give(seen.swept());
+        bench.pass(10 * S);
+        let found = bench.only();
+        assert_eq!((found.assessment, found.unknown_because), expected);
+    }
 }
 
 #[test]
