@@ -17,6 +17,7 @@ mod measures;
 mod nodes;
 mod notes;
 mod outcomes;
+mod seen;
 mod senders;
 mod sides;
 mod translated;
