@@ -139,6 +139,8 @@ struct Folded {
     count: u64,
     span: Span,
     said: BackOff,
+    /// When what it rests on was last read afresh.
+    confirmed: Option<Moment>,
 }
 
 /// What to do with a kind that is due.
@@ -199,8 +201,21 @@ impl Aggregate {
                 count,
                 span,
                 said: BackOff::default(),
+                confirmed: None,
             },
         );
+    }
+
+    /// What a kind rests on was read afresh.
+    pub(crate) fn confirm(&mut self, kind: &Kind, now: Moment) {
+        if let Some(folded) = self.problems.get_mut(kind) {
+            folded.confirmed = Some(now);
+        }
+    }
+
+    /// When what a kind rests on was last read afresh.
+    pub(crate) fn confirmed(&self, kind: &Kind) -> Option<Moment> {
+        self.problems.get(kind)?.confirmed
     }
 
     /// What is forgotten is written nevertheless, as far as there is room until then.

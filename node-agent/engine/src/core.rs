@@ -160,7 +160,7 @@ impl Core {
             Input::Profile(profile) => self.options.profile = profile,
             Input::Synced => self.sync(now, out),
             Input::Heard => self.heard = now,
-            Input::Confirmed => self.confirmed(now, out),
+            Input::Confirmed => self.all_confirmed(now, out),
             Input::GroundsConfirmed(grounds) => self.grounds_confirmed(now, &grounds, out),
             Input::LookedUp { tuple, tracked } => {
                 self.looked_up(now, tuple, tracked.as_ref(), out);

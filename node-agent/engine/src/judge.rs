@@ -87,7 +87,8 @@ impl Judge<'_> {
         if needs_confirmation(case.assessed.0) {
             let due = ending.attempt.first.plus(self.options.confirm_ns);
             let too_long = |since: Moment| now.since(since) > self.options.stale_after_ns;
-            let confirmed = now >= due && held.confirmation == Confirmation::Given;
+            let is_given = matches!(held.confirmation, Confirmation::Given(_));
+            let confirmed = now >= due && is_given;
             let stale = too_long(self.heard) || (!confirmed && too_long(due));
             if !stale && !confirmed {
                 return Judgement::Wait {
@@ -101,6 +102,17 @@ impl Judge<'_> {
             self.drop_younger_denial(&mut case, ending);
         }
         Judgement::Made(Box::new(self.write(case, ending)))
+    }
+
+    /// What a claim that is due would be if what it rests on were read afresh now.
+    pub(crate) fn claim(&self, now: Moment, held: &mut Held) -> Option<Box<Connection>> {
+        held.confirmation = Confirmation::Given(now);
+        let judgement = self.judge(now, held);
+        held.confirmation = Confirmation::None;
+        match judgement {
+            Judgement::Made(connection) => Some(connection),
+            Judgement::Wait { .. } | Judgement::ToldBehind => None,
+        }
     }
 
     /// When what the verdict on an ending rests on last changed.

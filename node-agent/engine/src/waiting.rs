@@ -32,8 +32,8 @@ pub(crate) enum Confirmation {
     None,
     /// It was asked for.
     Asked,
-    /// It was, and is as it was delivered.
-    Given,
+    /// It was at that time, and is as it was delivered.
+    Given(Moment),
 }
 
 /// An ending, and the attempts that count with it.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Core;
 use crate::Moment;
+use crate::aggregate::Kind;
 use crate::cluster::Cluster;
 use crate::ends::Ends;
 use crate::identity::Identity;
@@ -16,6 +17,10 @@ const MOST_GROUNDS: usize = 64;
 
 /// Least time between a question that was not fully answered and the next one.
 const ASK_AGAIN_NS: u64 = 1_000_000_000;
+
+/// How long a reading stands for a kind of claim, of which others follow: not each of a node's thousand denied conversations
+/// is read of in each window.
+const STANDS_NS: u64 = 60_000_000_000;
 
 /// How long an answer is waited for: whoever reads gives up sooner.
 const UNANSWERED_NS: u64 = 30_000_000_000;
@@ -41,8 +46,30 @@ impl Core {
             |held: &Held| now.since(held.ending.attempt.first.plus(confirm)) > stale_after;
         self.settle_claims(now, given_up, out);
         if now >= self.asked.next {
+            self.repeat_claims(now, out);
             self.ask(now, out);
         }
+    }
+
+    /// Only the first of a kind is asked about.
+    fn repeat_claims(&mut self, now: Moment, out: &mut Vec<Output>) {
+        // Taken out for a moment, since the rest says what a claim would be.
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for held in waiting.claims_due(now) {
+            let stands = self.stands_since(now, held);
+            held.confirmation = stands.map_or(Confirmation::None, Confirmation::Given);
+        }
+        self.waiting = waiting;
+        self.settle_confirmed(now, out);
+    }
+
+    /// When what a claim rests on was read for an earlier one of its kind, if that still stands: not when it has changed since.
+    fn stands_since(&self, now: Moment, held: &mut Held) -> Option<Moment> {
+        let mut connection = self.judging().claim(now, held)?;
+        connection.acknowledged = self.acknowledged(&connection, held.ending.attempt.first);
+        let at = self.aggregate.confirmed(&Kind::of(&connection))?;
+        let is_same = self.judging().settled(&held.ending) <= at;
+        (is_same && now.since(at) < STANDS_NS).then_some(at)
     }
 
     /// The oldest claims come first; those for which there is no room any more are asked about the next time.
@@ -74,11 +101,11 @@ impl Core {
     }
 
     /// The whole cluster was read: every claim that is due rests on what is known.
-    pub(super) fn confirmed(&mut self, now: Moment, out: &mut Vec<Output>) {
+    pub(super) fn all_confirmed(&mut self, now: Moment, out: &mut Vec<Output>) {
         self.heard = now;
         self.asked = Asked::default();
         for held in self.waiting.claims_due(now) {
-            held.confirmation = Confirmation::Given;
+            held.confirmation = Confirmation::Given(now);
         }
         self.settle_confirmed(now, out);
     }
@@ -99,7 +126,7 @@ impl Core {
             }
             let grounds = Ends::of(&self.cluster, &self.links, &held.ending).grounds(&self.cluster);
             held.confirmation = match grounds.iter().all(|ground| confirmed.contains(ground)) {
-                true => Confirmation::Given,
+                true => Confirmation::Given(now),
                 false => Confirmation::None,
             };
         }
@@ -107,7 +134,7 @@ impl Core {
     }
 
     fn settle_confirmed(&mut self, now: Moment, out: &mut Vec<Output>) {
-        let is_given = |held: &Held| held.confirmation == Confirmation::Given;
+        let is_given = |held: &Held| matches!(held.confirmation, Confirmation::Given(_));
         self.settle_claims(now, is_given, out);
     }
 

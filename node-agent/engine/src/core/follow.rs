@@ -237,6 +237,9 @@ impl Core {
         let connection = Arc::new(connection);
         self.aggregate
             .add(&kind, Arc::clone(&connection), held.count, held.span);
+        if let Confirmation::Given(at) = held.confirmation {
+            self.aggregate.confirm(&kind, at);
+        }
         if held.is_early {
             self.note_together(&connection, 0);
         } else {

@@ -153,6 +153,30 @@ fn what_is_known_is_as_old_as_the_oldest_of_it() {
     assert_eq!(bench.only().unknown_because, Some(UnknownBecause::Stale));
 }
 
+/// A thousand denied conversations that all go through must not be a thousand questions in each window.
+#[test]
+fn repeats_of_a_claim_are_asked_about_once_a_minute_and_after_a_change() {
+    let mut bench = Bench::settled();
+    let mut asked = Vec::new();
+    for round in 0..12 {
+        // A pod that changes without changing what policy says of it.
+        if round == 3 {
+            let mut changed = pod("job", "job", JOB, "node-1");
+            changed["metadata"]["labels"]["round"] = "3".into();
+            bench.apply(&changed);
+            bench.pass(6 * S);
+        }
+        answered(&mut bench);
+        bench.pass(10 * S);
+        asked.push(bench.confirms);
+    }
+    bench.give(Input::Ended);
+    let claimed: u64 = bench.written.iter().map(|found| found.count).sum();
+    assert!(bench.written.iter().all(|it| it.assessment == Unenforced));
+    assert_eq!((claimed, bench.counted), (12, 12));
+    assert_eq!(asked, [1, 1, 1, 2, 2, 2, 2, 2, 2, 3, 3, 3]);
+}
+
 /// A pod of another node that was not told of is taken for the world.
 #[test]
 fn a_claim_about_the_world_rests_on_no_pod_having_the_address() {
