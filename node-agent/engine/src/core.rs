@@ -65,6 +65,7 @@ pub struct Core {
     now: Moment,
     unsynced: VecDeque<Input>,
     synced: bool,
+    pictured: Moment,
     /// When the whole cluster was last heard of: one kind's news says nothing of the others.
     heard: Moment,
     asked: Asked,
@@ -94,7 +95,7 @@ impl Core {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
-            cluster: Cluster::new(),
+            cluster: Cluster::in_first_picture(),
             aggregate: Aggregate::new(options.window_ns),
             options,
             links: Links::default(),
@@ -108,6 +109,7 @@ impl Core {
             now: Moment::default(),
             unsynced: VecDeque::new(),
             synced: false,
+            pictured: Moment::default(),
             heard: Moment::default(),
             asked: Asked::default(),
             lost: BTreeMap::new(),
@@ -180,6 +182,7 @@ impl Core {
 
     fn sync(&mut self, now: Moment, out: &mut Vec<Output>) {
         self.synced = true;
+        self.pictured = now;
         self.heard = now;
         self.cluster.keep_past(now, Kept::default());
         for input in std::mem::take(&mut self.unsynced) {

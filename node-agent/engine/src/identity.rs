@@ -134,6 +134,8 @@ pub(crate) struct Addresses {
     /// What nodes give to their pods, by node.
     pod_ranges: BTreeMap<Arc<str>, Vec<IpNet>>,
     in_pod_ranges: Prefixes<()>,
+    /// What is claimed now was so from the start.
+    is_first_picture: bool,
     /// How many addresses of pods lie in a block.
     pods_in: HashMap<IpNet, u32, FixedState>,
 }
@@ -164,6 +166,11 @@ impl Addresses {
         }
         self.forget(now);
         changed
+    }
+
+    /// Whoever is in the first picture of the cluster has had his addresses since before anybody looked.
+    pub(crate) fn set_first_picture(&mut self, is_first: bool) {
+        self.is_first_picture = is_first;
     }
 
     /// Replaces the ranges that a node gives to its pods.
@@ -315,7 +322,10 @@ impl Addresses {
             }
             claims.push(Claim {
                 claimant,
-                from: now,
+                from: match self.is_first_picture {
+                    true => Moment::default(),
+                    false => now,
+                },
                 until: None,
             });
             *changed = now;

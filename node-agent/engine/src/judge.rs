@@ -37,6 +37,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) links: &'a Links,
     /// When the cluster was last heard of.
     pub(crate) heard: Moment,
+    /// When its first picture was complete: what is in it was so before.
+    pub(crate) pictured: Moment,
     /// What was lost at or after a moment.
     pub(crate) lost_at: Option<Moment>,
     pub(crate) lost_total: u64,
@@ -285,7 +287,7 @@ impl Judge<'_> {
     fn drop_younger_denial(&self, case: &mut Case, ending: &Ending) {
         let first = ending.attempt.first;
         let is_younger = || {
-            case.settled > first
+            case.settled > first.max(self.pictured)
                 && case.ends.heard_of(self.cluster) != Some(case.settled)
                 && !self.is_unmoved(case, first)
         };

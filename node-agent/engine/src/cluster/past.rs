@@ -134,8 +134,18 @@ impl Past {
 }
 
 impl Cluster {
+    /// One whose first picture comes, until [`Cluster::keep_past`]: who is in it has had his addresses since before
+    /// anybody looked.
+    #[must_use]
+    pub(crate) fn in_first_picture() -> Self {
+        let mut cluster = Self::default();
+        cluster.addresses.set_first_picture(true);
+        cluster
+    }
+
     /// Begins to keep the past: what is asked of later is known from now on.
     pub fn keep_past(&mut self, now: Moment, kept: Kept) {
+        self.addresses.set_first_picture(false);
         self.past = Some(Past::new(now, kept));
     }
 

@@ -133,6 +133,13 @@ impl Bench {
     }
 
     fn begun_with(from_birth: bool, log: Log) -> Self {
+        let mut bench = Self::watching(from_birth, log);
+        bench.sync(0);
+        bench
+    }
+
+    /// The agent has begun, and nobody has told it of the cluster.
+    pub(crate) fn watching(from_birth: bool, log: Log) -> Self {
         let mut bench = Self {
             core: Core::new(options(log)),
             now: Moment(S),
@@ -153,6 +160,11 @@ impl Bench {
         for (index, ip) in [(1, WEB), (2, JOB), (3, DB)] {
             bench.link(index, ip, from_birth);
         }
+        bench
+    }
+
+    /// The first picture of the cluster comes, one object so long after the other.
+    pub(crate) fn sync(&mut self, apart_ns: u64) {
         for object in [
             node("node-1", NODE),
             node("node-2", OTHER_NODE),
@@ -163,10 +175,10 @@ impl Bench {
             policy(),
             agent("node-1"),
         ] {
-            bench.apply(&object);
+            self.apply(&object);
+            self.now = self.now.plus(apart_ns);
         }
-        bench.give(Input::Synced);
-        bench
+        self.give(Input::Synced);
     }
 
     /// A pod's interface appears now, or is found.

@@ -1,9 +1,10 @@
 //! What passes in a pod's first seconds is measured, and what only seems young is in doubt.
 
-use node_agent_engine::Input;
-use node_agent_engine::input::EventKind;
+use node_agent_engine::input::{DropClass, EventKind};
 use node_agent_engine::model::{Delta, ObjectKey};
-use node_agent_engine::record::Assessment::{self, Unenforced, Unknown};
+use node_agent_engine::record::Assessment::{self, Blocked, Unenforced, Unknown};
+use node_agent_engine::verdict::UnknownBecause;
+use node_agent_engine::{Input, Log};
 
 use super::bench::{Bench, DB, JOB, MS, S, pod, policy};
 
@@ -69,6 +70,34 @@ fn a_start_window_begins_with_the_interface() {
         bench.pass(S);
         assert_eq!(assessed(bench), (Unenforced, Some(2.0)), "{told}");
     }
+}
+
+/// The agents of a DaemonSet ask for their first list within ten seconds, and an API server may be away for longer.
+#[test]
+fn what_came_before_the_first_picture_is_told_of_who_is_in_it() {
+    let mut bench = Bench::watching(false, Log::All);
+    let stopped = bench.attempt(JOB, DB).dropped(DropClass::Netfilter, false);
+    bench.give(stopped.event(bench.now, EventKind::Dropped, 1));
+    let passed = bench.attempt(JOB, DB);
+    bench.give(passed.event(bench.now, EventKind::Answered, 1));
+    bench.wait(30 * S);
+    bench.sync(50 * MS);
+    bench.pass(10 * S);
+    let told = bench.written.iter().map(|found| {
+        let names = [&found.source.name, &found.destination.name];
+        (
+            names.map(|name| name.as_deref()),
+            found.assessment,
+            found.unknown_because,
+        )
+    });
+    let names = [Some("job"), Some("db")];
+    let told: Vec<_> = told.collect();
+    let expected = [
+        (names, Blocked, None),
+        (names, Unknown, Some(UnknownBecause::InFlux)),
+    ];
+    assert_eq!(told, expected, "{:#?}", bench.written);
 }
 
 #[test]
