@@ -134,6 +134,12 @@ impl Stage {
             .wait_until(LIMIT, |records| counted(records) >= count)?;
         self.agent
             .wait_until(TOLD, |records| counted(records) > count)?;
+        let metrics = self.agent.metrics(&self.ground.node.namespace)?;
+        let sum = metrics.sum("netverdict_connections_total", &[]);
+        ensure!(
+            sum == count,
+            "the metrics count {sum} attempts and not {count}"
+        );
         let finished = self.agent.stop()?;
         ensure!(
             counted(&finished.records) == count,
