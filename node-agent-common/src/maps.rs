@@ -113,12 +113,14 @@ pub mod share {
     pub const CONVERSATIONS: u32 = 1;
     /// Of [`super::UDP_FLOWS`].
     pub const UDP_FLOWS: u32 = 2;
-    /// No table; in [`super::RELEASED`] what an interface of the slot is, [`POD`], [`ASIDE`] or 0.
+    /// No table; in [`super::RELEASED`] what the interfaces of the slot are: the sum of [`WATCHED`], [`OWNED`], [`ASIDE`].
     pub const ROLE: u32 = 3;
-    /// It leads to a pod, and is watched.
-    pub const POD: u64 = 1;
+    /// It leads to a pod, or may, and is watched.
+    pub const WATCHED: u64 = 1;
+    /// It leads to a pod whose address is known.
+    pub const OWNED: u64 = 2;
     /// No way leads over it: what is sent there is a copy.
-    pub const ASIDE: u64 = 2;
+    pub const ASIDE: u64 = 4;
     /// Numbers of one slot.
     pub const COLUMNS: u32 = 4;
     /// Numbers of all slots.

@@ -74,7 +74,7 @@ impl Shared {
 #[inline(always)]
 pub(crate) fn was_lost_at(ifindex: u32) -> bool {
     let slot = share::slot(ifindex);
-    ifindex != 0 && role(ifindex) == share::POD && !ATTEMPTS.has_room(slot)
+    ifindex != 0 && role(ifindex) & share::WATCHED != 0 && !ATTEMPTS.has_room(slot)
 }
 
 /// What an interface of the node is, see [`share::ROLE`].

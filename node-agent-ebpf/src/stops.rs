@@ -130,28 +130,31 @@ fn freed_at(dropped: &Dropped) -> u32 {
 #[inline(never)]
 fn is_aside(dropped: &Dropped) -> bool {
     let at = freed_at(dropped);
-    if at == 0 {
-        return false;
+    let role = if at == 0 { 0 } else { role(at) };
+    if role & share::ASIDE != 0 || role & share::WATCHED == 0 {
+        return role & share::ASIDE != 0;
     }
-    match role(at) {
-        share::ASIDE => true,
-        share::POD => {
-            let Dropped {
-                packet, original, ..
-            } = dropped;
-            !(may_lead(&packet.tuple.source, at)
-                || may_lead(&packet.tuple.destination, at)
-                || may_lead(&original.source, at)
-                || may_lead(&original.destination, at))
-        }
-        _ => false,
-    }
+    let Dropped {
+        freed,
+        packet,
+        original,
+        ..
+    } = dropped;
+    let came_from_there =
+        freed.came_in_at == at || !freed.has_travelled && !namespace_is_own(freed.netns);
+    let is_owned = role & share::OWNED != 0;
+    let is_translated = dropped.ctinfo_plus_one != 0;
+    !came_from_there
+        && leads(&packet.tuple.source) != Some(at)
+        && !may_lead(&packet.tuple.destination, at, is_owned)
+        && !(is_translated && may_lead(&original.destination, at, is_owned))
 }
 
-/// Tells whether an interface leads to whom that address belongs, as far as that is known: it is no other pod's.
+/// Tells whether an interface leads to whom that address belongs, as far as that is known: a pod that is deleted has an
+/// interface for a while, and a young one before its address is known.
 #[inline(always)]
-fn may_lead(address: &[u8; 16], at: u32) -> bool {
-    leads(address).is_some_and(|to| to == 0 || to == at)
+fn may_lead(address: &[u8; 16], at: u32, is_owned: bool) -> bool {
+    leads(address).map_or(!is_owned, |to| to == 0 || to == at)
 }
 
 /// Starts an attempt with its drop; false when that is none.

@@ -159,7 +159,8 @@ impl Capture {
     pub fn poll(&mut self, now: Moment, sink: &mut impl FnMut(Input)) {
         self.watch.poll(&mut self.programs, self::now, sink);
         let shares = &mut self.tables.shares;
-        shares.name(self.watch.indices(), self.watch.asides());
+        let owned = self.pods.values().copied().filter(|index| *index != 0);
+        shares.name(self.watch.indices(), owned, self.watch.asides());
         self.name_namespaces();
         self.drain(sink);
         self.programs.say_diagnostics();

@@ -60,17 +60,21 @@ impl Shares {
         holds < self.udp_flows.cast_signed()
     }
 
-    /// Tells the kernel side which interfaces lead to pods, so that they see first what comes in, and over which no way
-    /// leads.
+    /// Tells the kernel side what interfaces are: those that see first what comes in, those that lead to known pods, and
+    /// those over which no way leads.
     pub(super) fn name(
         &mut self,
-        pods: impl Iterator<Item = u32>,
+        watched: impl Iterator<Item = u32>,
+        owned: impl Iterator<Item = u32>,
         asides: impl Iterator<Item = u32>,
     ) {
-        // Where two share a slot the pod's stands.
-        let asides = asides.map(|index| (share::slot(index), share::ASIDE));
-        let pods = pods.map(|index| (share::slot(index), share::POD));
-        let roles: BTreeMap<u16, u64> = asides.chain(pods).collect();
+        let watched = watched.map(|index| (index, share::WATCHED));
+        let owned = owned.map(|index| (index, share::OWNED));
+        let asides = asides.map(|index| (index, share::ASIDE));
+        let mut roles: BTreeMap<u16, u64> = BTreeMap::new();
+        for (index, role) in watched.chain(owned).chain(asides) {
+            *roles.entry(share::slot(index)).or_default() |= role;
+        }
         if roles == self.roles {
             return;
         }
