@@ -13,6 +13,7 @@ use node_agent_engine::input::{
 use node_agent_engine::model::Protocol;
 
 use super::calls::{self, Calls};
+use super::crowded::Crowded;
 use super::reasons::Reasons;
 use super::symbols::Symbols;
 
@@ -24,6 +25,8 @@ pub(super) struct Decoder {
     pub(super) own_netns: u32,
     /// Who called, where that is watched.
     pub(super) calls: Option<Calls>,
+    /// Whether conntrack has room.
+    pub(super) crowded: Crowded,
 }
 
 /// What is known of an attempt that is swept.
@@ -140,8 +143,16 @@ impl Decoder {
         let reason = self.reasons.name(attempt.drop_reason);
         let location = self.symbols.name(attempt.drop_location);
         let class = class_of_route(&reason, &location);
+        let mut class = class.or_else(|| class_of(attempt.drop_class))?;
+        // Conntrack itself drops what it has no room for: no rule has said so.
+        if class == DropClass::Netfilter && attempt.tracked == 0 {
+            self.crowded.look();
+            if self.crowded.since(Moment(attempt.first_ns)) {
+                class = DropClass::Other;
+            }
+        }
         Some(Drop {
-            class: class.or_else(|| class_of(attempt.drop_class))?,
+            class,
             reason,
             location,
             netns: attempt.drop_netns,

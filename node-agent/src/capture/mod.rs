@@ -10,6 +10,7 @@ mod bridges;
 mod btf;
 mod calls;
 mod conntrack;
+mod crowded;
 mod decode;
 mod diagnostics;
 mod hooks;
@@ -42,6 +43,7 @@ pub use programs::{Error, Sizes};
 use batch::Table;
 use calls::{Calls, Homes, Root};
 use conntrack::Conntrack;
+use crowded::Crowded;
 use decode::Decoder;
 use hooks::Hooks;
 use kernel::Kernel;
@@ -120,6 +122,7 @@ impl Capture {
                 symbols: kernel.symbols,
                 own_netns: namespaces::own(),
                 calls: None,
+                crowded: Crowded::default(),
             },
             homes: Homes::default(),
             ring,
@@ -171,6 +174,7 @@ impl Capture {
                 calls.stay_last(&mut self.programs);
             }
             self.name_namespaces();
+            self.decoder.crowded.look();
             self.sweep(now, Sweep::Due, sink);
         }
     }

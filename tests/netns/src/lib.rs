@@ -18,6 +18,7 @@ pub mod caller;
 pub mod cgroup;
 pub mod child;
 pub mod cleanup;
+pub mod crowd;
 pub mod enforcer;
 pub mod expect;
 pub mod frame;

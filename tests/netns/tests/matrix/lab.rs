@@ -28,6 +28,7 @@ impl Lab {
             | Ground::Clsact
             | Ground::BeforeClsact
             | Ground::Calls
+            | Ground::Crowded
             | Ground::Across
             | Ground::AcrossVxlan => Wiring::Routed,
         };

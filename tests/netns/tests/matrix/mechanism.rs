@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use netns::balancer;
 use netns::bpf::{By, Way};
 use netns::cgroup::Cgroup;
+use netns::crowd;
 use netns::ns::Namespace;
 use netns::queue::Reader;
 use netns::redirect::redirect;
@@ -141,6 +142,12 @@ impl Stage<'_> {
             Attach::QueueReader => Ok(Box::new(Reader::start(&near.namespace, attempt.port)?)),
             Attach::Cgroup => self.attach_cgroup(attempt, Some(stopper::Call::Connect)),
             Attach::CgroupSend => self.attach_cgroup(attempt, Some(stopper::Call::Send)),
+            Attach::FullTable => {
+                if self.first_of(attempt, |_| true).is_some() {
+                    crowd::fill(&near.namespace)?;
+                }
+                Ok(Box::new(()))
+            }
             Attach::SocketBalancer => self.attach_cgroup(attempt, None),
         }
     }

@@ -65,6 +65,7 @@ pub(crate) fn run(ground: Ground, cells: &[Cell], attempts: &[Attempt]) -> anyho
         | Ground::Bridged
         | Ground::Before
         | Ground::Calls
+        | Ground::Crowded
         | Ground::Across
         | Ground::AcrossVxlan => "auto",
     };
@@ -83,6 +84,7 @@ pub(crate) fn run(ground: Ground, cells: &[Cell], attempts: &[Attempt]) -> anyho
         | Ground::Before
         | Ground::Clsact
         | Ground::BeforeClsact
+        | Ground::Crowded
         | Ground::Across
         | Ground::AcrossVxlan => setup,
     };

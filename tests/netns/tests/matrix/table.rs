@@ -124,7 +124,7 @@ fn path(cell: &Cell) -> String {
         (To::FarNode, _) => "the other node",
     };
     let ground = match cell.ground {
-        Ground::Routed => "",
+        Ground::Routed | Ground::Crowded => "",
         Ground::Bridged => ", bridge",
         Ground::Before => ", before the agent",
         Ground::Clsact => ", agent on clsact",

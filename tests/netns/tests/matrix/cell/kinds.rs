@@ -20,6 +20,8 @@ pub(crate) enum Ground {
     BeforeClsact,
     /// Routed, and the agent watches the calls of processes.
     Calls,
+    /// Routed, and whatever stops one stops all.
+    Crowded,
     /// The server is a pod of another node, with an agent of its own.
     Across,
     /// The same, through a tunnel.
@@ -37,7 +39,8 @@ impl Ground {
             | Self::Before
             | Self::Clsact
             | Self::BeforeClsact
-            | Self::Calls => None,
+            | Self::Calls
+            | Self::Crowded => None,
         }
     }
 }
@@ -139,6 +142,8 @@ pub(crate) enum Attach {
     Cgroup,
     /// Forbids it to send there without a connection.
     CgroupSend,
+    /// Fills the node's conntrack table.
+    FullTable,
     /// Leads it from the port of a Service to the pod.
     SocketBalancer,
 }
