@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -73,29 +73,51 @@ impl Plane {
         let users = USERS.map(|(user, group)| format!("{user},{user},{user},{group}\n"));
         fs::write(folder.path().join("tokens.csv"), users.concat()).context("write tokens")?;
         fs::write(folder.path().join("audit.yaml"), AUDIT).context("write the audit policy")?;
-        let at = |port: u16| format!("http://127.0.0.1:{port}");
-        let etcd = Command::new(programs.join("etcd"))
-            .args(["--unsafe-no-fsync", "--log-level=warn", "--data-dir"])
-            .arg(folder.path().join("etcd"))
-            .args(["--listen-client-urls", &at(ETCD)])
-            .args(["--advertise-client-urls", &at(ETCD)])
-            .args(["--listen-peer-urls", &at(ETCD + 1)])
-            .args(["--initial-advertise-peer-urls", &at(ETCD + 1)])
-            .args(["--initial-cluster", &format!("default={}", at(ETCD + 1))])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log(folder.path(), "etcd.log")?)
-            .spawn()
-            .context("start etcd")?;
+        let etcd = etcd(&programs, folder.path())?;
         let plane = Self {
             folder,
             programs,
             etcd,
             servers: BTreeMap::new(),
         };
-        let started = async || Ok(plane.etcd("/v3/maintenance/status", &json!({})).is_ok());
-        wait::until(|| plane.log("etcd.log"), started).await?;
+        plane.etcd_answers().await?;
         Ok(plane)
+    }
+
+    async fn etcd_answers(&self) -> anyhow::Result<()> {
+        let answers = async || Ok(self.etcd("/v3/maintenance/status", &json!({})).is_ok());
+        wait::until(|| self.log("etcd.log"), answers).await
+    }
+
+    /// Keeps what etcd holds now.
+    ///
+    /// # Errors
+    /// When it cannot be copied, or etcd does not come again.
+    pub async fn keep(&mut self) -> anyhow::Result<()> {
+        self.replace_data("etcd", "kept").await
+    }
+
+    /// Lets etcd hold again what it held then. API servers must not run meanwhile: they would not notice.
+    ///
+    /// # Errors
+    /// When nothing was kept, or etcd does not come again.
+    pub async fn restore(&mut self) -> anyhow::Result<()> {
+        self.replace_data("kept", "etcd").await
+    }
+
+    /// Copies a folder to another while etcd is down.
+    async fn replace_data(&mut self, from: &str, to: &str) -> anyhow::Result<()> {
+        self.etcd.kill().context("kill etcd")?;
+        self.etcd.wait().context("wait for etcd")?;
+        let [from, to] = [from, to].map(|name| self.folder.path().join(name));
+        if to.exists() {
+            fs::remove_dir_all(&to).context("remove etcd's data")?;
+        }
+        let mut copy = Command::new("cp");
+        let copied = copy.arg("-a").args([from, to]).status();
+        ensure!(copied.context("start `cp`")?.success(), "`cp` failed");
+        self.etcd = etcd(&self.programs, self.folder.path())?;
+        self.etcd_answers().await
     }
 
     /// Adds an API server, started by [`Plane::run`]; its flags come after the usual ones.
@@ -307,6 +329,23 @@ impl Drop for Plane {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn etcd(programs: &Path, folder: &Path) -> anyhow::Result<Child> {
+    let at = |port: u16| format!("http://127.0.0.1:{port}");
+    Command::new(programs.join("etcd"))
+        .args(["--unsafe-no-fsync", "--log-level=warn", "--data-dir"])
+        .arg(folder.join("etcd"))
+        .args(["--listen-client-urls", &at(ETCD)])
+        .args(["--advertise-client-urls", &at(ETCD)])
+        .args(["--listen-peer-urls", &at(ETCD + 1)])
+        .args(["--initial-advertise-peer-urls", &at(ETCD + 1)])
+        .args(["--initial-cluster", &format!("default={}", at(ETCD + 1))])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log(folder, "etcd.log")?)
+        .spawn()
+        .context("start etcd")
 }
 
 /// A kubeconfig for a port where nobody encrypts or asks who it is.

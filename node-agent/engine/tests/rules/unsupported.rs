@@ -1,6 +1,7 @@
 //! Policies of kinds that are not evaluated yet: where one may apply nothing is claimed, elsewhere nothing changes.
 
-use node_agent_engine::k8s::{Decode, decode};
+use node_agent_engine::k8s::{Decode, decode, unread_policy};
+use node_agent_engine::model::{Delta, PolicyKey};
 use node_agent_engine::verdict::{Reason, UnknownBecause};
 use serde_json::{Value, json};
 
@@ -209,4 +210,31 @@ fn one_without_a_name_is_none() {
     object["metadata"] = json!({});
     let wrong = decode(&object, &Decode::default()).unwrap_err();
     assert_eq!((&*wrong[0].field, wrong[0].rule), ("metadata.name", "V13"));
+}
+
+/// What cannot be read may select anybody where it lies, in both directions, and nobody elsewhere.
+#[test]
+fn a_policy_that_was_not_read_leaves_its_namespace_unknown_or_the_whole_cluster() {
+    for (namespace, of_x, of_y) in [("x", Unknown, Allowed), ("", Unknown, Unknown)] {
+        let mut world = with(&[]);
+        let key = PolicyKey {
+            kind: "NetworkPolicy".into(),
+            namespace: namespace.into(),
+            name: "*".into(),
+        };
+        let policy = Delta::Policy(unread_policy(key.clone()));
+        world.cluster.apply(&policy, NOW);
+        for (from, to, wanted) in [
+            ("y/a", "x/a", of_x),
+            ("x/a", "y/a", of_x),
+            ("y/a", "y/b", of_y),
+        ] {
+            let verdict = world.judge(from, to, 80, Tcp);
+            assert_eq!(verdict.verdict, wanted, "{namespace}: {from} to {to}");
+            let sides = [&verdict.egress, &verdict.ingress];
+            let mut named = sides.iter().flat_map(|side| &side.unsupported);
+            let is_named = named.any(|policy| policy.key == key);
+            assert_eq!(is_named, wanted == Unknown, "{namespace}: {from} to {to}");
+        }
+    }
 }

@@ -42,7 +42,7 @@ pub enum Notice {
         /// Which is evaluated.
         wanted: &'static str,
     },
-    /// A watch goes on.
+    /// A watch goes on, or its kind is gone.
     Mended {
         /// What is watched.
         kind: String,
@@ -121,7 +121,7 @@ impl fmt::Display for Notice {
                 f,
                 "{kind} are of version {version}, and only {wanted} is evaluated: nothing is claimed where one of them may apply"
             ),
-            Self::Mended { kind } => write!(f, "watching {kind} again"),
+            Self::Mended { kind } => write!(f, "{kind}: all is known again"),
             Self::Unread {
                 rejection,
                 is_policy: false,

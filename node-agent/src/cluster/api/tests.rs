@@ -32,7 +32,7 @@ fn pod(name: &str, version: u64, ip: &str) -> Value {
 }
 
 fn form(kind: &'static Kind) -> Form {
-    Form::new(kind, kind.version, Validation::Off)
+    Form::new(kind, &kind.version.into(), Validation::Off)
 }
 
 fn line(r#type: &str, object: Value) -> Line {

@@ -3,7 +3,6 @@
 //! kube-runtime's watcher is not used: it does not pass on bookmarks, which say how old the knowledge is, and
 //! a server that does not stream lists makes it ask for them for ever.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{AsyncBufRead, AsyncBufReadExt as _};
@@ -65,11 +64,9 @@ pub(super) struct Watch {
     client: Client,
     kind: &'static Kind,
     index: usize,
-    validation: Validation,
     into: Sender<Said>,
     groups: watch::Receiver<Groups>,
-    /// The version that is asked for.
-    version: Arc<str>,
+    /// With the version that is asked for.
     form: Form,
     /// How many versions in a row the server did not have.
     lacking: usize,
@@ -102,11 +99,9 @@ impl Watch {
             client,
             kind,
             index,
-            validation,
             into,
             groups,
-            version: kind.version.into(),
-            form: Form::new(kind, kind.version, validation),
+            form: Form::new(kind, &kind.version.into(), validation),
             lacking: 0,
             lists: Lists::Streamed,
             told: None,
@@ -146,8 +141,7 @@ impl Watch {
             let versions = self.groups.borrow_and_update().versions(self.kind);
             if let Some(versions) = versions {
                 if let Some(version) = versions.get(self.lacking) {
-                    self.form = Form::new(self.kind, version, self.validation);
-                    self.version = Arc::clone(version);
+                    self.form = self.form.of_version(version);
                     return Ok(());
                 }
                 self.say(What::Absent).await?;
@@ -246,7 +240,7 @@ impl Watch {
     async fn page_list(&mut self) -> Result<(), Left> {
         let mut parameters = ListParams::default().limit(PAGE);
         loop {
-            let request = Request::new(self.path()).list(&parameters);
+            let request = Request::new(self.form.path()).list(&parameters);
             let text = self.ask(request).await?;
             let page = self.form.page(&text)?;
             drop(text);
@@ -266,19 +260,15 @@ impl Watch {
 
     async fn begin_list(&mut self) -> Result<(), Closed> {
         self.lacking = 0;
-        self.say(What::Served(Arc::clone(&self.version))).await?;
+        self.say(What::Served(self.form.version())).await?;
         self.say(What::Listing).await
-    }
-
-    fn path(&self) -> String {
-        self.kind.path(&self.version)
     }
 
     /// Looks at which version the server is. One whose etcd was restored is before what it told, and would be silent
     /// until it is there again, with other content.
     async fn look(&mut self, told: String) -> Result<(), Left> {
         let one = ListParams::default().limit(1);
-        let request = Request::new(self.path()).list_metadata(&one);
+        let request = Request::new(self.form.path()).list_metadata(&one);
         let text = self.ask(request).await?;
         if wire::version(&text)?.is_before(&Version::from(&*told)) {
             return Err(Problem::SetBack.into());
@@ -315,7 +305,7 @@ impl Watch {
         parameters: &WatchParams,
         version: &str,
     ) -> Result<impl AsyncBufRead + use<>, Problem> {
-        let request = Request::new(self.path())
+        let request = Request::new(self.form.path())
             .watch(parameters, version)
             .map_err(|error| Problem::Other(error.to_string()))?;
         let opened = timeout(ANSWER, self.client.request_stream(request)).await;

@@ -1,6 +1,7 @@
 //! The JSON of lists and watches, taken apart object by object: one that cannot be read does not spoil the rest.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use node_agent_engine::k8s::{Decode, Rejection, Sent, Validation, read_sent, unread_policy};
 use node_agent_engine::model::{Delta, ObjectKey};
@@ -18,7 +19,9 @@ const LIST_ENDS: &str = "k8s.io/initial-events-end";
 /// How the objects of a kind are read.
 pub(super) struct Form {
     kind: &'static Kind,
-    /// Group and version in which the server has it.
+    /// The version in which the server has it.
+    version: Arc<str>,
+    /// The same with its group.
     api_version: String,
     /// Its policies are evaluated, but not in this version.
     is_foreign: bool,
@@ -103,13 +106,28 @@ struct Status {
 
 impl Form {
     /// How they are read in a version.
-    pub(super) fn new(kind: &'static Kind, version: &str, validation: Validation) -> Self {
+    pub(super) fn new(kind: &'static Kind, version: &Arc<str>, validation: Validation) -> Self {
         Self {
             kind,
+            version: Arc::clone(version),
             api_version: kind.api_version(version),
-            is_foreign: kind.is_evaluated() && kind.version != version,
+            is_foreign: kind.is_evaluated() && *kind.version != **version,
             validation,
         }
+    }
+
+    /// How they are read in another.
+    pub(super) fn of_version(&self, version: &Arc<str>) -> Self {
+        Self::new(self.kind, version, self.validation)
+    }
+
+    pub(super) fn version(&self) -> Arc<str> {
+        Arc::clone(&self.version)
+    }
+
+    /// The path of all objects.
+    pub(super) fn path(&self) -> String {
+        self.kind.path(&self.version)
     }
 
     /// Takes a page apart.

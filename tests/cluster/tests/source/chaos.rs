@@ -9,7 +9,7 @@ use cluster::mirror::Mirror;
 use cluster::proxy::Proxy;
 use serde_json::json;
 
-use super::{MORTAL, STREAMS, furnish, plane};
+use super::{MORTAL, PAGES, STREAMS, furnish, plane};
 
 /// A server that is killed again and again while the cluster changes.
 pub(crate) async fn restarts() -> anyhow::Result<()> {
@@ -117,4 +117,35 @@ pub(crate) async fn cuts() -> anyhow::Result<()> {
     mirror.until_equal(&steady).await?;
     ensure!(mirror.idle.is_empty(), "told twice: {:?}", mirror.idle);
     Ok(())
+}
+
+/// An etcd that is set back to what it held before: everything is as it says now.
+pub(crate) async fn restored() -> anyhow::Result<()> {
+    let mut plane = plane().await?;
+    let admin = plane.admin(STREAMS).await?;
+    admin.namespace("back", json!({})).await?;
+    admin.pod("back", "then", "10.42.8.1").await?;
+    plane.keep().await?;
+    plane.ready(STREAMS).await?;
+    admin.delete("/api/v1/namespaces/back/pods/then").await?;
+    for number in 0..10 {
+        let ip = format!("10.42.8.{}", number + 1);
+        admin.pod("back", &format!("later-{number}"), &ip).await?;
+    }
+    let mut mirror = Mirror::synced(&plane.kubeconfig("admin", STREAMS, None)?).await?;
+    mirror.until_equal(&admin).await?;
+    plane.kill(STREAMS)?;
+    plane.kill(PAGES)?;
+    mirror
+        .until("away", |mirror| !mirror.server.is_current())
+        .await?;
+    plane.restore().await?;
+    plane.run(STREAMS)?;
+    plane.run(PAGES)?;
+    plane.ready(STREAMS).await?;
+    plane.ready(PAGES).await?;
+    mirror.until_equal(&admin).await?;
+    ensure!(mirror.objects.contains_key("Pod back/then"));
+    ensure!(!mirror.objects.contains_key("Pod back/later-0"));
+    admin.delete("/api/v1/namespaces/back/pods/then").await
 }

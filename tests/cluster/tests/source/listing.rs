@@ -134,9 +134,15 @@ pub(crate) async fn group_away() -> anyhow::Result<()> {
         "group": "projectcalico.org", "version": "v3", "groupPriorityMinimum": 1000, "versionPriority": 15,
         "insecureSkipTLSVerify": true, "service": {"namespace": "calico", "name": "nobody"}}});
     admin.create(services, &service).await?;
-    let policies = "/apis/projectcalico.org/v3/networkpolicies";
-    let is_away = async || Ok(admin.text_if_there(policies).await.is_err());
-    wait::until(|| format!("{policies} is away"), is_away).await?;
+    // The server looks after its services, and has the group by then.
+    let is_away = async || {
+        let text = admin
+            .text(&format!("{services}/v3.projectcalico.org"))
+            .await?;
+        let is_noted = text.contains("\"ServiceNotFound\"");
+        Ok(is_noted && admin.text("/apis").await?.contains("\"projectcalico.org\""))
+    };
+    wait::until(|| "the group is away".to_owned(), is_away).await?;
     let mut mirror = Mirror::synced(&plane.kubeconfig("admin", STREAMS, None)?).await?;
     let known = STAND_INS.map(|name| mirror.objects.contains_key(name));
     ensure!(known == [true; 2], "told: {:?}", mirror.objects.keys());

@@ -50,6 +50,7 @@ fn main() {
             chaos::compaction,
         ),
         test("cut streams lose nothing", chaos::cuts),
+        test("a server that was set back is listed anew", chaos::restored),
         test("no claim is false while all of it happens", traffic::chaos),
         test("no claim is false by a clock that is 3 s behind", || {
             clocks::differ(SignedDuration::from_secs(-3))
