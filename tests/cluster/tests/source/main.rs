@@ -7,6 +7,7 @@ mod confirm;
 mod deploy;
 mod listing;
 mod traffic;
+mod world;
 
 use cluster::admin::Admin;
 use cluster::ground::{self, test};
@@ -51,6 +52,7 @@ fn main() {
         ),
         test("cut streams lose nothing", chaos::cuts),
         test("no claim is false while all of it happens", traffic::chaos),
+        test("no claim is false while streams are torn", traffic::torn),
         test("no claim is false by a clock that is 3 s behind", || {
             clocks::differ(SignedDuration::from_secs(-3))
         }),
@@ -128,7 +130,7 @@ async fn install(admin: &Admin) -> anyhow::Result<()> {
     }
     let policy = serde_json::json!({"apiVersion": "policy.networking.k8s.io/v1alpha2",
         "kind": "ClusterNetworkPolicy", "metadata": {"name": "all"},
-        "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}},
+        "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {"matchLabels": {"team": "a"}}},
             "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}]}});
     let policies = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies";
     admin.create(policies, &policy).await
