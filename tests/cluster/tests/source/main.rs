@@ -2,6 +2,7 @@
 
 mod access;
 mod chaos;
+mod claims;
 mod clocks;
 mod confirm;
 mod deploy;
@@ -53,6 +54,7 @@ fn main() {
         test("cut streams lose nothing", chaos::cuts),
         test("no claim is false while all of it happens", traffic::chaos),
         test("no claim is false while streams are torn", traffic::torn),
+        test("what is true is claimed, once", claims::true_ones),
         test("no claim is false by a clock that is 3 s behind", || {
             clocks::differ(SignedDuration::from_secs(-3))
         }),
@@ -69,7 +71,7 @@ fn main() {
             confirm::behind,
         ),
         test("the deployment is taken as it is", deploy::is_taken),
-        test("the role is exactly what is asked for", access::audited),
+        test("the role is exactly what is asked for", claims::audited),
         test("a missing rule is named for each kind", access::forbidden),
         test("who is unknown is told so", access::unauthorized),
         test("an expired certificate is told", access::expired),
