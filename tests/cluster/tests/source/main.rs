@@ -1,6 +1,7 @@
 //! The source of the cluster against a real API server: lists and watches, cuts and restarts, rights and errors.
 
 mod access;
+mod changes;
 mod chaos;
 mod claims;
 mod clocks;
@@ -55,6 +56,10 @@ fn main() {
         test("no claim is false while all of it happens", traffic::chaos),
         test("no claim is false while streams are torn", traffic::torn),
         test("what is true is claimed, once", claims::true_ones),
+        test(
+            "what changes is in flux, and then claimed",
+            changes::are_in_flux,
+        ),
         test("no claim is false by a clock that is 3 s behind", || {
             clocks::differ(SignedDuration::from_secs(-3))
         }),
