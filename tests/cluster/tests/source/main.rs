@@ -8,6 +8,7 @@ mod clocks;
 mod confirm;
 mod deploy;
 mod listing;
+mod outage;
 mod traffic;
 mod world;
 
@@ -59,6 +60,10 @@ fn main() {
         test(
             "what changes is in flux, and then claimed",
             changes::are_in_flux,
+        ),
+        test(
+            "what is known ages while the server is away",
+            outage::is_told,
         ),
         test("no claim is false by a clock that is 3 s behind", || {
             clocks::differ(SignedDuration::from_secs(-3))
