@@ -246,8 +246,8 @@ impl Admin {
         });
         self.create(&pods, &pod).await?;
         let now = format!("{:.0}", Timestamp::now());
-        let ips: Vec<_> = ips.iter().map(|ip| json!({"ip": ip})).collect();
-        let status = json!({"status": {"phase": "Running", "podIP": ips[0]["ip"], "podIPs": ips, "startTime": now,
+        let all: Vec<_> = ips.iter().map(|ip| json!({"ip": ip})).collect();
+        let status = json!({"status": {"phase": "Running", "podIP": ips.first(), "podIPs": all, "startTime": now,
             "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}]}});
         self.patch(&format!("{pods}/{name}/status"), &status).await
     }
