@@ -141,6 +141,24 @@ impl Admin {
         answer.map(drop).with_context(|| format!("DELETE {path}"))
     }
 
+    /// A token by which somebody is an account.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn token(&self, namespace: &str, account: &str) -> anyhow::Result<String> {
+        let accounts = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+        let asked =
+            json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+        let request = Request::post(format!("{accounts}/{account}/token"))
+            .header("content-type", "application/json")
+            .body(asked.to_string().into())?;
+        let answer: Value = self.client.request(request).await?;
+        let token = answer.pointer("/status/token").and_then(Value::as_str);
+        token
+            .map(str::to_owned)
+            .context("an answer without a token")
+    }
+
     /// Whether somebody may do something.
     ///
     /// # Errors

@@ -19,9 +19,8 @@ use crate::{pki, wait};
 const ETCD: u16 = 2379;
 
 /// Who may ask, by token, and their groups; `admin` may do everything, the others what tests let them.
-const USERS: [(&str, &str); 9] = [
+const USERS: [(&str, &str); 8] = [
     ("admin", "system:masters"),
-    ("netverdict", "agents"),
     ("nobody", "agents"),
     ("without-namespaces", "agents"),
     ("without-nodes", "agents"),
@@ -241,17 +240,31 @@ impl Plane {
         port: u16,
         server_name: Option<&str>,
     ) -> anyhow::Result<PathBuf> {
+        let name = format!("{user}-{port}-{}", server_name.unwrap_or("plain"));
+        self.kubeconfig_by(&name, user, port, server_name)
+    }
+
+    /// The same, in a file of that name, for whoever has the token.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn kubeconfig_by(
+        &self,
+        name: &str,
+        token: &str,
+        port: u16,
+        server_name: Option<&str>,
+    ) -> anyhow::Result<PathBuf> {
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
-            "users": [{"name": user, "user": {"token": user}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+            "users": [{"name": "test", "user": {"token": token}}],
             "clusters": [{"name": "test", "cluster": {
                 "server": format!("https://127.0.0.1:{port}"),
                 "certificate-authority": self.folder.path().join("ca.crt"),
                 "tls-server-name": server_name,
             }}],
         });
-        let name = format!("{user}-{port}-{}", server_name.unwrap_or("plain"));
         let path = self.folder.path().join(name);
         fs::write(&path, config.to_string()).context("write a kubeconfig")?;
         Ok(path)

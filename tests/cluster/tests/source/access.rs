@@ -10,21 +10,19 @@ use anyhow::{Context, bail, ensure};
 use cluster::admin::Admin;
 use cluster::ground::LIMIT;
 use cluster::mirror::Mirror;
-use cluster::plane::{ALONE, Plane};
+use cluster::plane::ALONE;
 use cluster::wait;
 use netns::child;
 use netns::paths;
-use node_agent_engine::input::Ground;
-use node_agent_engine::model::ObjectKey;
 use serde_json::{Value, json};
 
-use super::{MORTAL, PAGES, STREAMS, furnish, install, plane};
+use super::{MORTAL, STREAMS, install, plane};
 
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
 const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
 
 /// The role that is deployed.
-fn role() -> anyhow::Result<Value> {
+pub(super) fn role() -> anyhow::Result<Value> {
     let text =
         std::fs::read_to_string(paths::project().join("deploy/kustomize/base/clusterrole.yaml"))
             .context("read deploy/kustomize/base/clusterrole.yaml")?;
@@ -32,7 +30,7 @@ fn role() -> anyhow::Result<Value> {
 }
 
 /// Every verb on every resource that a role grants.
-fn rights(role: &Value) -> BTreeSet<(String, String, String)> {
+pub(super) fn rights(role: &Value) -> BTreeSet<(String, String, String)> {
     let texts = |rule: &Value, field: &str| -> Vec<String> {
         let items = rule[field].as_array().cloned().unwrap_or_default();
         let texts = items.iter().filter_map(Value::as_str);
@@ -56,8 +54,8 @@ fn rights(role: &Value) -> BTreeSet<(String, String, String)> {
     rights
 }
 
-/// Lets a user do what a role says, and waits until every server knows.
-async fn grant(admin: &Admin, servers: &[Admin], user: &str, role: &Value) -> anyhow::Result<()> {
+/// Lets a user do what a role says, and waits until the server knows.
+async fn grant(admin: &Admin, user: &str, role: &Value) -> anyhow::Result<()> {
     let mut role = role.clone();
     *role
         .pointer_mut("/metadata/name")
@@ -67,90 +65,26 @@ async fn grant(admin: &Admin, servers: &[Admin], user: &str, role: &Value) -> an
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]});
     admin.create(BINDINGS, &binding).await?;
-    let (verb, group, resource) = rights(&role).pop_last().context("a role without rights")?;
+    until_granted(admin, user, &role).await
+}
+
+/// Waits until a server knows that a user may do what a role says.
+pub(super) async fn until_granted(server: &Admin, user: &str, role: &Value) -> anyhow::Result<()> {
+    let (verb, group, resource) = rights(role).pop_last().context("a role without rights")?;
     let review = json!({"spec": {"user": user,
         "resourceAttributes": {"verb": verb, "group": group, "resource": resource}}});
-    for server in servers {
-        wait::until(
-            || format!("{user} has its rights"),
-            async || server.review(&review).await,
-        )
-        .await?;
-    }
-    Ok(())
-}
-
-/// Everything that is granted is used, and nothing else is asked for.
-pub(crate) async fn audited() -> anyhow::Result<()> {
-    let plane = plane().await?;
-    let servers = [plane.admin(STREAMS).await?, plane.admin(PAGES).await?];
-    furnish(&servers[0]).await?;
-    for server in &servers {
-        install(server).await?;
-    }
-    let role = role()?;
-    grant(&servers[0], &servers, "netverdict", &role).await?;
-    let mut asked = BTreeSet::new();
-    for (port, admin) in [STREAMS, PAGES].into_iter().zip(&servers) {
-        let mut mirror = Mirror::synced(&plane.kubeconfig("netverdict", port, None)?).await?;
-        mirror.until_equal(admin).await?;
-        ensure!(mirror.objects.contains_key("ClusterNetworkPolicy /all"));
-        let db = ObjectKey {
-            namespace: "shop".into(),
-            name: "db".into(),
-        };
-        mirror.ask(vec![Ground::Pod(db.clone()), Ground::Service(db)]);
-        mirror.until("confirmed", Mirror::is_confirmed).await?;
-        // The log is written a moment after the answer.
-        let what = || "the audit log has the confirmation".to_owned();
-        wait::until(what, async || has_confirmed(&plane, port)).await?;
-        for event in plane.audit(port, "netverdict")? {
-            let code = event
-                .pointer("/responseStatus/code")
-                .and_then(Value::as_u64);
-            ensure!(code != Some(403), "was refused: {event}");
-            asked.insert(right(&event));
-        }
-    }
-    ensure!(
-        asked == rights(&role),
-        "asked for {asked:#?}, granted {:#?}",
-        rights(&role)
-    );
-    Ok(())
-}
-
-fn right(event: &Value) -> (String, String, String) {
-    let text = |pointer: &str| {
-        let text = event.pointer(pointer).and_then(Value::as_str);
-        text.unwrap_or_default().to_owned()
-    };
-    let resource = text("/objectRef/resource");
-    let path = || text("/requestURI");
-    (
-        text("/verb"),
-        text("/objectRef/apiGroup"),
-        Some(resource)
-            .filter(|resource| !resource.is_empty())
-            .unwrap_or_else(path),
+    wait::until(
+        || format!("{user} has its rights"),
+        async || server.review(&review).await,
     )
-}
-
-fn has_confirmed(plane: &Plane, port: u16) -> anyhow::Result<bool> {
-    let events = plane.audit(port, "netverdict")?;
-    let verbs: Vec<_> = events.iter().map(right).collect();
-    let has = |verb: &str, resource: &str| {
-        verbs
-            .iter()
-            .any(|right| right.0 == verb && right.2 == resource)
-    };
-    Ok(has("get", "pods") && has("get", "namespaces") && has("list", "networkpolicies"))
+    .await
 }
 
 /// Who lacks one kind is told the one rule, who lacks all of them is told all.
 pub(crate) async fn forbidden() -> anyhow::Result<()> {
     let plane = plane().await?;
-    let servers = [plane.admin(STREAMS).await?];
+    let admin = plane.admin(STREAMS).await?;
+    install(&admin).await?;
     let whole = role()?;
     for (resource, group, verbs) in [
         ("namespaces", "", "get, list, watch"),
@@ -162,7 +96,7 @@ pub(crate) async fn forbidden() -> anyhow::Result<()> {
     ] {
         let user = format!("without-{resource}");
         let role = without(&whole, group, resource)?;
-        grant(&servers[0], &servers, &user, &role).await?;
+        grant(&admin, &user, &role).await?;
         let said = refusal(&plane.kubeconfig(&user, STREAMS, None)?).await?;
         let rule =
             format!("- apiGroups: [\"{group}\"]\n  resources: [{resource}]\n  verbs: [{verbs}]");

@@ -12,9 +12,8 @@ use jiff::SignedDuration;
 use netns::ns::Namespace;
 use serde_json::json;
 
-use super::traffic::{
-    ALWAYS_OPEN, ALWAYS_SHUT, NAMESPACE, RELAYED, SHUT, World, enforce, judged, key,
-};
+use super::traffic::judged;
+use super::world::{ALWAYS_OPEN, ALWAYS_SHUT, NAMESPACE, RELAYED, SHUT, World, enforce, key};
 use super::{STREAMS, plane};
 
 /// No policy selects it but the one that comes and goes.
@@ -76,7 +75,7 @@ pub(crate) async fn differ(ahead: SignedDuration) -> anyhow::Result<()> {
             .context("write a kubeconfig")?;
         Ok(path)
     };
-    let mut world = World::start(&plane, SETTLE, way).await?;
+    let mut world = World::start(&plane, SETTLE, &[], way).await?;
     // More connections than a pod of tests usually makes.
     let client = &world.node.pod(&key("client"))?.namespace;
     client.sysctl(&[("ipv4/ip_local_port_range", "10000 60000")])?;

@@ -1,12 +1,16 @@
 //! The source of the cluster against a real API server: lists and watches, cuts and restarts, rights and errors.
 
 mod access;
+mod changes;
 mod chaos;
+mod claims;
 mod clocks;
 mod confirm;
 mod deploy;
 mod listing;
+mod outage;
 mod traffic;
+mod world;
 
 use cluster::admin::Admin;
 use cluster::ground::{self, test};
@@ -52,6 +56,16 @@ fn main() {
         test("cut streams lose nothing", chaos::cuts),
         test("a server that was set back is listed anew", chaos::restored),
         test("no claim is false while all of it happens", traffic::chaos),
+        test("no claim is false while streams are torn", traffic::torn),
+        test("what is true is claimed, once", claims::true_ones),
+        test(
+            "what changes is in flux, and then claimed",
+            changes::are_in_flux,
+        ),
+        test(
+            "what is known ages while the server is away",
+            outage::is_told,
+        ),
         test("no claim is false by a clock that is 3 s behind", || {
             clocks::differ(SignedDuration::from_secs(-3))
         }),
@@ -68,7 +82,7 @@ fn main() {
             confirm::behind,
         ),
         test("the deployment is taken as it is", deploy::is_taken),
-        test("the role is exactly what is asked for", access::audited),
+        test("the role is exactly what is asked for", claims::audited),
         test("a missing rule is named for each kind", access::forbidden),
         test("who is unknown is told so", access::unauthorized),
         test("an expired certificate is told", access::expired),
@@ -129,7 +143,7 @@ async fn install(admin: &Admin) -> anyhow::Result<()> {
     }
     let policy = serde_json::json!({"apiVersion": "policy.networking.k8s.io/v1alpha2",
         "kind": "ClusterNetworkPolicy", "metadata": {"name": "all"},
-        "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}},
+        "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {"matchLabels": {"team": "a"}}},
             "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}]}});
     let policies = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies";
     admin.create(policies, &policy).await
