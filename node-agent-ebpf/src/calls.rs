@@ -118,17 +118,10 @@ pub(crate) fn left(ctx: &SockAddrContext, hook: Hook) {
         return;
     }
     let error = error();
-    if error != 0 && !says_nothing(&call, hook) {
+    if error != 0 {
         denied(&mut call, hook, error);
     }
     remember(&call);
-}
-
-/// Tells whether a call sends nothing: a datagram socket's `connect`. The C library makes one for each address of a name,
-/// with the port of a service that may be TCP's, to put them in order.
-#[inline(always)]
-fn says_nothing(call: &Call, hook: Hook) -> bool {
-    call.tuple.protocol == protocol::UDP && matches!(hook, Hook::Connect4 | Hook::Connect6)
 }
 
 /// Where a call leads, address and port.

@@ -28,17 +28,14 @@ pub enum Way {
     ConnectMapped,
     /// The same without waiting; then it is waited for.
     ConnectLater,
-    /// `connect` of a datagram socket, and no more.
-    ConnectDatagram,
     /// `sendto` without a connection.
     Send,
 }
 
-const WAYS: [(&str, Way); 5] = [
+const WAYS: [(&str, Way); 4] = [
     ("connect", Way::Connect),
     ("connect-mapped", Way::ConnectMapped),
     ("connect-later", Way::ConnectLater),
-    ("connect-datagram", Way::ConnectDatagram),
     ("send", Way::Send),
 ];
 
@@ -79,9 +76,6 @@ fn call(way: Way, to: SocketAddr) -> io::Result<()> {
         Way::ConnectLater => {
             let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
             socket.connect_timeout(&to.into(), LIMIT)
-        }
-        Way::ConnectDatagram => {
-            Socket::new(Domain::for_address(to), Type::DGRAM, None)?.connect(&to.into())
         }
         Way::Send => {
             let any: IpAddr = if to.is_ipv4() {
