@@ -13,13 +13,14 @@ use aya::programs::tc::{
     NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcHandle,
     qdisc_add_clsact,
 };
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::{LinkOrder, ProgramError, TcAttachType};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{self, TcAttribute, TcFilterBpfOption, TcMessage, TcOption};
 
 use super::namespaces;
 use super::netlink::Netlink;
 use super::programs::{Error, FROM_POD, NOTHING, Programs, TO_POD};
+use super::query;
 
 /// How hooks are to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +51,8 @@ impl Hook {
     }
 }
 
+/// The loopback's number in every namespace.
+const LOOPBACK: u32 = 1;
 /// The upper half of our filters' handles; each attachment has a lower half of its own.
 const OURS: u16 = 0x4e56;
 /// Nothing comes before it. Within a priority the newest filter runs first.
@@ -98,7 +101,7 @@ impl Hooks {
         let hook = match asked {
             Attach::Auto => try_tcx().or_else(|no_tcx| {
                 try_clsact(programs).map_err(|no_clsact| Error::NoHook {
-                    no_tcx: Box::new(no_tcx),
+                    no_tcx,
                     no_clsact: Box::new(no_clsact),
                 })
             })?,
@@ -198,7 +201,7 @@ impl Hooks {
         interface: Interface<'_>,
         attached: &Attached,
     ) -> Option<Standing> {
-        let Interface { index, name } = interface;
+        let Interface { index, .. } = interface;
         let mut standing = Standing {
             // Whoever made the qdisc that lets us see one side only sends what it gets somewhere.
             foreign: !attached.is_whole(),
@@ -215,12 +218,12 @@ impl Hooks {
             if self.hook == Hook::Clsact {
                 standing.in_front &= filters.first().is_some_and(|first| first.is_ours(program));
             }
-            let hanging = SchedClassifier::query_tcx(name, direction).map(|(_, hanging)| hanging);
+            let hanging = query::tcx(index, direction);
             match self.hook {
                 Hook::Tcx => {
                     let hanging = hanging.ok()?;
                     let ours = programs.classifier(program).ok()?.info().ok()?.id();
-                    standing.in_front &= hanging.first().is_some_and(|first| first.id() == ours);
+                    standing.in_front &= hanging.first().is_some_and(|first| *first == ours);
                     standing.foreign |= hanging.len() > 1;
                 }
                 // A kernel without tcx has no programs there.
@@ -256,8 +259,8 @@ pub(super) fn clear(netlink: &mut Netlink, index: u32, name: &str) {
 }
 
 /// A kernel that answers what hangs on the loopback by tcx can attach by it.
-fn try_tcx() -> Result<Hook, ProgramError> {
-    SchedClassifier::query_tcx("lo", TcAttachType::Ingress).map(|_| Hook::Tcx)
+fn try_tcx() -> io::Result<Hook> {
+    query::tcx(LOOPBACK, TcAttachType::Ingress).map(|_| Hook::Tcx)
 }
 
 /// Attaches a filter to the loopback of a namespace that goes with it: a qdisc would stay on any other. One that does

@@ -19,6 +19,7 @@ mod links;
 mod namespaces;
 mod netlink;
 mod programs;
+mod query;
 mod reasons;
 mod shares;
 mod sweep;

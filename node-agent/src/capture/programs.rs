@@ -63,7 +63,7 @@ pub enum Error {
     )]
     NoHook {
         /// What came of tcx.
-        no_tcx: Box<ProgramError>,
+        no_tcx: io::Error,
         /// What came of clsact.
         no_clsact: Box<ProgramError>,
     },
@@ -71,7 +71,7 @@ pub enum Error {
     #[error(
         "this kernel has no tcx, which Linux has from 6.6: use `--attach auto` or `--attach clsact`"
     )]
-    NoTcx(#[source] ProgramError),
+    NoTcx(#[source] io::Error),
     /// Programs cannot be attached by clsact, and nothing else was asked for.
     #[error("this kernel has no clsact, which needs the modules sch_ingress and cls_bpf")]
     NoClsact(#[source] ProgramError),
