@@ -22,6 +22,10 @@ pub const NAMESPACES: &str = "NAMESPACES";
 /// Hash, address (`[u8; 16]`, IPv4 mapped) to the `u32` index of the interface that leads to the pod which
 /// owns it, 0 when that is not known: the addresses of this node's pods.
 pub const ADDRESSES: &str = "ADDRESSES";
+/// Array of one: the name of a function, as the kernel printed it last.
+pub const SYMBOL: &str = "SYMBOL";
+/// Array of `u64`: places at which packets were dropped without a reason, and that lie in no [`LOCATIONS`].
+pub const UNPLACED: &str = "UNPLACED";
 /// Hash, [`crate::Joint`] to [`crate::Joined`], a sighting at a pod's interface of an attempt that this node has
 /// passed in from another pod under another destination.
 pub const JOINTS: &str = "JOINTS";
@@ -52,6 +56,10 @@ pub const JOINTS_ENTRIES: u32 = 1 << 16;
 pub const ENDED_BITS: u32 = 15;
 /// Size of [`ENDED`], entries.
 pub const ENDED_ENTRIES: u32 = 1 << ENDED_BITS;
+/// Size of an entry of [`SYMBOL`], bytes: `KSYM_NAME_LEN` is more, but no function has such a name.
+pub const SYMBOL_BYTES: usize = 128;
+/// Size of [`UNPLACED`], entries.
+pub const UNPLACED_ENTRIES: u32 = 64;
 /// Slots of the per-CPU cache of answered UDP tuples.
 pub const UDP_CACHE_SLOTS: u32 = 1 << 12;
 /// Size of [`REASON_CLASSES`] and [`DROPS`]; Linux 6.18 has some 130 reasons.
@@ -63,7 +71,7 @@ pub const ADDRESSES_ENTRIES: u32 = 1 << 15;
 /// Size of [`CALLERS`], entries.
 pub const CALLERS_ENTRIES: u32 = 1 << 14;
 /// Size of [`LOCATIONS`].
-pub const LOCATION_SLOTS: u32 = 16;
+pub const LOCATION_SLOTS: u32 = 32;
 
 /// How long an attempt waits for its outcome, nanoseconds.
 pub const DEADLINE_NS: u64 = 3_000_000_000;

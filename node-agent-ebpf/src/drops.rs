@@ -13,6 +13,7 @@ use crate::conntrack;
 use crate::counters::{add_one, add_one_u32};
 use crate::diagnose::diagnose;
 use crate::kernel::{self, FreedBytes, field};
+use crate::names;
 use crate::packets::{ETHERNET, GROUP};
 use crate::stops::{self, Dropped, Freed};
 use crate::tables::{
@@ -38,6 +39,9 @@ pub(crate) fn seen(ctx: &BtfTracePointContext) {
         let (ifindex, netns) = place(skb);
         if !namespace_is_watched(netns) {
             return;
+        }
+        if class == drop_class::UNSPECIFIED {
+            names::note(location);
         }
         diagnose!(
             ctx,
@@ -98,10 +102,14 @@ fn class_of_location(location: u64) -> u8 {
                     return range.class as u8;
                 }
             }
-            _ => return drop_class::IGNORED,
+            _ => break,
         }
     }
-    drop_class::IGNORED
+    if kernel::LEARNS_PLACES.load() != 0 {
+        drop_class::UNSPECIFIED
+    } else {
+        drop_class::IGNORED
+    }
 }
 
 /// Interface and network namespace of a packet; a packet that a pod's own output drops has no device yet.

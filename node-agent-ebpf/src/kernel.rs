@@ -62,6 +62,8 @@ offsets! {
     HAS_CONNTRACK,
     /// 1 when the kernel has IPv6.
     HAS_IPV6,
+    /// 1 when user space cannot tell beforehand where packets are dropped without a reason.
+    LEARNS_PLACES,
     /// 1 when the calls of processes are watched.
     HAS_CALLS,
     /// 1 when a program is told what those before it said (Linux 5.18).

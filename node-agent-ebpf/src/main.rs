@@ -17,6 +17,7 @@ mod drops;
 mod errors;
 mod events;
 mod kernel;
+mod names;
 mod opened;
 mod packets;
 mod repeats;
@@ -26,8 +27,8 @@ mod stops;
 mod tables;
 mod udp;
 
-use aya_ebpf::macros::{btf_tracepoint, cgroup_sock_addr, classifier};
-use aya_ebpf::programs::{BtfTracePointContext, SockAddrContext, TcContext};
+use aya_ebpf::macros::{btf_tracepoint, cgroup_sock_addr, classifier, raw_tracepoint};
+use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext, SockAddrContext, TcContext};
 
 use crate::calls::Hook;
 
@@ -137,6 +138,13 @@ pub(crate) fn netverdict_left_sendmsg4(ctx: SockAddrContext) -> i32 {
 pub(crate) fn netverdict_left_sendmsg6(ctx: SockAddrContext) -> i32 {
     calls::left(&ctx, Hook::Sendmsg6);
     1
+}
+
+/// Prints the name of the function that an address lies in. It is run when user space asks, and hangs nowhere.
+#[raw_tracepoint]
+pub(crate) fn netverdict_symbol(ctx: RawTracePointContext) -> i32 {
+    names::print(ctx.arg(0));
+    0
 }
 
 /// Does nothing: what the others are measured against.

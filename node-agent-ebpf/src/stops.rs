@@ -1,6 +1,6 @@
 //! What a drop is to an attempt: what stopped it, or all that is seen of it.
 
-use node_agent_common::maps::share;
+use node_agent_common::maps::{drop_class, share};
 use node_agent_common::parse::Packet;
 use node_agent_common::{Attempt, Tuple, kind, protocol};
 
@@ -52,6 +52,10 @@ pub(crate) fn seen(dropped: &Dropped) {
     }
     let translated = dropped.ctinfo_plus_one != 0 && original != tuple;
     if translated && note(original, dropped) {
+        return;
+    }
+    // What may be no drop at all begins nothing.
+    if dropped.freed.class == drop_class::UNSPECIFIED {
         return;
     }
     if !concerns_a_pod(tuple) && !(translated && concerns_a_pod(original)) {

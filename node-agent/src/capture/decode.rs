@@ -14,7 +14,7 @@ use node_agent_engine::model::Protocol;
 
 use super::calls::{self, Calls};
 use super::crowded::Crowded;
-use super::reasons::Reasons;
+use super::reasons::{Reasons, class_of_location};
 use super::symbols::Symbols;
 
 /// What the numbers of the kernel side mean on this machine.
@@ -90,10 +90,9 @@ impl Decoder {
             epoch: attempt.epoch,
             source_link: nonzero(attempt.source_ifindex),
             destination_link: nonzero(attempt.destination_ifindex),
-            drop: if attempt.dropped != 0 {
-                Some(self.drop(attempt)?)
-            } else {
-                None
+            drop: match attempt.dropped {
+                0 => None,
+                _ => self.drop(attempt)?,
             },
             dropped_to: if attempt.dropped_port_be == [0; 2] && attempt.dropped_to == [0; 16] {
                 None
@@ -139,11 +138,19 @@ impl Decoder {
         Some(())
     }
 
-    fn drop(&mut self, attempt: &Attempt) -> Option<Drop> {
+    /// `None` within for what turns out to be no drop, where the kernel side did not know its place.
+    fn drop(&mut self, attempt: &Attempt) -> Option<Option<Drop>> {
         let reason = self.reasons.name(attempt.drop_reason);
         let location = self.symbols.name(attempt.drop_location);
         let class = class_of_route(&reason, &location);
-        let mut class = class.or_else(|| class_of(attempt.drop_class))?;
+        let told = match attempt.drop_class {
+            drop_class::UNSPECIFIED => class_of_location(&location),
+            told => Some(told),
+        };
+        let Some(told) = told else {
+            return Some(None);
+        };
+        let mut class = class.or_else(|| class_of(told))?;
         // Conntrack itself drops what it has no room for: no rule has said so.
         if class == DropClass::Netfilter && attempt.tracked == 0 {
             self.crowded.look();
@@ -151,14 +158,14 @@ impl Decoder {
                 class = DropClass::Other;
             }
         }
-        Some(Drop {
+        Some(Some(Drop {
             class,
             reason,
             location,
             netns: attempt.drop_netns,
             in_pod: attempt.drop_netns != self.own_netns,
             at_destination: attempt.dropped_at_destination != 0,
-        })
+        }))
     }
 }
 

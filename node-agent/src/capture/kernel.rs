@@ -41,6 +41,9 @@ impl Kernel {
         let has_retval = helpers.values().any(|name| name == "BPF_FUNC_get_retval");
         globals.push((HAS_RETVAL, u32::from(has_retval)));
         globals.push(("HAS_REASON", u32::from(has_reason)));
+        let prints = helpers.values().any(|name| name == "BPF_FUNC_snprintf");
+        let learns_places = prints && !symbols.readable();
+        globals.push(("LEARNS_PLACES", u32::from(learns_places)));
         globals.push(("OWN_NETNS", namespaces::own()));
         globals.push(("OVS_SUBSYSTEM", reasons.ovs_subsystem));
         Ok(Self {
@@ -69,7 +72,11 @@ impl Kernel {
     /// What was found, in one line.
     pub(super) fn found(&self, hook: Hook) -> String {
         let yes = |name| if self.has(name) { "yes" } else { "no" };
-        let symbols = if self.symbols.readable() { "yes" } else { "no" };
+        let symbols = match (self.symbols.readable(), self.symbols.namer()) {
+            (true, _) => "yes",
+            (false, Some(_)) => "as they occur",
+            (false, None) => "no",
+        };
         format!(
             "hooks {}, kfree_skb, inet_sock_set_state; drop reasons {} ({}), conntrack {}, IPv6 {}, symbols {symbols}, locations {}",
             hook.name(),

@@ -16,8 +16,10 @@ mod diagnostics;
 mod hooks;
 mod kernel;
 mod links;
+mod namer;
 mod namespaces;
 mod netlink;
+mod places;
 mod programs;
 mod query;
 mod reasons;
@@ -48,6 +50,8 @@ use crowded::Crowded;
 use decode::Decoder;
 use hooks::Hooks;
 use kernel::Kernel;
+use namer::Namer;
+use places::Places;
 use programs::{Programs, With};
 use sweep::{Sweep, Tables};
 use watch::Watch;
@@ -82,6 +86,7 @@ pub struct Capture {
     named: BTreeMap<u32, u32>,
     addresses: Table<[u8; 16], u32>,
     pods: BTreeMap<[u8; 16], u32>,
+    places: Option<Places>,
     homes: Homes,
     swept: Moment,
     found: String,
@@ -102,12 +107,13 @@ impl Capture {
             cgroup_root,
         } = options;
         let cgroup_root = cgroup_root.map(Root::open).transpose()?;
-        let kernel = Kernel::read()?;
+        let mut kernel = Kernel::read()?;
         let with = cgroup_root.as_ref().map_or(With::NoCalls, |_| With::Calls);
         let mut programs = Programs::open(sizes, &kernel, with)?;
         let tells_denials = kernel.tells_denials();
         let hooks = Hooks::choose(&mut programs, attach)?;
         programs.load()?;
+        let places = learn_places(&mut programs, &mut kernel)?;
         let failed = |map| move |source| Error::Map { map, source };
         let ring = RingBuf::try_from(programs.take(maps::EVENTS)?).map_err(failed(maps::EVENTS))?;
         let epoch = Array::try_from(programs.take(maps::EPOCH)?).map_err(failed(maps::EPOCH))?;
@@ -125,6 +131,7 @@ impl Capture {
                 calls: None,
                 crowded: Crowded::default(),
             },
+            places,
             homes: Homes::default(),
             ring,
             epoch,
@@ -176,6 +183,9 @@ impl Capture {
             }
             self.name_namespaces();
             self.decoder.crowded.look();
+            if let (Some(places), Some(namer)) = (&mut self.places, self.decoder.symbols.namer()) {
+                places.learn(namer);
+            }
             self.sweep(now, Sweep::Due, sink);
         }
     }
@@ -305,6 +315,21 @@ impl AsRawFd for Capture {
     fn as_raw_fd(&self) -> RawFd {
         self.watch.as_raw_fd()
     }
+}
+
+/// Where the kernel's symbols cannot be read, has them printed, as far as this kernel does that.
+fn learn_places(programs: &mut Programs, kernel: &mut Kernel) -> Result<Option<Places>, Error> {
+    if kernel.symbols.readable() {
+        return Ok(None);
+    }
+    match Namer::load(programs) {
+        Ok(namer) => kernel.symbols.ask(namer),
+        Err(error) => {
+            tracing::debug!(error = chain(&error), "functions have no names");
+            return Ok(None);
+        }
+    }
+    Places::new(programs).map(Some)
 }
 
 /// Brings a table in line with what is wanted. What does not fit is left out: it is as if it was not known.

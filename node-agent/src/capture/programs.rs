@@ -25,6 +25,8 @@ pub(super) const FROM_POD: &str = "netverdict_from_pod";
 pub(super) const TO_POD: &str = "netverdict_to_pod";
 pub(super) const NOTHING_TRACED: &str = "netverdict_nothing_traced";
 pub(super) const NOTHING_CALLED: &str = "netverdict_nothing_called";
+/// Has the kernel print a name.
+pub(super) const SYMBOL: &str = "netverdict_symbol";
 pub(super) const DROP: &str = "netverdict_drop";
 pub(super) const SOCKET: &str = "netverdict_socket";
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use node_agent_common::maps::{REASONS, drop_class};
 
 use super::btf::Types;
+use super::symbols;
 
 /// The name of no reason at all.
 const NOT_SPECIFIED: &str = "NOT_SPECIFIED";
@@ -39,6 +40,13 @@ pub(super) const LOCATIONS_WITHOUT_REASONS: &[(&str, u8)] = &[
     ("sch_handle_ingress", drop_class::TC),
     ("sch_handle_egress", drop_class::TC),
 ];
+
+/// What a drop without a reason in a function stands for.
+pub(super) fn class_of_location(function: &str) -> Option<u8> {
+    let mut known = LOCATIONS.iter().chain(LOCATIONS_WITHOUT_REASONS);
+    let (_, class) = known.find(|(name, _)| *name == symbols::stem(function))?;
+    Some(*class)
+}
 
 /// The running kernel's drop reasons.
 pub(super) struct Reasons {

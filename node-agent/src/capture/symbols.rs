@@ -8,6 +8,8 @@ use std::sync::Arc;
 use node_agent_common::LocationRange;
 use node_agent_common::maps::LOCATION_SLOTS;
 
+use super::namer::Namer;
+
 /// Where the kernel lists its symbols.
 const KALLSYMS: &str = "/proc/kallsyms";
 /// How many addresses are remembered with their names; drops come from a few dozen places.
@@ -18,6 +20,8 @@ pub(super) struct Symbols {
     names: HashMap<u64, Arc<str>>,
     unknown: Arc<str>,
     readable: bool,
+    /// Who is asked where they cannot be read.
+    namer: Option<Namer>,
 }
 
 impl Symbols {
@@ -55,6 +59,7 @@ impl Symbols {
             names: HashMap::new(),
             unknown: Arc::from(""),
             readable: !starts.is_empty(),
+            namer: None,
         };
         (this, ranges)
     }
@@ -64,15 +69,30 @@ impl Symbols {
         self.readable
     }
 
+    /// Has somebody asked for what cannot be read.
+    pub(super) fn ask(&mut self, namer: Namer) {
+        self.namer = Some(namer);
+    }
+
+    /// Who is asked.
+    pub(super) fn namer(&self) -> Option<&Namer> {
+        self.namer.as_ref()
+    }
+
     /// The function that an address lies in; empty when that cannot be told.
     pub(super) fn name(&mut self, address: u64) -> Arc<str> {
-        if address == 0 || !self.readable {
+        if address == 0 || !self.readable && self.namer.is_none() {
             return Arc::clone(&self.unknown);
         }
         if let Some(name) = self.names.get(&address) {
             return Arc::clone(name);
         }
-        let name = find(address).map_or_else(|| Arc::clone(&self.unknown), Arc::from);
+        // The return address lies behind the call.
+        let name = match &self.namer {
+            Some(namer) => namer.symbol(address - 1).map(|symbol| symbol.name),
+            None => find(address),
+        };
+        let name = name.map_or_else(|| Arc::clone(&self.unknown), Arc::from);
         if self.names.len() >= REMEMBERED {
             self.names.clear();
         }
@@ -110,7 +130,7 @@ fn each_symbol(mut f: impl FnMut(u64, &str)) {
 }
 
 /// A function's name without what a compiler adds to it that makes another of it: `ip6_pkt_drop.isra.0`.
-fn stem(name: &str) -> &str {
+pub(super) fn stem(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
 }
 

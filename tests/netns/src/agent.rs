@@ -46,7 +46,12 @@ pub struct Setup {
     pub flags: Vec<String>,
     /// It sees the machine's cgroups, which `ip netns exec` hides.
     pub sees_cgroups: bool,
+    /// What the agent may do; an empty text lets it do everything.
+    pub capabilities: String,
 }
+
+/// The capabilities that the deployment has, and no others.
+const DEPLOYED: &str = "-all,+bpf,+perfmon,+net_admin";
 
 impl Setup {
     /// The flags of every test: everything is written, and no waiting time is longer than it must be.
@@ -58,6 +63,7 @@ impl Setup {
             cluster: cluster.to_owned(),
             output: PathBuf::from("-"),
             wrapped_in: Vec::new(),
+            capabilities: DEPLOYED.to_owned(),
             grace: SETTLE,
             settle: SETTLE,
             window: Duration::from_secs(1),
@@ -94,12 +100,30 @@ impl Setup {
         self
     }
 
+    /// The agent may read the kernel's symbols, and need not learn them.
+    #[must_use]
+    pub fn with_symbols(mut self) -> Self {
+        self.capabilities.push_str(",+syslog");
+        self
+    }
+
     /// One more flag, or a flag and its value.
     #[must_use]
     pub fn flag(mut self, words: &[&str]) -> Self {
         self.flags
             .extend(words.iter().map(|word| (*word).to_owned()));
         self
+    }
+
+    /// `setpriv` and its words.
+    fn may(&self) -> Vec<String> {
+        if self.capabilities.is_empty() {
+            return Vec::new();
+        }
+        let may = &self.capabilities;
+        let words = ["setpriv", "--no-new-privs"].map(str::to_owned);
+        let limits = ["bounding-set", "inh-caps"].map(|which| format!("--{which}={may}"));
+        words.into_iter().chain(limits).collect()
     }
 
     fn command(&self, namespace: &Namespace) -> Command {
@@ -110,6 +134,7 @@ impl Setup {
         let mut command = Command::new(words.next().map_or("ip", String::as_str));
         command
             .args(words)
+            .args(self.may())
             .arg(&self.binary)
             .args(["agent", "--node", &self.node, "--output"])
             .arg(&self.output)

@@ -8,7 +8,7 @@ use cluster::wait;
 use serde_json::{Value, json};
 
 use super::deployed::{AGENT, enforce, nothing_false, records, rolled_out, state};
-use super::node;
+use super::{inside, node};
 
 /// What is told of the client's connections, one change after the other.
 struct Story<'a> {
@@ -162,5 +162,13 @@ async fn pods_and_policies(story: &mut Story<'_>) -> anyhow::Result<()> {
     story.change(&policies, |_| Ok(()))?;
     let free = ("/verdict/ingress/reason", json!("not_isolated"));
     let wanted = [client(), allowed(), to_new, free];
-    story.until("nothing isolates it", &wanted).await
+    story.until("nothing isolates it", &wanted).await?;
+
+    // That it came there, though nothing comes back, says who sees all that is dropped in that pod.
+    // From a pod that is younger than the agent: the datagram is no part of an older conversation.
+    let _silent = inside::send(node, "web", "client")?;
+    let delivered = ("/outcome/outcome", json!("delivered"));
+    let port = ("/destination/port", json!(inside::PORT));
+    let wanted = [allowed(), delivered, port];
+    story.until("a datagram is delivered", &wanted).await
 }

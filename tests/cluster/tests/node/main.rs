@@ -2,6 +2,7 @@
 
 mod deployed;
 mod image;
+mod inside;
 mod life;
 
 use cluster::ground::{self, test};

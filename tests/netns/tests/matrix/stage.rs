@@ -76,7 +76,10 @@ pub(crate) fn run(ground: Ground, cells: &[Cell], attempts: &[Attempt]) -> anyho
         attempts,
         cgroups: Cgroups::make(ground)?,
     };
-    let setup = Setup::new(&paths::agent()?, folder.path()).flag(&["--attach", attach]);
+    // Where packets are dropped without a reason is told from the first one on.
+    let setup = Setup::new(&paths::agent()?, folder.path())
+        .with_symbols()
+        .flag(&["--attach", attach]);
     let setup = match ground {
         Ground::Calls => setup.with_calls(stage.cgroups.root.path()),
         Ground::Routed
