@@ -73,7 +73,7 @@ pub(super) fn run(house: &House, extent: Extent) -> anyhow::Result<Tally> {
 fn script(root: &Root) -> String {
     let tests = TESTS.map(|(name, test)| format!("{name} --exact '{test}'\n"));
     format!(
-        "export NETVERDICT_SHARED=/shared NETVERDICT_BIN=/bin/netverdict NO_COLOR=1\n\
+        "export NETVERDICT_SHARED=/shared NETVERDICT_BIN=/bin/netverdict NETVERDICT_UNLIMITED=1 NO_COLOR=1\n\
          {}\
          netverdict agent --cluster /shared/scenarios/kasm --node n --metrics-listen off\n\
          echo \"{}$?\"\n\
