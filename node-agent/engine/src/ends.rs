@@ -28,6 +28,8 @@ pub(crate) struct Ends {
     /// An address that nobody is known to have lies among those of pods: the cluster may not have said whose it is, or it is a
     /// node's end of a tunnel, which no object names.
     pub(crate) may_be_of_cluster: bool,
+    /// Such an address, or a private one: pods have those, and the cluster may say whose it is yet.
+    pub(crate) may_become_known: bool,
 }
 
 /// When a young pod began.
@@ -74,9 +76,14 @@ impl Ends {
                 Identity::Unknown | Identity::Ambiguous | Identity::NodeService(_)
             )
         };
+        let stranger = |end: &Identity, ip| *end == Identity::World && is_private(ip);
         let among_pods = |end: &Identity, ip| *end == Identity::World && cluster.is_among_pods(ip);
         Self {
             unsure: unknown(&source) || unknown(&destination),
+            may_become_known: stranger(&source, flow.source)
+                || stranger(&destination, flow.destination)
+                || among_pods(&source, flow.source)
+                || among_pods(&destination, flow.destination),
             may_be_of_cluster: among_pods(&source, flow.source)
                 || among_pods(&destination, flow.destination),
             connection: Connection {
@@ -232,6 +239,17 @@ fn sender(ip: IpAddr, found: Identity) -> Identity {
     match found {
         Identity::World if is_link_local => Identity::Unknown,
         identity => identity,
+    }
+}
+
+/// Whether an address is of those that networks give out for themselves: RFC 1918, RFC 6598 and RFC 4193.
+fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            ip.is_private() || first == 100 && second & 0xc0 == 64
+        }
+        IpAddr::V6(ip) => ip.is_unique_local(),
     }
 }
 

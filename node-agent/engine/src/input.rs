@@ -97,8 +97,10 @@ pub enum Ground {
     Pod(ObjectKey),
     /// A Service and its slices; the pods behind it are grounds of their own.
     Service(ObjectKey),
-    /// That no pod has an address.
+    /// That no pod has an address, and that all Services and nodes are known.
     NoPod(IpAddr),
+    /// A node.
+    Node(Arc<str>),
 }
 
 /// What the kernel side says, decoded.

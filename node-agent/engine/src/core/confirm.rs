@@ -1,6 +1,7 @@
 //! Claims wait for a fresh reading of what they rest on.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Core;
 use crate::Moment;
@@ -20,7 +21,7 @@ const ASK_AGAIN_NS: u64 = 1_000_000_000;
 
 /// How long a reading stands for a kind of claim, of which others follow: not each of a node's thousand denied conversations
 /// is read of in each window.
-const STANDS_NS: u64 = 60_000_000_000;
+const STANDS_NS: u64 = 20_000_000_000;
 
 /// How long an answer is waited for: whoever reads gives up sooner.
 const UNANSWERED_NS: u64 = 30_000_000_000;
@@ -166,6 +167,9 @@ impl Ends {
                 // A pod that was not told of is taken for the world.
                 Identity::World => {
                     grounds.extend(party.ip.map(Ground::NoPod));
+                }
+                Identity::Node(name) if !name.is_empty() => {
+                    grounds.insert(Ground::Node(Arc::clone(name)));
                 }
                 Identity::Node(_)
                 | Identity::NodeService(_)

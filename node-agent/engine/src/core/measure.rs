@@ -12,6 +12,9 @@ use crate::outcome::Ending;
 use crate::record::{Assessment, Connection, Endpoint, EndpointKind, OutcomeKind};
 use crate::waiting::{For, Held};
 
+/// Where the manifests and charts of the CNIs that are known put their DaemonSets.
+const SYSTEM: [&str; 4] = ["kube-system", "calico-system", "cilium", "kube-flannel"];
+
 impl Core {
     /// What is known of the cluster.
     #[must_use]
@@ -25,10 +28,12 @@ impl Core {
         self.cluster.objects()
     }
 
-    /// The DaemonSets that have a pod on this node.
+    /// The DaemonSets of the system that have a pod on this node: anybody may call his own as he likes.
     #[must_use]
     pub fn daemon_sets(&self) -> BTreeSet<Arc<str>> {
-        let here = |pod: &&Pod| pod.node == self.options.node && !pod.finished;
+        let here = |pod: &&Pod| {
+            pod.node == self.options.node && !pod.finished && SYSTEM.contains(&&*pod.key.namespace)
+        };
         let workloads = self.cluster.pods().filter(here).map(|pod| &pod.workload);
         workloads
             .filter(|workload| &*workload.kind == "DaemonSet")

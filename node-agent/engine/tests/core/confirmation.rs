@@ -155,7 +155,7 @@ fn what_is_known_is_as_old_as_the_oldest_of_it() {
 
 /// A thousand denied conversations that all go through must not be a thousand questions in each window.
 #[test]
-fn repeats_of_a_claim_are_asked_about_once_a_minute_and_after_a_change() {
+fn repeats_of_a_claim_are_asked_about_after_a_while_and_after_a_change() {
     let mut bench = Bench::settled();
     let mut asked = Vec::new();
     for round in 0..12 {
@@ -174,7 +174,8 @@ fn repeats_of_a_claim_are_asked_about_once_a_minute_and_after_a_change() {
     let claimed: u64 = bench.written.iter().map(|found| found.count).sum();
     assert!(bench.written.iter().all(|it| it.assessment == Unenforced));
     assert_eq!((claimed, bench.counted), (12, 12));
-    assert_eq!(asked, [1, 1, 1, 2, 2, 2, 2, 2, 2, 3, 3, 3]);
+    // What was read stands for 20 s.
+    assert_eq!(asked, [1, 1, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7]);
 }
 
 /// A pod of another node that was not told of is taken for the world.

@@ -23,8 +23,8 @@ use super::wire;
 
 /// How long a reading may take; what is not answered by then is not confirmed.
 const READING: Duration = Duration::from_secs(10);
-/// Most pods that are all read for one claim: of a larger cluster's pods with addresses of both families none is confirmed that
-/// rests on nobody's having such an address.
+/// Most objects of a kind that are all read for one claim: in a cluster with more nodes or Services, or more pods with addresses
+/// of both families, none is confirmed that rests on nobody's having an address.
 const MOST_EVERYWHERE: u32 = 5_000;
 /// How many requests are on their way at a time.
 const AT_A_TIME: usize = 4;
@@ -42,7 +42,9 @@ enum Question {
     },
     /// The pods whose first address it is, the only one by which a server finds them.
     Owners { kind: usize, ip: IpAddr },
-    /// Every pod.
+    /// The one object of that name, by a list: agents may not get it.
+    Named { kind: usize, name: Arc<str> },
+    /// Every object of a kind.
     Everywhere { kind: usize },
     /// Which groups there are of kinds that not every server has.
     Groups,
@@ -135,7 +137,11 @@ fn needed(ground: &Ground, store: &Store, groups: &Groups) -> Vec<Question> {
             versions.filter_map(move |version| match ground {
                 Ground::Pod(pod) => of_pod((index, version), kind, pod),
                 Ground::Service(service) => of_service((index, version), kind, service),
-                Ground::NoPod(ip) => (kind.role == Role::Pod).then(|| of_nobody(index, *ip, store)),
+                Ground::NoPod(ip) => of_nobody(index, kind, *ip, store),
+                Ground::Node(name) => (kind.role == Role::Node).then(|| Question::Named {
+                    kind: index,
+                    name: Arc::clone(name),
+                }),
             })
         });
     let is_of_pod = matches!(ground, Ground::Pod(_));
@@ -168,7 +174,7 @@ fn of_pod((index, version): (usize, Arc<str>), kind: &Kind, pod: &ObjectKey) -> 
         }),
         (Role::Policy, Scope::Namespaced) => Some(all(index, version, &pod.namespace)),
         (Role::Policy, Scope::Cluster) => Some(all(index, version, &"".into())),
-        (Role::Service | Role::None, _) => None,
+        (Role::Service | Role::Node, _) => None,
     }
 }
 
@@ -180,15 +186,18 @@ fn of_service(
 ) -> Option<Question> {
     match kind.role {
         Role::Service => Some(all(index, version, &service.namespace)),
-        Role::Pod | Role::Namespace | Role::Policy | Role::None => None,
+        Role::Pod | Role::Namespace | Role::Policy | Role::Node => None,
     }
 }
 
-/// Where the address may be a pod's second one, all of them say whether it is.
-fn of_nobody(kind: usize, ip: IpAddr, store: &Store) -> Question {
-    match store.has_further(kind, ip) {
-        true => Question::Everywhere { kind },
-        false => Question::Owners { kind, ip },
+/// Whether a pod has an address, and whether there is a Service or a node that was not told of. Where it may be a pod's second
+/// one, all of them say whether it is.
+fn of_nobody(index: usize, kind: &Kind, ip: IpAddr, store: &Store) -> Option<Question> {
+    match kind.role {
+        Role::Pod if !store.has_further(index, ip) => Some(Question::Owners { kind: index, ip }),
+        Role::Service if kind.kind != "Service" => None,
+        Role::Pod | Role::Service | Role::Node => Some(Question::Everywhere { kind: index }),
+        Role::Namespace | Role::Policy => None,
     }
 }
 
@@ -225,6 +234,10 @@ impl Question {
                 let owners = ListParams::default().fields(&format!("status.podIP={ip}"));
                 list(client, path(*kind, None, ""), &owners).await
             }
+            Self::Named { kind, name } => {
+                let named = ListParams::default().fields(&format!("metadata.name={name}"));
+                list(client, path(*kind, None, ""), &named).await
+            }
             Self::Everywhere { kind } => {
                 let few = ListParams::default().limit(MOST_EVERYWHERE);
                 list(client, path(*kind, None, ""), &few).await
@@ -250,6 +263,14 @@ impl Question {
             (Self::Owners { kind, .. }, Answer::Versions(Some(read))) => read
                 .iter()
                 .all(|(key, version)| store.version(*kind, key) == Some(version)),
+            (Self::Named { kind, name }, Answer::Versions(Some(read))) => {
+                let key = ObjectKey {
+                    namespace: "".into(),
+                    name: Arc::clone(name),
+                };
+                let version = read.iter().next().map(|(_, version)| version);
+                store.version(*kind, &key) == version
+            }
             // What found no room on the one page is known all the same, and not in what was read.
             (Self::Everywhere { kind }, Answer::Versions(Some(read))) => {
                 let read = read.iter().map(|(key, version)| (key, version));
@@ -260,6 +281,7 @@ impl Question {
                 Self::Object { .. }
                 | Self::All { .. }
                 | Self::Owners { .. }
+                | Self::Named { .. }
                 | Self::Everywhere { .. }
                 | Self::Groups,
                 _,

@@ -48,10 +48,10 @@ pub(super) enum Role {
     Namespace,
     /// Those in their namespaces are listed, or all that are not in a namespace.
     Policy,
-    /// Where it is about a Service, those in its namespace are listed.
+    /// Where it is about a Service, those in its namespace are listed; where it is about a stranger, all.
     Service,
-    /// None.
-    None,
+    /// Where it is about a node, that is read; where it is about a stranger, all are listed.
+    Node,
 }
 
 /// Everything that is watched.
@@ -73,7 +73,7 @@ pub(super) static KINDS: &[Kind] = &[
         plural: "nodes",
         scope: Scope::Cluster,
         presence: Presence::Always,
-        role: Role::None,
+        role: Role::Node,
         gone: |_, key| Delta::NodeGone(key.name),
     },
     Kind {
@@ -216,7 +216,7 @@ impl Kind {
             (Role::Namespace, _) => "namespace",
             (Role::Service, "EndpointSlice") => "endpoint_slice",
             (Role::Service, _) => "service",
-            (Role::None, _) => "node",
+            (Role::Node, _) => "node",
             (Role::Policy, _) if self.group.ends_with("networking.k8s.io") => "policy",
             (Role::Policy, _) => "unsupported_policy",
         }
@@ -255,11 +255,11 @@ impl Kind {
         format!("/{api}/{}/{}", self.api_version(version), self.plural)
     }
 
-    /// The path of its objects in a namespace, or of all that are in none.
+    /// The path of its objects in a namespace, or of all.
     pub(super) fn path_in(&self, version: &str, namespace: &str) -> String {
         let all = self.path(version);
         match (self.scope, all.rsplit_once('/')) {
-            (Scope::Namespaced, Some((api, plural))) => {
+            (Scope::Namespaced, Some((api, plural))) if !namespace.is_empty() => {
                 format!("{api}/namespaces/{namespace}/{plural}")
             }
             (Scope::Namespaced | Scope::Cluster, _) => all,
@@ -270,7 +270,7 @@ impl Kind {
     pub(super) fn rule(&self) -> String {
         let verbs = match self.role {
             Role::Pod | Role::Namespace => "get, list, watch",
-            Role::Policy | Role::Service | Role::None => "list, watch",
+            Role::Policy | Role::Service | Role::Node => "list, watch",
         };
         format!(
             "- apiGroups: [\"{}\"]\n  resources: [{}]\n  verbs: [{verbs}]",
