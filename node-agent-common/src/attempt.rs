@@ -4,6 +4,8 @@ use crate::Tuple;
 
 /// [`Attempt::answered`] of one that was refused after its deadline.
 pub const REFUSED_LATE: u8 = 2;
+/// [`Attempt::answered`] of one whose client heard an answer after its deadline that nobody saw leave its peer.
+pub const HEARD_LATE: u8 = 3;
 
 /// One try to open a connection.
 ///
@@ -50,7 +52,7 @@ pub struct Attempt {
     /// 1 when conntrack knew the dropped packet, and that it went in the direction of its conversation's first.
     pub tracked: u8,
     /// 1 when the peer's answer left its own interface; where the client's is watched too, that ends it. After the deadline
-    /// nothing does: then it is 1 for every answer, and [`REFUSED_LATE`] for a refusal.
+    /// nothing does: then see [`REFUSED_LATE`] and [`HEARD_LATE`] too.
     pub answered: u8,
     /// 1 when an ICMP error or RST came towards the source from somewhere on the way.
     pub rejected: u8,

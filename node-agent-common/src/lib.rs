@@ -14,7 +14,7 @@ pub mod parse;
 mod tuple;
 
 pub use attempt::{
-    Attempt, Conversation, ConversationKey, Ended, Joined, Joint, REFUSED_LATE, UdpFlow,
+    Attempt, Conversation, ConversationKey, Ended, HEARD_LATE, Joined, Joint, REFUSED_LATE, UdpFlow,
 };
 pub use caller::{CallKey, Caller};
 pub use event::{Event, LocationRange, kind};

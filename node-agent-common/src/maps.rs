@@ -134,6 +134,13 @@ pub mod share {
     /// Numbers of all slots.
     pub const NUMBERS: u32 = SLOTS * COLUMNS;
 
+    /// What an interface is, with its own number above: others may have the same slot. Without one it is several.
+    #[inline(always)]
+    #[must_use]
+    pub const fn role(ifindex: u32, role: u64) -> u64 {
+        role | (ifindex as u64) << 32
+    }
+
     /// The slot of an interface; 0 without one.
     #[inline(always)]
     #[must_use]

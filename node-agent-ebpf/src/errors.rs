@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use node_agent_common::parse::Packet;
-use node_agent_common::{kind, protocol};
+use node_agent_common::{REFUSED_LATE, kind, protocol};
 
 use crate::Way;
 use crate::opened::{ended, is_late, is_left_to_backend, note_forged, speaks_for_peer, stopped};
@@ -24,7 +24,7 @@ pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
             if !speaks_for_peer(known, tuple, ifindex) {
                 return note_forged(known, ifindex);
             }
-            if tuple.protocol != protocol::UDP && is_late(known, kind::REFUSED) {
+            if tuple.protocol != protocol::UDP && is_late(known, REFUSED_LATE) {
                 return;
             }
             let refused = *known;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use node_agent_common::maps::{DEADLINE_NS, share};
-use node_agent_common::{Attempt, Event, REFUSED_LATE, Tuple, kind, protocol};
+use node_agent_common::{Attempt, Event, HEARD_LATE, REFUSED_LATE, Tuple, kind, protocol};
 
 use crate::counters::add_one_u32;
 use crate::events::{Seen, replace, tell};
@@ -278,23 +278,19 @@ fn answered(tuple: &Tuple, answers: u32) -> Option<*mut Attempt> {
     (answers == sequence).then_some(known)
 }
 
-/// Notes an outcome that comes after the deadline: the sweep has told of the attempt, or will. False when it is in time.
+/// Notes, as [`Attempt::answered`], an outcome that comes after the deadline: the sweep has told of the attempt, or will. False when it is in time.
 ///
 /// # Safety
 ///
 /// As [`is_answered`].
 #[inline(always)]
-pub(crate) unsafe fn is_late(known: *mut Attempt, kind: u8) -> bool {
+pub(crate) unsafe fn is_late(known: *mut Attempt, how: u8) -> bool {
     // SAFETY: the caller's; the helper has no precondition.
     unsafe {
         let age = bpf_ktime_get_ns().saturating_sub((*known).first_ns);
         let is_late = age > DEADLINE_NS;
         if is_late && (*known).answered == 0 {
-            (*known).answered = if kind == kind::REFUSED {
-                REFUSED_LATE
-            } else {
-                1
-            };
+            (*known).answered = how;
         }
         is_late
     }
@@ -304,7 +300,14 @@ pub(crate) unsafe fn is_late(known: *mut Attempt, kind: u8) -> bool {
 #[inline(always)]
 fn end(tuple: &Tuple, known: *mut Attempt, ifindex: u32, kind: u8) {
     // SAFETY: a value of the map.
-    if unsafe { is_late(known, kind) } {
+    let how = match kind {
+        kind::REFUSED => REFUSED_LATE,
+        // Its peer's own interface let it in.
+        _ if unsafe { (*known).source_ifindex } != ifindex => 1,
+        _ => HEARD_LATE,
+    };
+    // SAFETY: as above.
+    if unsafe { is_late(known, how) } {
         return;
     }
     // SAFETY: a value of the map, copied before it is given back.

@@ -77,9 +77,12 @@ pub(crate) fn was_lost_at(ifindex: u32) -> bool {
     ifindex != 0 && role(ifindex) & share::WATCHED != 0 && !ATTEMPTS.has_room(slot)
 }
 
-/// What an interface of the node is, see [`share::ROLE`].
+/// What an interface of the node is, see [`share::ROLE`]; of two in one slot only that they are watched.
 #[inline(always)]
 pub(crate) fn role(ifindex: u32) -> u64 {
     let role = RELEASED.get(share::index(share::slot(ifindex), share::ROLE));
-    role.copied().unwrap_or(0)
+    match role.copied().unwrap_or(0) {
+        role if (role >> 32) as u32 == ifindex || role >> 32 == 0 => role & u64::from(u32::MAX),
+        _ => 0,
+    }
 }

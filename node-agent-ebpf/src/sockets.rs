@@ -3,7 +3,7 @@
 //! With `bpf_redirect_peer` packets to a pod pass its interface by; its socket hears them all the same.
 
 use aya_ebpf::programs::BtfTracePointContext;
-use node_agent_common::{FAMILY_V4, FAMILY_V6, Tuple, kind, mapped, protocol};
+use node_agent_common::{FAMILY_V4, FAMILY_V6, HEARD_LATE, Tuple, kind, mapped, protocol};
 
 use crate::kernel::{self, field};
 use crate::opened::{ended, is_late};
@@ -27,7 +27,7 @@ pub(crate) fn seen(ctx: &BtfTracePointContext) {
         return;
     };
     // SAFETY: a value of the map.
-    if !namespace_is_watched(netns) || unsafe { is_late(known, kind::ESTABLISHED) } {
+    if !namespace_is_watched(netns) || unsafe { is_late(known, HEARD_LATE) } {
         return;
     }
     // SAFETY: a value of the map, copied before it is given back.

@@ -58,6 +58,14 @@ pub(crate) fn seen(dropped: &Dropped) {
     if dropped.freed.class == drop_class::UNSPECIFIED {
         return;
     }
+    // A pod's datagram that came here had another destination when its interface saw it: there it is an attempt.
+    if tuple.protocol == protocol::UDP
+        && !translated
+        && is_watched(&tuple.source)
+        && namespace_is_own(dropped.freed.netns)
+    {
+        return;
+    }
     if !concerns_a_pod(tuple) && !(translated && concerns_a_pod(original)) {
         return;
     }

@@ -28,7 +28,10 @@ impl Bypass {
             }
             // An answer came to the client's socket, and not by its interface.
             EventKind::Established => {
-                self.passed_by.extend(attempt.source_link);
+                // In the place of a pod of this node somebody else may have answered.
+                if attempt.answered || leading_to(links, event.flow).is_none() {
+                    self.passed_by.extend(attempt.source_link);
+                }
             }
             EventKind::Refused => self.reached(links, event.flow, attempt),
             EventKind::Reset | EventKind::Unreachable => self.came_by.extend(*link),

@@ -65,7 +65,6 @@ pub struct Core {
     now: Moment,
     unsynced: VecDeque<Input>,
     synced: bool,
-    pictured: Moment,
     /// When the whole cluster was last heard of: one kind's news says nothing of the others.
     heard: Moment,
     asked: Asked,
@@ -109,7 +108,6 @@ impl Core {
             now: Moment::default(),
             unsynced: VecDeque::new(),
             synced: false,
-            pictured: Moment::default(),
             heard: Moment::default(),
             asked: Asked::default(),
             lost: BTreeMap::new(),
@@ -182,7 +180,6 @@ impl Core {
 
     fn sync(&mut self, now: Moment, out: &mut Vec<Output>) {
         self.synced = true;
-        self.pictured = now;
         self.heard = now;
         self.cluster.keep_past(now, Kept::default());
         for input in std::mem::take(&mut self.unsynced) {

@@ -37,8 +37,6 @@ pub(crate) struct Judge<'a> {
     pub(crate) links: &'a Links,
     /// When the cluster was last heard of.
     pub(crate) heard: Moment,
-    /// When its first picture was complete: what is in it was so before.
-    pub(crate) pictured: Moment,
     /// What was lost at or after a moment.
     pub(crate) lost_at: Option<Moment>,
     pub(crate) lost_total: u64,
@@ -79,7 +77,7 @@ impl Judge<'_> {
         let mut case = self.case(ending);
         let known_by = ending.at.plus(self.options.grace_ns);
         let ends = &case.ends;
-        let is_known = !ends.unsure && !ends.may_be_taken_over && !ends.may_be_of_cluster;
+        let is_known = !ends.unsure && !ends.may_be_taken_over && !ends.may_become_known;
         if !is_known && now < known_by {
             return Judgement::Wait {
                 until: known_by,
@@ -287,7 +285,7 @@ impl Judge<'_> {
     fn drop_younger_denial(&self, case: &mut Case, ending: &Ending) {
         let first = ending.attempt.first;
         let is_younger = || {
-            case.settled > first.max(self.pictured)
+            case.settled > first
                 && case.ends.heard_of(self.cluster) != Some(case.settled)
                 && !self.is_unmoved(case, first)
         };

@@ -86,7 +86,7 @@ impl Surroundings<'_> {
     /// Reads an attempt that passed its deadline.
     pub(crate) fn swept(&self, swept: &Swept, now: Moment) -> Ending {
         let ending = self.begin(swept.flow, swept.attempt.clone(), now);
-        let is_silent = !ending.attempt.answered && self.stopped(&ending).is_none();
+        let is_silent = !ending.attempt.is_answered() && self.stopped(&ending).is_none();
         if swept.cut_short && is_silent {
             return Ending {
                 doubt: Some(UnknownBecause::Lost),
@@ -143,6 +143,15 @@ impl Surroundings<'_> {
             && self.links.iter().any(is_watched)
     }
 
+    /// Whether nobody listened where the destination itself is: in a pod's own namespace, or on the node that it is. What is led
+    /// to the node in a pod's place the node refuses.
+    fn is_own_refusal(&self, ending: &Ending, drop: &Drop) -> bool {
+        let owner = self
+            .cluster
+            .lookup(ending.flow.destination, ending.attempt.first);
+        drop.class == DropClass::NoSocket && (drop.in_pod || !matches!(owner, Identity::Pod(_)))
+    }
+
     /// Whether the source address is not known to lie behind the interface that let the attempt in.
     fn may_be_borrowed(&self, ending: &Ending) -> bool {
         let link = ending.attempt.source_link;
@@ -153,7 +162,20 @@ impl Surroundings<'_> {
     /// How an attempt that was neither answered nor refused has ended.
     fn last(&self, mut ending: Ending, waited: bool) -> Ending {
         if ending.attempt.refused {
+            if self.may_be_borrowed(&ending) {
+                ending.doubt_if_denied = Some(UnknownBecause::SourceMismatch);
+            }
             return ending.refused(None);
+        }
+        if ending.attempt.heard {
+            if ending.attempt.forged || self.is_silent_peer(&ending) {
+                ending.doubt_if_denied = Some(UnknownBecause::SourceMismatch);
+            }
+            return ending.with(
+                OutcomeKind::Answered,
+                ClientSaw::Answer,
+                Evidence::AnswerAtSource,
+            );
         }
         if ending.attempt.answered {
             if ending.attempt.forged {
@@ -204,7 +226,7 @@ impl Surroundings<'_> {
             return Some(ending.with(OutcomeKind::Rejected, saw, Evidence::IcmpFromNode));
         }
         let dropped_here = ending.attempt.drop.as_ref();
-        if dropped_here.is_none_or(|drop| drop.class != DropClass::NoSocket) {
+        if !dropped_here.is_some_and(|drop| self.is_own_refusal(&ending, drop)) {
             ending.doubt_if_denied = Some(UnknownBecause::FarSide);
         }
         ending.outcome = OutcomeKind::Refused;
@@ -271,7 +293,7 @@ impl Surroundings<'_> {
         }
         if let Some(drop) = ending.attempt.drop.clone() {
             ending.evidence.push(Evidence::KfreeSkb);
-            if drop.class == DropClass::NoSocket {
+            if self.is_own_refusal(&ending, &drop) {
                 ending.drop = Some(drop);
                 ending.outcome = OutcomeKind::Refused;
                 ending.client_saw = ClientSaw::Unknown;

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use node_agent_common::{
-    Attempt, Conversation, ConversationKey, Event, FAMILY_V4, FAMILY_V6, REFUSED_LATE, Tuple, kind,
-    maps::drop_class, protocol,
+    Attempt, Conversation, ConversationKey, Event, FAMILY_V4, FAMILY_V6, HEARD_LATE, REFUSED_LATE,
+    Tuple, kind, maps::drop_class, protocol,
 };
 use node_agent_engine::input::{
     AttemptState, Counted, Drop, DropClass, Event as EngineEvent, EventKind, Flow, IcmpError,
@@ -103,6 +103,7 @@ impl Decoder {
             tracked: attempt.tracked != 0,
             answered: attempt.answered == 1,
             refused: attempt.answered == REFUSED_LATE,
+            heard: attempt.answered == HEARD_LATE,
             forged: attempt.forged != 0,
             drops: attempt.drops,
             retransmissions: attempt.retransmissions,

@@ -71,9 +71,18 @@ impl Shares {
         let watched = watched.map(|index| (index, share::WATCHED));
         let owned = owned.map(|index| (index, share::OWNED));
         let asides = asides.map(|index| (index, share::ASIDE));
-        let mut roles: BTreeMap<u16, u64> = BTreeMap::new();
+        let mut of: BTreeMap<u32, u64> = BTreeMap::new();
         for (index, role) in watched.chain(owned).chain(asides) {
-            *roles.entry(share::slot(index)).or_default() |= role;
+            *of.entry(index).or_default() |= role;
+        }
+        let mut roles: BTreeMap<u16, u64> = BTreeMap::new();
+        for (index, role) in of {
+            // Two interfaces in one place are as good as unknown.
+            let role = share::role(index, role);
+            roles
+                .entry(share::slot(index))
+                .and_modify(|both| *both = share::role(0, share::WATCHED))
+                .or_insert(role);
         }
         if roles == self.roles {
             return;

@@ -155,7 +155,6 @@ impl Core {
             cluster: &self.cluster,
             links: &self.links,
             heard: self.heard,
-            pictured: self.pictured,
             lost_at: self.lost_at,
             lost_total: self.lost_total,
         }

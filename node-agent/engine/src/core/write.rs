@@ -174,6 +174,11 @@ impl Core {
 
     /// What is held can no longer be confirmed; what is folded is written.
     pub(super) fn end(&mut self, now: Moment, out: &mut Vec<Output>) {
+        // Without a picture of the cluster nobody knows whom it was about.
+        let unsynced = std::mem::take(&mut self.unsynced);
+        if !unsynced.is_empty() {
+            self.lose_here(now, unsynced.len() as u64, out);
+        }
         let end = Moment(u64::MAX);
         while let Some((number, held)) = self.waiting.take_due(end, |_| true) {
             if held.is_early {

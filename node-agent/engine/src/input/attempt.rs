@@ -21,6 +21,9 @@ pub struct AttemptState {
     pub destination_link: Option<u32>,
     /// The peer's answer left its own interface; whether it came to the source is not known.
     pub answered: bool,
+    /// An answer came to its client after its deadline, and was not seen to leave its peer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub heard: bool,
     /// The peer refused it after its deadline.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
@@ -45,6 +48,13 @@ pub struct AttemptState {
     /// Who opened it, where that was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
+}
+
+impl AttemptState {
+    /// Whether its peer has replied, in whichever way.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answered || self.heard || self.refused
+    }
 }
 
 /// What came back from the way.

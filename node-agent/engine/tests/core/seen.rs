@@ -122,9 +122,14 @@ impl Seen {
 
     /// It was swept before, and answered since.
     pub(crate) fn answered_late(&self) -> Input {
+        self.clone().replied().swept_again()
+    }
+
+    /// It was swept before.
+    pub(crate) fn swept_again(&self) -> Input {
         Input::Swept(Box::new(Swept {
             flow: self.flow,
-            attempt: self.clone().replied().attempt,
+            attempt: self.attempt.clone(),
             cut_short: false,
             was_told: true,
         }))

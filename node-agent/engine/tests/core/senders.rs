@@ -28,6 +28,34 @@ fn swept(from: &str, change: impl FnOnce(Seen) -> Seen) -> Claim {
 
 /// An enforcer may remember a conversation for longer than it is remembered here: then its server, that speaks again,
 /// opens none.
+/// The same, after the deadline; and nobody who listens where the node takes the packets for its own.
+#[test]
+fn what_the_node_says_late_or_refuses_in_a_pods_place_is_no_leak() {
+    let mut bench = Bench::settled();
+    let mut seen = bench.attempt(JOB, DB).dropped(DropClass::Netfilter, false);
+    bench.pass(4 * S);
+    bench.give(seen.swept());
+    bench.pass(3 * S);
+    seen.attempt.heard = true;
+    bench.give(seen.swept_again());
+    bench.pass(10 * S);
+    let told: Vec<_> = bench
+        .written
+        .iter()
+        .map(|it| (it.assessment, it.count))
+        .collect();
+    assert_eq!(told, [(Blocked, 1), (Unknown, 0)]);
+    assert_eq!(bench.written[1].unknown_because, Some(SourceMismatch));
+
+    for (in_pod, expected) in [
+        (true, (Unenforced, None)),
+        (false, (Unknown, Some(NotSeenStopped))),
+    ] {
+        let found = swept(JOB, |seen| seen.dropped(DropClass::NoSocket, in_pod));
+        assert_eq!(found, expected, "in the pod: {in_pod}");
+    }
+}
+
 /// A transparent proxy of the node.
 #[test]
 fn an_answer_that_its_pod_has_not_given_is_no_leak() {
