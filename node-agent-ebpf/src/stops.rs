@@ -58,8 +58,10 @@ pub(crate) fn seen(dropped: &Dropped) {
     if dropped.freed.class == drop_class::UNSPECIFIED {
         return;
     }
-    // A pod's datagram that came here had another destination when its interface saw it: there it is an attempt.
+    // A pod's datagram that came as far as the node's sockets had another destination when its interface saw it: there it is
+    // an attempt.
     if tuple.protocol == protocol::UDP
+        && dropped.freed.class == drop_class::NO_SOCKET
         && !translated
         && is_watched(&tuple.source)
         && namespace_is_own(dropped.freed.netns)
