@@ -45,6 +45,10 @@ fn main() {
         ),
         trials::test("a node's port that leads to a pod counts once", node_port),
         trials::test("two Services asked from one UDP port are two", datagrams),
+        trials::test(
+            "a datagram that the node refuses behind a Service counts once",
+            refused_by_the_node,
+        ),
     ]))
 }
 
@@ -263,6 +267,33 @@ fn node_port() -> anyhow::Result<()> {
     }
     agent.wait_until(LIMIT, |records| told(records, "allowed") >= CONNECTIONS)?;
     only(&agent.stop()?.records, "allowed", CONNECTIONS)
+}
+
+/// A Service whose backend is on the node's network, and down: conntrack knows nothing of it any more when it is refused.
+fn refused_by_the_node() -> anyhow::Result<()> {
+    let mut ground = Ground::new()?;
+    let closed = SocketAddr::new(NODE.parse()?, 9_999);
+    dnat(&ground, "10.43.0.20", "udp", 53, closed)?;
+    let mut agent = ground.agent()?;
+    ground.add_pods(&agent, |_| true)?;
+    agent.settle()?;
+    let namespace = ground.node.namespace_of("kasm/kasm-api-0")?;
+    for _ in 0..CONNECTIONS {
+        let socket = namespace.enter(|| Ok(UdpSocket::bind("0.0.0.0:0")?))?;
+        socket.send_to(b"question", ("10.43.0.20", 53))?;
+    }
+    let all = |records: &[Record]| connections(records).map(Record::count).sum::<u64>();
+    agent.wait_until(LIMIT, |records| all(records) >= CONNECTIONS)?;
+    // What would be counted twice comes with its own deadline.
+    agent.wait_until(Duration::from_secs(5), |records| all(records) > CONNECTIONS)?;
+    let records = agent.stop()?.records;
+    let lines: Vec<&str> = connections(&records).map(|r| r.line.as_str()).collect();
+    ensure!(
+        all(&records) == CONNECTIONS,
+        "not {CONNECTIONS} attempts:\n{}",
+        lines.join("\n")
+    );
+    Ok(())
 }
 
 /// Datagrams have no sequence number: that both came from one port makes them no one attempt.
