@@ -1,13 +1,14 @@
 //! A hash table of the kernel side, read as a whole: in batches where the kernel has them (Linux 5.6), else key
-//! by key. aya has no batch calls, so this is a small wrapper of `bpf(2)`.
+//! by key. aya has no batch calls.
 
 use std::io;
-use std::mem::{size_of, zeroed};
+use std::mem::zeroed;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData, MapError};
 
+use super::bpf;
 use super::programs::Error;
 
 /// `BPF_MAP_LOOKUP_BATCH`.
@@ -108,7 +109,8 @@ impl<K: Pod, V: Pod> Table<K, V> {
                 elem_flags: 0,
                 flags: 0,
             };
-            let result = lookup_batch(&mut attr);
+            // SAFETY: the buffers that it names hold `count` entries each.
+            let result = unsafe { bpf::call(LOOKUP_BATCH, &mut attr) };
             let error = result.as_ref().err().and_then(io::Error::raw_os_error);
             if error == Some(libc::ENOSPC) && room < 1 << 20 {
                 room *= 2;
@@ -129,16 +131,4 @@ impl<K: Pod, V: Pod> Table<K, V> {
             }
         }
     }
-}
-
-fn lookup_batch(attr: &mut BatchAttr) -> io::Result<()> {
-    let attr: *mut BatchAttr = attr;
-    // SAFETY: the kernel reads `attr` and writes its count; the buffers it names hold `count` entries each and
-    // live until the call returns.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, LOOKUP_BATCH, attr, size_of::<BatchAttr>()) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
 }

@@ -6,6 +6,7 @@
 mod batch;
 #[doc(hidden)]
 pub mod bench;
+mod bpf;
 mod bridges;
 mod btf;
 mod calls;

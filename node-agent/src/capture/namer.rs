@@ -9,6 +9,7 @@ use aya::maps::{Array, MapData};
 use aya::programs::RawTracePoint;
 use node_agent_common::maps::{self, SYMBOL_BYTES};
 
+use super::bpf;
 use super::programs::{Error, Programs, SYMBOL};
 
 /// `BPF_PROG_TEST_RUN`.
@@ -85,14 +86,8 @@ impl Namer {
             ctx_in: arguments.as_ptr() as u64,
             ..RunAttr::default()
         };
-        let attr: *mut RunAttr = &mut attr;
-        // SAFETY: the kernel reads `attr` and the arguments, and writes what came of it; both live until the call returns.
-        let result =
-            unsafe { libc::syscall(libc::SYS_bpf, PROG_TEST_RUN, attr, size_of::<RunAttr>()) };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
+        // SAFETY: there are as many arguments as it says.
+        unsafe { bpf::call(PROG_TEST_RUN, &mut attr) }
     }
 }
 

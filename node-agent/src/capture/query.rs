@@ -2,9 +2,10 @@
 //! numbers take CAP_NET_ADMIN, which the agent has.
 
 use std::io;
-use std::mem::size_of;
 
 use aya::programs::TcAttachType;
+
+use super::bpf;
 
 /// `BPF_PROG_QUERY`.
 const PROG_QUERY: libc::c_long = 16;
@@ -52,13 +53,7 @@ pub(super) fn tcx(index: u32, direction: TcAttachType) -> io::Result<Vec<u32>> {
         link_attach_flags: 0,
         revision: 0,
     };
-    let attr: *mut QueryAttr = &mut attr;
-    // SAFETY: the kernel reads `attr`, and writes its count and as many numbers; both live until the call returns.
-    let count = unsafe {
-        if libc::syscall(libc::SYS_bpf, PROG_QUERY, attr, size_of::<QueryAttr>()) < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        (*attr).count
-    };
-    Ok(ids.into_iter().take(count as usize).collect())
+    // SAFETY: there is room for as many numbers as it says.
+    unsafe { bpf::call(PROG_QUERY, &mut attr)? };
+    Ok(ids.into_iter().take(attr.count as usize).collect())
 }
