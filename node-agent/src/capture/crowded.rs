@@ -13,25 +13,30 @@ const COUNTERS: &str = "/proc/net/stat/nf_conntrack";
 pub(super) struct Crowded {
     turned_away: Option<u64>,
     grown: Option<Moment>,
+    looked: Moment,
 }
 
 impl Crowded {
     /// Looks once more; where there is no conntrack nothing is ever full. The counters tell of all that was dropped before.
     pub(super) fn look(&mut self) {
-        let now = super::now();
+        self.looked = super::now();
         let Ok(text) = fs::read_to_string(COUNTERS) else {
             return;
         };
         let turned_away = turned_away(&text);
         if self.turned_away.is_some() && turned_away > self.turned_away {
-            self.grown = Some(now);
+            self.grown = Some(self.looked);
         }
         self.turned_away = turned_away;
     }
 
-    /// Whether somebody found no room since a moment.
-    pub(super) fn since(&self, moment: Moment) -> bool {
-        self.grown.is_some_and(|grown| grown >= moment)
+    /// Whether somebody found no room between two moments. What was dropped before the last look needs no other: a flood of
+    /// drops is told of by one.
+    pub(super) fn between(&mut self, since: Moment, until: Moment) -> bool {
+        if until > self.looked {
+            self.look();
+        }
+        self.grown.is_some_and(|grown| grown >= since)
     }
 }
 

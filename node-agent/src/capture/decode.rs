@@ -92,7 +92,7 @@ impl Decoder {
             destination_link: nonzero(attempt.destination_ifindex),
             drop: match attempt.dropped {
                 0 => None,
-                _ => self.drop(attempt)?,
+                _ => self.drop(attempt, now)?,
             },
             dropped_to: if attempt.dropped_port_be == [0; 2] && attempt.dropped_to == [0; 16] {
                 None
@@ -140,7 +140,7 @@ impl Decoder {
     }
 
     /// `None` within for what turns out to be no drop, where the kernel side did not know its place.
-    fn drop(&mut self, attempt: &Attempt) -> Option<Option<Drop>> {
+    fn drop(&mut self, attempt: &Attempt, now: Moment) -> Option<Option<Drop>> {
         let reason = self.reasons.name(attempt.drop_reason);
         let location = self.symbols.name(attempt.drop_location);
         let class = class_of_route(&reason, &location);
@@ -153,11 +153,11 @@ impl Decoder {
         };
         let mut class = class.or_else(|| class_of(told))?;
         // Conntrack itself drops what it has no room for: no rule has said so.
-        if class == DropClass::Netfilter && attempt.tracked == 0 {
-            self.crowded.look();
-            if self.crowded.since(Moment(attempt.first_ns)) {
-                class = DropClass::Other;
-            }
+        if class == DropClass::Netfilter
+            && attempt.tracked == 0
+            && self.crowded.between(Moment(attempt.first_ns), now)
+        {
+            class = DropClass::Other;
         }
         Some(Some(Drop {
             class,
