@@ -76,16 +76,16 @@ impl Ends {
                 Identity::Unknown | Identity::Ambiguous | Identity::NodeService(_)
             )
         };
-        let stranger = |end: &Identity, ip| *end == Identity::World && is_private(ip);
-        let among_pods = |end: &Identity, ip| *end == Identity::World && cluster.is_among_pods(ip);
+        let strangers = || {
+            let ends = [(&source, flow.source), (&destination, flow.destination)];
+            ends.into_iter()
+                .filter_map(|(end, ip)| (*end == Identity::World).then_some(ip))
+        };
+        let may_be_of_cluster = strangers().any(|ip| cluster.is_among_pods(ip));
         Self {
             unsure: unknown(&source) || unknown(&destination),
-            may_become_known: stranger(&source, flow.source)
-                || stranger(&destination, flow.destination)
-                || among_pods(&source, flow.source)
-                || among_pods(&destination, flow.destination),
-            may_be_of_cluster: among_pods(&source, flow.source)
-                || among_pods(&destination, flow.destination),
+            may_become_known: may_be_of_cluster || strangers().any(is_private),
+            may_be_of_cluster,
             connection: Connection {
                 source: Cluster::party(flow.source, &source),
                 destination: Cluster::party(flow.destination, &destination),

@@ -7,7 +7,7 @@ use crate::assessment::{Assessed, assess};
 use crate::cluster::{Cluster, Throughout};
 use crate::connection::Profile;
 use crate::ends::Ends;
-use crate::input::{Flow, Link};
+use crate::input::Flow;
 use crate::links::Links;
 use crate::model::{Pod, Protocol};
 use crate::options::Options;
@@ -143,10 +143,9 @@ impl Judge<'_> {
             destination,
             ..
         } = ending.flow;
-        let leads_there = |link: &Link| link.addresses.contains(&destination);
         ending.attempt.source_link.is_some()
             && ending.seen_from.is_some()
-            && (destination == source || self.links.iter().any(leads_there))
+            && (destination == source || self.links.lead_to(destination))
     }
 
     fn case(&self, ending: &Ending) -> Case {
@@ -214,7 +213,7 @@ impl Judge<'_> {
         let is_others = |pod: Option<&Pod>| {
             pod.is_some_and(|pod| !pod.node.is_empty() && *pod.node != *self.options.node)
         };
-        let is_here = |ip| self.links.iter().any(|link| link.addresses.contains(&ip));
+        let is_here = |ip| self.links.lead_to(ip);
         let speaks_here = || ending.attempt.source_link.is_some() || is_here(flow.source);
         is_others(ends.source_pod(self.cluster)) && speaks_here()
             || is_others(ends.destination_pod(self.cluster)) && is_here(flow.destination)

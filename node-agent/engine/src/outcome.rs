@@ -207,7 +207,7 @@ impl Surroundings<'_> {
     }
 
     fn reset(&self, mut ending: Ending) -> Ending {
-        let outcome = if self.is_behind_a_link(ending.flow.destination) {
+        let outcome = if self.links.lead_to(ending.flow.destination) {
             OutcomeKind::Rejected
         } else {
             ending.doubt_if_denied = Some(UnknownBecause::FarSide);
@@ -341,13 +341,6 @@ impl Surroundings<'_> {
         link.addresses.contains(&ending.flow.destination)
             && link.netns.is_some()
             && link.foreign_program == Some(false)
-    }
-
-    /// Whether what the owner of an address sends is seen at its own interface.
-    fn is_behind_a_link(&self, address: IpAddr) -> bool {
-        self.links
-            .iter()
-            .any(|link| link.addresses.contains(&address))
     }
 
     fn owned_throughout(&self, ending: &Ending) -> bool {

@@ -56,12 +56,16 @@ impl Core {
     fn repeat_claims(&mut self, now: Moment, out: &mut Vec<Output>) {
         // Taken out for a moment, since the rest says what a claim would be.
         let mut waiting = std::mem::take(&mut self.waiting);
+        let mut is_any = false;
         for held in waiting.claims_due(now) {
             let stands = self.stands_since(now, held);
             held.confirmation = stands.map_or(Confirmation::None, Confirmation::Given);
+            is_any |= stands.is_some();
         }
         self.waiting = waiting;
-        self.settle_confirmed(now, out);
+        if is_any {
+            self.settle_confirmed(now, out);
+        }
     }
 
     /// When what a claim rests on was read for an earlier one of its kind, if that still stands: not when it has changed since.

@@ -171,65 +171,52 @@ fn drops_before_answers_are_no_ends() {
     assert_eq!((sum(&bench), bench.counted), (3, 3));
 }
 
-/// A connection that is stopped for more than its deadline, and then let through.
+/// Whether an attempt's drop was told at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum First {
+    Told,
+    Untold,
+    /// Nothing stopped it, and nothing came back in time.
+    Silent,
+}
+
+/// A connection that is stopped for more than its deadline, or not answered, and then let through.
 #[test]
 fn what_is_answered_after_its_deadline_counts_once() {
-    // Policy allows it: nothing was claimed yet, and nothing will be.
-    let mut bench = Bench::settled();
-    let seen = bench.attempt(WEB, DB).dropped(DropClass::Netfilter, false);
-    bench.give(seen.event(bench.now, EventKind::Dropped, 1));
-    bench.pass(4 * S);
-    bench.give(seen.swept());
-    bench.pass(500 * MS);
-    bench.give(seen.answered_late());
-    bench.pass(20 * S);
-    bench.give(Input::Ended);
-    assert_eq!(bench.only().assessment, Assessment::Allowed);
-    assert_eq!((bench.only().drops, bench.only().count), (1, 1));
-    assert_eq!(bench.counted, 1);
-
-    // It was claimed: that stands, and the rest is told.
-    let mut bench = Bench::settled();
-    let seen = bench.attempt(WEB, DB).dropped(DropClass::Netfilter, false);
-    bench.pass(4 * S);
-    bench.give(seen.swept());
-    bench.pass(10 * S);
-    bench.give(seen.answered_late());
-    bench.pass(20 * S);
-    assert_eq!(
-        told(&bench),
-        [(Assessment::UnexpectedDrop, 1), (Assessment::Allowed, 0)]
-    );
-    assert_eq!((sum(&bench), bench.counted), (1, 1));
-
-    // Policy denies it: that it leaked is told, too.
-    let mut bench = Bench::settled();
-    let seen = bench.attempt(JOB, DB).dropped(DropClass::Netfilter, false);
-    bench.give(seen.event(bench.now, EventKind::Dropped, 1));
-    bench.pass(4 * S);
-    bench.give(seen.swept());
-    bench.pass(3 * S);
-    bench.give(seen.answered_late());
-    bench.pass(20 * S);
-    assert_eq!(
-        told(&bench),
-        [(Assessment::Blocked, 1), (Assessment::Unenforced, 0)]
-    );
-    assert_eq!((sum(&bench), bench.counted), (1, 1));
-
-    // Nothing came back in time.
-    let mut bench = Bench::settled();
-    let seen = bench.attempt(WEB, DB);
-    bench.pass(4 * S);
-    bench.give(seen.swept());
-    bench.pass(10 * S);
-    bench.give(seen.answered_late());
-    bench.pass(20 * S);
-    assert_eq!(
-        told(&bench),
-        [(Assessment::Unanswered, 1), (Assessment::Allowed, 0)]
-    );
-    assert_eq!((sum(&bench), bench.counted), (1, 1));
+    use Assessment::{Allowed, Blocked, Unanswered, Unenforced, UnexpectedDrop};
+    for (from, first, later, expected) in [
+        // Nothing was claimed yet, and nothing will be.
+        (WEB, First::Told, 500 * MS, &[(Allowed, 1)][..]),
+        // It was claimed: that stands, and the rest is told.
+        (
+            WEB,
+            First::Untold,
+            10 * S,
+            &[(UnexpectedDrop, 1), (Allowed, 0)],
+        ),
+        // That it leaked is told, too.
+        (JOB, First::Told, 3 * S, &[(Blocked, 1), (Unenforced, 0)]),
+        (WEB, First::Silent, 10 * S, &[(Unanswered, 1), (Allowed, 0)]),
+    ] {
+        let mut bench = Bench::settled();
+        let mut seen = bench.attempt(from, DB);
+        if first != First::Silent {
+            seen = seen.dropped(DropClass::Netfilter, false);
+        }
+        if first == First::Told {
+            bench.give(seen.event(bench.now, EventKind::Dropped, 1));
+        }
+        bench.pass(4 * S);
+        bench.give(seen.swept());
+        bench.pass(later);
+        bench.give(seen.answered_late());
+        bench.pass(20 * S);
+        bench.give(Input::Ended);
+        assert_eq!(told(&bench), expected);
+        assert_eq!((sum(&bench), bench.counted), (1, 1));
+        let drops = bench.written.iter().map(|found| found.drops).max();
+        assert_eq!(drops, Some(u32::from(first != First::Silent)));
+    }
 }
 
 fn told(bench: &Bench) -> Vec<(Assessment, u64)> {
