@@ -68,8 +68,10 @@ pub struct Attempt {
     /// 1 when the first drop was on its way out at the interface that leads to its destination: the source's side had let it
     /// pass.
     pub dropped_at_destination: u8,
+    /// 1 when an answer on its way out at its source's interface was made on this node: no interface had let it in.
+    pub answered_here: u8,
     /// Always zero.
-    pub padding: [u8; 2],
+    pub padding: u8,
     /// Whose share of the tables it is held in, see [`crate::maps::share`].
     pub slot: u16,
 }

@@ -129,14 +129,14 @@ fn supersede(tuple: &Tuple, known: *mut Attempt, sequence: u32, place: &Place) {
 
 /// A SYN-ACK or INIT-ACK: the peer's stack replied, when it acknowledges this very attempt.
 #[inline(never)]
-pub(crate) fn answer(tuple: &Tuple, answers: u32, ifindex: u32, way: Way) {
+pub(crate) fn answer(tuple: &Tuple, answers: u32, place: &Place) {
     let tuple = tuple.reversed();
     let Some(known) = answered(&tuple, answers) else {
         return;
     };
     // SAFETY: a value of the map.
-    if unsafe { is_answered(known, &tuple, ifindex, way) } {
-        end(&tuple, known, ifindex, kind::ANSWERED);
+    if unsafe { is_answered(known, &tuple, place) } {
+        end(&tuple, known, place.ifindex, kind::ANSWERED);
     }
 }
 
@@ -144,18 +144,19 @@ pub(crate) fn answer(tuple: &Tuple, answers: u32, ifindex: u32, way: Way) {
 /// known what the client saw, else at the server's.
 ///
 /// Any pod can write another's address into a packet, but only the peer's own interface lets the peer's answer in,
-/// and that sees it first.
+/// and that sees it first. Only what speaks on the node itself, in a peer's place or as one, comes in by no interface.
 ///
 /// # Safety
 ///
 /// `known` must point to a value of [`ATTEMPTS`], the one under `tuple`.
 #[inline(always)]
-pub(crate) unsafe fn is_answered(
-    known: *mut Attempt,
-    tuple: &Tuple,
-    ifindex: u32,
-    way: Way,
-) -> bool {
+pub(crate) unsafe fn is_answered(known: *mut Attempt, tuple: &Tuple, place: &Place) -> bool {
+    let Place {
+        ifindex,
+        came_in_at,
+        way,
+        ..
+    } = *place;
     // SAFETY: the caller's.
     unsafe {
         match way {
@@ -174,8 +175,12 @@ pub(crate) unsafe fn is_answered(
                 false
             }
             Way::ToPod => {
+                if came_in_at == 0 {
+                    (*known).answered_here = 1;
+                }
                 (*known).answered != 0
-                    || (*known).forged == 0 && leads_to(&tuple.destination, ifindex)
+                    || (*known).forged == 0
+                        && (came_in_at == 0 || leads_to(&tuple.destination, ifindex))
             }
         }
     }

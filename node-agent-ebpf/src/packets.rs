@@ -276,12 +276,12 @@ fn look(skb: *mut __sk_buff, way: Way) {
             opened::syn(tuple, packet.sequence, &place);
         }
         Content::Tcp if flags & SYN != 0 => {
-            opened::answer(tuple, packet.answers, ifindex, way);
+            opened::answer(tuple, packet.answers, &place);
         }
         Content::Tcp => {}
         Content::Sctp => match *flags {
             INIT => opened::syn(tuple, packet.sequence, &place),
-            INIT_ACK => opened::answer(tuple, packet.answers, ifindex, way),
+            INIT_ACK => opened::answer(tuple, packet.answers, &place),
             _ => opened::reset(tuple, packet.answers, ifindex, way),
         },
         // Not from within `seen`: their stacks would add up.
@@ -291,7 +291,7 @@ fn look(skb: *mut __sk_buff, way: Way) {
                 udp::crossed(tuple, ifindex);
                 opened::begin(tuple, 0, &place);
             }
-            udp::Part::Reply => udp::replied(tuple, ifindex, way),
+            udp::Part::Reply => udp::replied(tuple, &place),
             udp::Part::Further => {}
         },
         Content::Error => errors::seen(&packet, ifindex, way),

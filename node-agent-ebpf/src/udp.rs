@@ -5,7 +5,7 @@ use node_agent_common::{Tuple, UdpFlow, kind};
 
 use crate::events::tell_superseded;
 use crate::tables::{ATTEMPTS, UDP_FLOWS, attempt, forget, forget_udp, leads_to, settle_udp};
-use crate::{Way, cache, opened};
+use crate::{Place, Way, cache, opened};
 
 /// What a datagram is to its conversation.
 #[repr(u8)]
@@ -58,21 +58,21 @@ pub(crate) fn seen(tuple: &Tuple, ifindex: u32, way: Way) -> Part {
 
 /// A datagram back to an attempt.
 #[inline(never)]
-pub(crate) fn replied(tuple: &Tuple, ifindex: u32, way: Way) {
+pub(crate) fn replied(tuple: &Tuple, place: &Place) {
     let asked = tuple.reversed();
     let Some(known) = attempt(&asked) else {
         return;
     };
     // SAFETY: a value of the map, copied before it is given back; the helper has no precondition.
     let (answered, now) = unsafe {
-        if !opened::is_answered(known, &asked, ifindex, way) {
+        if !opened::is_answered(known, &asked, place) {
             return;
         }
         (*known, bpf_ktime_get_ns())
     };
     settle_udp(&asked, &answered, now, 1);
     if forget(&asked, &answered) {
-        opened::ended(&asked, &answered, ifindex, kind::ANSWERED, |_| {});
+        opened::ended(&asked, &answered, place.ifindex, kind::ANSWERED, |_| {});
     }
 }
 

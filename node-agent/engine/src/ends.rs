@@ -218,6 +218,28 @@ impl Ends {
             .is_some_and(|pod| &*pod.node != node)
     }
 
+    /// Whether somebody on this node speaks in the place of whom the source called, as a transparent proxy does: that was not
+    /// the node, nor a Service for which the node is ready.
+    pub(crate) fn are_answered_for(&self, cluster: &Cluster, node: &str, ending: &Ending) -> bool {
+        if !ending.attempt.answered_here {
+            return false;
+        }
+        let is_the_node = matches!(&self.destination, Identity::Node(name) if **name == *node);
+        let called = |(ip, _)| match cluster.lookup(ip, ending.attempt.first) {
+            Identity::Node(_) => true,
+            Identity::Service(key) => {
+                let mut slices = cluster.slices_of(&key);
+                slices.any(|slice| slice.ready.contains(&ending.flow.destination))
+            }
+            Identity::Pod(_)
+            | Identity::NodeService(_)
+            | Identity::World
+            | Identity::Ambiguous
+            | Identity::Unknown => false,
+        };
+        !is_the_node || !ending.sent_to.is_none_or(called)
+    }
+
     /// Whether it went to a Service for which nobody is known to be ready. A Service of which no slice was ever
     /// heard may have backends.
     pub(crate) fn has_no_backend(&self, cluster: &Cluster) -> bool {

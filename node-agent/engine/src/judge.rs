@@ -170,6 +170,11 @@ impl Judge<'_> {
         if may_be_a_node && needs_confirmation(assessed.0) {
             assessed = (Assessment::Unknown, Some(UnknownBecause::Identity));
         }
+        if assessed.0 == Assessment::Unenforced
+            && ends.are_answered_for(self.cluster, &self.options.node, ending)
+        {
+            assessed = (Assessment::Unknown, Some(UnknownBecause::SourceMismatch));
+        }
         let settled = ends.settled_since(self.cluster);
         Case {
             ends,

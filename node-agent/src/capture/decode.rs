@@ -104,6 +104,7 @@ impl Decoder {
             answered: attempt.answered == 1,
             refused: attempt.answered == REFUSED_LATE,
             heard: attempt.answered == HEARD_LATE,
+            answered_here: attempt.answered_here != 0,
             forged: attempt.forged != 0,
             drops: attempt.drops,
             retransmissions: attempt.retransmissions,

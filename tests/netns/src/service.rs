@@ -28,17 +28,24 @@ pub fn before(ground: &Ground, row: &Row) -> anyhow::Result<SocketAddr> {
 /// # Errors
 /// As [`before`].
 pub fn rewritten_before(ground: &Ground, row: &Row) -> anyhow::Result<SocketAddr> {
-    let backend = ground.scenario.address(&row.to, Family::V4)?;
+    rewritten_to(ground, row, ground.scenario.address(&row.to, Family::V4)?)
+}
+
+/// The same, of which somebody else than the backend gets the packets.
+///
+/// # Errors
+/// As [`before`].
+pub fn rewritten_to(ground: &Ground, row: &Row, taker: IpAddr) -> anyhow::Result<SocketAddr> {
     let port = row.port;
     ground.node.namespace.nft(&format!(
         "table ip services {{\n\
          \tchain there {{\n\
          \t\ttype filter hook prerouting priority raw; policy accept;\n\
-         \t\tip daddr {ADDRESS} tcp dport {port} ip daddr set {backend}\n\
+         \t\tip daddr {ADDRESS} tcp dport {port} ip daddr set {taker}\n\
          \t}}\n\
          \tchain back {{\n\
          \t\ttype filter hook postrouting priority 300; policy accept;\n\
-         \t\tip saddr {backend} tcp sport {port} ip saddr set {ADDRESS}\n\
+         \t\tip saddr {taker} tcp sport {port} ip saddr set {ADDRESS}\n\
          \t}}\n\
          }}\n"
     ))?;

@@ -27,6 +27,9 @@ pub struct AttemptState {
     /// The peer refused it after its deadline.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
+    /// An answer to its source was made on this node: it came in at no interface.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub answered_here: bool,
     /// A pod that is not the peer answered it, or the answer went to a pod that is not the sender.
     pub forged: bool,
     /// The first drop of one of its packets.

@@ -26,8 +26,6 @@ fn swept(from: &str, change: impl FnOnce(Seen) -> Seen) -> Claim {
     (found.assessment, found.unknown_because)
 }
 
-/// An enforcer may remember a conversation for longer than it is remembered here: then its server, that speaks again,
-/// opens none.
 /// The same, after the deadline; and nobody who listens where the node takes the packets for its own.
 #[test]
 fn what_the_node_says_late_or_refuses_in_a_pods_place_is_no_leak() {
@@ -84,6 +82,8 @@ fn an_answer_that_its_pod_has_not_given_is_no_leak() {
     }
 }
 
+/// An enforcer may remember a conversation for longer than it is remembered here: then its server, that speaks again,
+/// opens none.
 #[test]
 fn a_datagram_that_looks_like_a_reply_accuses_nobody() {
     let doubt = (Unknown, Some(Orientation));

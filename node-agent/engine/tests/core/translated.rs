@@ -7,10 +7,11 @@ use node_agent_engine::model::Protocol;
 use node_agent_engine::record::{Assessment, Connection, EndpointKind, Evidence};
 use node_agent_engine::verdict::{Decision, Reason, UnknownBecause};
 use node_agent_engine::{Input, Moment};
+use serde_json::{Value, json};
 
 use crate::bench::{
-    API, AWAY, Bench, DB, JOB, MS, NODE, NODE_PORT, S, Seen, WEB, WORLD, egress_denied, node_port,
-    pod, slice,
+    API, AWAY, Bench, DB, JOB, MS, NODE, NODE_PORT, OTHER_NODE, S, Seen, WEB, WORLD, egress_denied,
+    node_port, pod, slice,
 };
 
 /// Where somebody is, and at which port.
@@ -317,4 +318,49 @@ fn an_address_that_is_no_service_stays_without_a_name() {
     let seen = through(&mut bench, WEB, DB);
     answered(&mut bench, &seen);
     assert_eq!(names(bench.only()), (Some("db"), None));
+}
+
+/// No packet of the answer came in: whoever is called on this node gave it, or a proxy in another's place.
+#[test]
+fn only_whom_the_client_called_leaks_when_the_node_answers() {
+    let mismatch = (Assessment::Unknown, Some(UnknownBecause::SourceMismatch));
+    let leak = (Assessment::Unenforced, None);
+    // Whom the client called, who is ready for the Service, and whether conntrack knows that the node took it.
+    for (called, ready, is_led, here, elsewhere) in [
+        ((AWAY, 5432), DB, false, mismatch, leak),
+        ((WORLD, 5432), DB, false, mismatch, leak),
+        ((OTHER_NODE, 5432), DB, false, mismatch, leak),
+        ((NODE, 5432), DB, false, leak, leak),
+        ((NODE, NODE_PORT), DB, true, leak, leak),
+        ((API, 5432), NODE, true, leak, leak),
+        ((API, 5432), DB, true, mismatch, leak),
+        ((API, 5432), DB, false, mismatch, leak),
+    ] {
+        for (answered_here, expected) in [(true, here), (false, elsewhere)] {
+            let mut bench = bench_with(&[ready]);
+            bench.apply(&nobody_reached());
+            bench.pass(20 * S);
+            let mut seen = bench.attempt(JOB, called.0);
+            seen.flow.destination_port = called.1;
+            seen.attempt.answered_here = answered_here;
+            let port = seen.flow.source_port;
+            if is_led {
+                bench.tracked = vec![led(((JOB, port), called), ((JOB, port), (NODE, 5432)))];
+            }
+            answered(&mut bench, &seen);
+            let found = bench.only();
+            let found = (found.assessment, found.unknown_because);
+            assert_eq!(
+                found, expected,
+                "{called:?}, ready {ready}, here {answered_here}"
+            );
+        }
+    }
+}
+
+/// Jobs may reach no pod, no node and nobody outside.
+fn nobody_reached() -> Value {
+    json!({"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "nobody"},
+        "spec": {"tier": "Admin", "priority": 1, "subject": {"pods": {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "job"}}}},
+            "egress": [{"action": "Deny", "to": [{"namespaces": {}}, {"nodes": {}}, {"networks": ["0.0.0.0/0"]}]}]}})
 }

@@ -21,6 +21,8 @@ pub(crate) const DENIED: &str = "default/debug";
 pub(crate) const API: &str = "kasm/kasm-api-0";
 /// May go anywhere, and lets in the API at its port.
 pub(crate) const DB: &str = "kasm/kasm-db-0";
+/// A pod of another node.
+pub(crate) const ELSEWHERE: &str = "kasm/kasm-agent-0";
 const EGRESS: &str = "
 ---
 apiVersion: networking.k8s.io/v1
@@ -127,14 +129,14 @@ impl Lab {
         let table = if at.is_ipv4() { "ip" } else { "ip6" };
         node.nft(&format!(
             "table {table} proxy {{\n chain first {{\n  type nat hook prerouting priority dstnat;\n  \
-             tcp dport {port} dnat to {at}\n }}\n}}\n"
+             meta l4proto {{ tcp, udp }} th dport {port} dnat to {at}\n }}\n}}\n"
         ))?;
-        Servers::start(&[Listen {
+        Servers::start(&[Protocol::Tcp, Protocol::Udp].map(|protocol| Listen {
             namespace: node,
             at,
-            protocol: Protocol::Tcp,
+            protocol,
             server: Server::Answering,
-        }])
+        }))
     }
 
     pub(crate) fn answers(
@@ -165,6 +167,21 @@ impl Lab {
     /// The node drops nothing any more.
     pub(crate) fn stop_no_more(&self) -> anyhow::Result<()> {
         enforcer::drop_no_more(&self.ground.node.namespace)
+    }
+
+    /// Waits until the agent has heard of an object of that kind.
+    pub(crate) fn until_known(&mut self, kind: &str) -> anyhow::Result<()> {
+        let end = Instant::now() + LIMIT;
+        let label = format!("kind=\"{kind}\"");
+        let known = |agent: &Agent| {
+            let metrics = agent.metrics(&self.ground.node.namespace)?;
+            anyhow::Ok(metrics.sum("netverdict_cache_objects{", &[&label]))
+        };
+        while known(&self.agent)? == 0 {
+            ensure!(Instant::now() < end, "no {kind} is known");
+            self.agent.settle()?;
+        }
+        Ok(())
     }
 
     /// Waits until so many attempts have had their end.

@@ -2,15 +2,18 @@
 
 mod lab;
 
+use std::net::SocketAddr;
+
 use anyhow::Context;
 use netns::frame::{ACK, ACKNOWLEDGED, Ends, Packet, SYN, TCP, UDP, port_unreachable, tcp, udp};
-use netns::node::Wiring;
+use netns::node::{NODE_ADDRESSES, Wiring};
 use netns::raw::hardware_address;
 use netns::scenario::Family;
 use netns::traffic::Protocol::{Tcp, Udp};
-use netns::trials;
+use netns::traffic::{Listen, Server, Servers};
+use netns::{service, trials};
 
-use self::lab::{API, DB, DENIED, Lab, packet, received};
+use self::lab::{API, DB, DENIED, ELSEWHERE, Lab, packet, received};
 
 const DB_PORT: u16 = 5432;
 /// Ports that peers use on both sides.
@@ -45,6 +48,7 @@ fn main() {
         ("what comes through after its deadline counts once", late),
         ("what the node answers in a pod's place is no leak", proxied),
     ];
+    let service = "what the node answers in a Service's place is no leak";
     let mut trials = Vec::new();
     for (name, test) in tests {
         for family in [Family::V4, Family::V6] {
@@ -52,6 +56,7 @@ fn main() {
             trials.push(trials::test(&name, move || test(family)));
         }
     }
+    trials.push(trials::test(service, proxied_service));
     trials::conclude(Ok(trials))
 }
 
@@ -89,22 +94,49 @@ fn stopped_no_more(family: Family) -> anyhow::Result<()> {
     lab.tells(&[(Udp, from.ip(), to, "blocked, dropped", 1)])
 }
 
-/// A transparent proxy: the pod that is denied never hears of it, and there is no drop.
+/// A transparent proxy: the pod that is denied never hears of it, and there is no drop. Nor does the other node of a pod that
+/// is not here.
 fn proxied(family: Family) -> anyhow::Result<()> {
     let lab = Lab::new(Wiring::Routed, family)?;
-    let (denied, api, db) = (
-        lab.address(DENIED)?,
-        lab.address(API)?,
-        lab.end(DB, DB_PORT)?,
-    );
+    let (denied, api) = (lab.address(DENIED)?, lab.address(API)?);
+    let (db, elsewhere) = (lab.end(DB, DB_PORT)?, lab.end(ELSEWHERE, DB_PORT)?);
     let _proxy = lab.proxy(DB_PORT, PORT)?;
-    for from in [DENIED, API] {
-        lab.answers(from, db, Tcp)?;
+    let mut told = Vec::new();
+    for protocol in [Tcp, Udp] {
+        for to in [db, elsewhere] {
+            lab.answers(DENIED, to, protocol)?;
+            told.push((
+                protocol,
+                denied,
+                to,
+                "unknown: source_mismatch, answered",
+                1,
+            ));
+        }
+        lab.answers(API, db, protocol)?;
     }
-    lab.tells(&[
-        (Tcp, denied, db, "unknown: source_mismatch, answered", 1),
-        (Tcp, api, db, "allowed, answered", 1),
-    ])
+    told.push((Tcp, api, db, "allowed, answered", 1));
+    told.push((Udp, api, db, "unknown: source_mismatch, answered", 1));
+    lab.tells(&told)
+}
+
+/// Of which conntrack does not know that it was called for a Service.
+fn proxied_service() -> anyhow::Result<()> {
+    let mut lab = Lab::new(Wiring::Routed, Family::V4)?;
+    let row = lab.ground.row(API, DB)?;
+    let [node, _] = NODE_ADDRESSES;
+    let service = service::rewritten_to(&lab.ground, &row, node)?;
+    lab.until_known("service")?;
+    let listen = Listen {
+        namespace: &lab.ground.node.namespace,
+        at: SocketAddr::new(node, row.port),
+        protocol: Tcp,
+        server: Server::Answering,
+    };
+    let _proxy = Servers::start(&[listen])?;
+    let from = lab.address(DENIED)?;
+    lab.answers(DENIED, service, Tcp)?;
+    lab.tells(&[(Tcp, from, service, "unknown: source_mismatch, answered", 1)])
 }
 
 /// The first SYN is dropped and told of, the same one is let through later.
