@@ -37,7 +37,12 @@ impl Story<'_> {
         };
         let last = || {
             let records = records(self.node).unwrap_or_default();
-            format!("{what}; told last: {:?}", records.last())
+            let since: Vec<_> = records
+                .iter()
+                .skip(self.told)
+                .map(Value::to_string)
+                .collect();
+            format!("{what}; told since the change:\n{}", since.join("\n"))
         };
         wait::until(last, async || {
             Ok(records(self.node)?.iter().skip(self.told).any(is_it))
