@@ -70,13 +70,23 @@ impl Bypass {
     pub(crate) fn hides(&self, links: &Links, flow: Flow, attempt: &AttemptState) -> bool {
         let source = attempt.source_link.and_then(|index| links.get(index));
         let has_other = source.is_some_and(|link| link.foreign_program == Some(true));
-        let passes = |index: u32| self.passed_by.contains(&index);
         match leading_to(links, flow) {
-            Some(link) => attempt.destination_link.is_none() && (has_other || passes(link.index)),
-            None => source.is_some_and(|link| {
-                passes(link.index) || (has_other && !self.came_by.contains(&link.index))
-            }),
+            Some(link) => {
+                attempt.destination_link.is_none()
+                    && (has_other || self.passed_by.contains(&link.index))
+            }
+            None => self.hides_answers(links, attempt),
         }
+    }
+
+    /// Whether what comes back to an attempt may come unseen: past its source's interface.
+    pub(crate) fn hides_answers(&self, links: &Links, attempt: &AttemptState) -> bool {
+        let source = attempt.source_link.and_then(|index| links.get(index));
+        source.is_some_and(|link| {
+            let has_other = link.foreign_program == Some(true);
+            self.passed_by.contains(&link.index)
+                || (has_other && !self.came_by.contains(&link.index))
+        })
     }
 }
 

@@ -181,11 +181,14 @@ impl Surroundings<'_> {
             if ending.attempt.forged {
                 ending.doubt = Some(UnknownBecause::SourceMismatch);
             }
-            return ending.with(
-                OutcomeKind::Answered,
-                ClientSaw::Unknown,
-                Evidence::AnswerAtDestination,
-            );
+            let attempt = &ending.attempt;
+            let is_missed = self.lost_at.is_some_and(|lost| lost >= attempt.first)
+                || self.bypass.hides_answers(self.links, attempt);
+            let saw = match is_missed {
+                true => ClientSaw::Unknown,
+                false => unheard(attempt),
+            };
+            return ending.with(OutcomeKind::Answered, saw, Evidence::AnswerAtDestination);
         }
         self.stopped(&ending)
             .unwrap_or_else(|| self.silent(ending, waited))

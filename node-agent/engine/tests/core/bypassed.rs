@@ -1,9 +1,9 @@
 //! Interfaces that packets pass by: what is proven all the same, and what silence there does not prove.
 
 use node_agent_engine::Moment;
-use node_agent_engine::input::{EventKind, Input, Link};
+use node_agent_engine::input::{EventKind, Input, Link, Stage};
 use node_agent_engine::record::Assessment::{self, Allowed, Unanswered, Unenforced, Unknown};
-use node_agent_engine::record::OutcomeKind;
+use node_agent_engine::record::{ClientSaw, OutcomeKind};
 use node_agent_engine::verdict::UnknownBecause::{self, HookBypassed, LeftNode};
 
 use super::bench::{AWAY, Bench, DB, JOB, S, Seen, WEB};
@@ -91,4 +91,30 @@ fn beside_a_program_silence_counts_once_something_came_by() {
     let seen = bench.attempt(WEB, AWAY);
     bench.give(seen.event(bench.now, EventKind::Answered, 1));
     assert_eq!(silent(&mut bench, WEB, AWAY).0, Unanswered);
+}
+
+/// An answer that left the peer may be lost on its way back: the client's own interface shows that, if nothing comes past it.
+#[test]
+fn what_the_client_saw_is_said_only_where_it_was_seen() {
+    for (has_other, is_lost, expected) in [
+        (false, false, ClientSaw::Nothing),
+        (true, false, ClientSaw::Unknown),
+        (false, true, ClientSaw::Unknown),
+    ] {
+        let mut bench = Bench::settled();
+        if has_other {
+            with_other_program(&mut bench, 1, WEB);
+        }
+        let seen = bench.attempt(WEB, DB).arrived().replied();
+        if is_lost {
+            let stage = Stage::Ring;
+            bench.give(Input::Lost { stage, total: 1 });
+        }
+        bench.pass(3 * S);
+        bench.give(seen.swept());
+        bench.pass(S);
+        let found = bench.only();
+        assert_eq!(found.assessment, Assessment::Allowed);
+        assert_eq!(found.outcome.client_saw, expected, "{has_other} {is_lost}");
+    }
 }

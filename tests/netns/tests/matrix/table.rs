@@ -36,7 +36,10 @@ fn page(files: &[(&str, Vec<Cell>)]) -> anyhow::Result<String> {
          printed from `tests/netns/matrix`. Read it from left to right: what stood in the way and where, what the \
          client's socket saw, the outcome with the kernel's reason and its evidence, and then the assessment for each \
          answer that policy can give (its side kept or not in brackets, \u{2020} where netverdict falls short of it). \
-         Between two nodes both agents write; the row of the one that counts the attempt ends its path with *counts*.\n",
+         Between two nodes both agents write; the row of the one that counts the attempt ends its path with *counts*.\n\n\
+         An attempt counts by what it was three seconds after it began. What is answered or refused only then is told with \
+         a `count` of 0, also where policy denies it: a leak that is this late is in the records, and in the metrics it \
+         is `blocked`, or `unknown`.\n",
     );
     for (heading, cells) in files {
         write!(
