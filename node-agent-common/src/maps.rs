@@ -64,6 +64,10 @@ pub const UNPLACED_ENTRIES: u32 = 64;
 pub const UDP_CACHE_SLOTS: u32 = 1 << 12;
 /// Size of [`REASON_CLASSES`] and [`DROPS`]; Linux 6.18 has some 130 reasons.
 pub const REASONS: u32 = 512;
+/// Its entry for all reasons of Open vSwitch, whose numbers are beyond it.
+pub const OVS_REASONS: u32 = REASONS - 2;
+/// The same of other subsystems, and of what is beyond it in another way.
+pub const OTHER_REASONS: u32 = REASONS - 1;
 /// Size of [`NAMESPACES`], entries.
 pub const NAMESPACES_ENTRIES: u32 = 1 << 12;
 /// Size of [`ADDRESSES`], entries.

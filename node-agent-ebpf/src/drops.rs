@@ -6,7 +6,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::programs::BtfTracePointContext;
 use node_agent_common::Tuple;
-use node_agent_common::maps::{LOCATION_SLOTS, REASONS, drop_class};
+use node_agent_common::maps::{LOCATION_SLOTS, OTHER_REASONS, OVS_REASONS, REASONS, drop_class};
 use node_agent_common::parse::{self, ACK, Content, Family, INIT, Packet, RST, SYN};
 
 use crate::conntrack;
@@ -16,9 +16,7 @@ use crate::kernel::{self, FreedBytes, field};
 use crate::names;
 use crate::packets::{ETHERNET, GROUP};
 use crate::stops::{self, Dropped, Freed};
-use crate::tables::{
-    DROPS, LOCATIONS, REASON_CLASSES, attempt, namespace_is_own, namespace_is_watched,
-};
+use crate::tables::{DROPS, LOCATIONS, REASON_CLASSES, attempt, namespace_is_watched};
 
 /// A packet was freed.
 #[inline(always)]
@@ -55,19 +53,11 @@ pub(crate) fn seen(ctx: &BtfTracePointContext) {
         if let Some(counter) = DROPS.get_ptr_mut(reason.min(REASONS - 1)) {
             add_one(counter);
         }
-        // Elsewhere an index means another interface.
-        let arrived_at: u32 = field(skb, &kernel::SKB_IIF);
-        let came_in_at = if namespace_is_own(netns) {
-            arrived_at
-        } else {
-            0
-        };
         let freed = Freed {
             location,
             reason,
             ifindex,
-            came_in_at,
-            has_travelled: arrived_at != 0,
+            arrived_at: field(skb, &kernel::SKB_IIF),
             netns,
             class,
         };
@@ -79,15 +69,14 @@ pub(crate) fn seen(ctx: &BtfTracePointContext) {
 #[inline(always)]
 fn class(reason: u32, location: u64) -> u8 {
     let subsystem = reason >> 16;
-    if subsystem != 0 {
-        return if subsystem == kernel::OVS_SUBSYSTEM.load() {
-            drop_class::OVS
-        } else {
-            drop_class::OTHER
-        };
-    }
-    let known = REASON_CLASSES.get(reason).copied();
-    match known.unwrap_or(u32::from(drop_class::OTHER)) as u8 {
+    // What comes out of a table is one state to the verifier, whatever it is; each constant would be one of its own.
+    let entry = match subsystem {
+        0 => reason.min(OTHER_REASONS),
+        _ if subsystem == kernel::OVS_SUBSYSTEM.load() => OVS_REASONS,
+        _ => OTHER_REASONS,
+    };
+    let known = REASON_CLASSES.get(entry).copied();
+    match known.unwrap_or(u32::from(drop_class::IGNORED)) as u8 {
         drop_class::UNSPECIFIED => class_of_location(location),
         class => class,
     }
@@ -165,7 +154,7 @@ unsafe fn packet(skb: *const u8, freed: Freed) {
         packet: Packet::empty(),
         original: Tuple::default(),
         now: 0,
-        is_frame: data < start,
+        headroom: start.wrapping_sub(data) as u32,
         ctinfo_plus_one: 0,
     };
     if !read(start, length, ethertype, &mut dropped) || repeats(nfct, &dropped.packet) {
@@ -175,6 +164,7 @@ unsafe fn packet(skb: *const u8, freed: Freed) {
     if unsafe { is_to_group(skb) } {
         return;
     }
+    dropped.original = dropped.packet.tuple;
     let protocol = dropped.packet.tuple.protocol;
     dropped.ctinfo_plus_one = conntrack::original(nfct, protocol, &mut dropped.original);
     // 3 and more: the packet went in the reply direction, whoever opened the conversation.

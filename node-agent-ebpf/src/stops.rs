@@ -19,12 +19,28 @@ pub(crate) struct Freed {
     pub(crate) location: u64,
     pub(crate) reason: u32,
     pub(crate) ifindex: u32,
-    /// Where it came into the node; 0 when it did not, or was freed elsewhere.
-    pub(crate) came_in_at: u32,
-    /// It came into the namespace where it was freed, and was not made there.
-    pub(crate) has_travelled: bool,
+    /// Where it came into the namespace where it was freed; 0 when it was made there.
+    pub(crate) arrived_at: u32,
     pub(crate) netns: u32,
     pub(crate) class: u8,
+}
+
+impl Freed {
+    /// Where it came into the node; 0 when it did not, or was freed elsewhere: there an index means another interface.
+    #[inline(always)]
+    fn came_in_at(&self) -> u32 {
+        if namespace_is_own(self.netns) {
+            self.arrived_at
+        } else {
+            0
+        }
+    }
+
+    /// Tells whether it came into the namespace where it was freed, and was not made there.
+    #[inline(always)]
+    fn has_travelled(&self) -> bool {
+        self.arrived_at != 0
+    }
 }
 
 /// A freed packet that may be an attempt's first.
@@ -32,15 +48,23 @@ pub(crate) struct Dropped {
     pub(crate) freed: Freed,
     /// TCP: a SYN. SCTP: an INIT. UDP: its sequence number is 0.
     pub(crate) packet: Packet,
-    /// Conntrack's original tuple; zero without one.
+    /// Conntrack's original tuple; without one, the packet's own.
     pub(crate) original: Tuple,
     /// Monotonic time, nanoseconds.
     pub(crate) now: u64,
-    /// It lay ready at an interface, with the frame's header before it. What routes and bridges hold has none, even when
-    /// they know where it shall leave.
-    pub(crate) is_frame: bool,
+    /// How many bytes lie before its network header, as a signed number; see [`Dropped::is_frame`].
+    pub(crate) headroom: u32,
     /// Conntrack's `ctinfo` plus one; 0 without conntrack.
     pub(crate) ctinfo_plus_one: u8,
+}
+
+impl Dropped {
+    /// Tells whether it lay ready at an interface, with the frame's header before it. What routes and bridges hold has none,
+    /// even when they know where it shall leave.
+    #[inline(always)]
+    fn is_frame(&self) -> bool {
+        self.headroom.cast_signed() > 0
+    }
 }
 
 /// Notes the drop in its attempt; an attempt that no interface has seen begins with it.
@@ -50,7 +74,7 @@ pub(crate) fn seen(dropped: &Dropped) {
     if note(tuple, dropped) {
         return;
     }
-    let translated = dropped.ctinfo_plus_one != 0 && original != tuple;
+    let translated = original != tuple;
     if translated && note(original, dropped) {
         return;
     }
@@ -155,13 +179,12 @@ fn is_aside(dropped: &Dropped) -> bool {
         ..
     } = dropped;
     let came_from_there =
-        freed.came_in_at == at || !freed.has_travelled && !namespace_is_own(freed.netns);
+        freed.came_in_at() == at || !freed.has_travelled() && !namespace_is_own(freed.netns);
     let is_owned = role & share::OWNED != 0;
-    let is_translated = dropped.ctinfo_plus_one != 0;
     !came_from_there
         && leads(&packet.tuple.source) != Some(at)
         && !may_lead(&packet.tuple.destination, at, is_owned)
-        && !(is_translated && may_lead(&original.destination, at, is_owned))
+        && !may_lead(&original.destination, at, is_owned)
 }
 
 /// Tells whether an interface leads to whom that address belongs, as far as that is known: a pod that is deleted has an
@@ -174,18 +197,14 @@ fn may_lead(address: &[u8; 16], at: u32, is_owned: bool) -> bool {
 /// Starts an attempt with its drop; false when that is none.
 #[inline(never)]
 fn begin(key: &Tuple, dropped: &Dropped) -> bool {
-    let Freed {
-        came_in_at,
-        has_travelled,
-        ..
-    } = dropped.freed;
+    let came_in_at = dropped.freed.came_in_at();
     let Tuple {
         source,
         destination,
         ..
     } = &dropped.packet.tuple;
     // It came into a pod by an interface at which it was looked at: there it had no room, or has had its outcome.
-    let is_in_pod = has_travelled && came_in_at == 0;
+    let is_in_pod = dropped.freed.has_travelled() && came_in_at == 0;
     if is_in_pod && is_watched(destination) || was_lost_at(came_in_at) {
         return false;
     }
@@ -251,7 +270,7 @@ fn supersede(key: &Tuple, attempt: &mut Attempt, ifindex: u32) -> bool {
 fn is_at_destination(dropped: &Dropped) -> bool {
     let Dropped { freed, packet, .. } = dropped;
     let at = Some(freed.ifindex);
-    dropped.is_frame
+    dropped.is_frame()
         && freed.ifindex != 0
         && namespace_is_own(freed.netns)
         && leads(&packet.tuple.destination) == at

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use node_agent_common::maps::{REASONS, drop_class};
+use node_agent_common::maps::{OTHER_REASONS, OVS_REASONS, REASONS, drop_class};
 
 use super::btf::Types;
 use super::symbols;
@@ -103,6 +103,8 @@ impl Reasons {
         (0..REASONS)
             .map(|reason| {
                 let class = match self.names.get(&reason) {
+                    _ if reason == OVS_REASONS => drop_class::OVS,
+                    _ if reason == OTHER_REASONS => drop_class::OTHER,
                     Some(name) => class(name),
                     // Before 5.17 all is 0; a number above the names is never used.
                     None => drop_class::UNSPECIFIED,

@@ -1,5 +1,6 @@
 //! How netverdict hangs on interfaces: by clsact, beside others, and after it was killed.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,7 @@ fn main() {
         trials::test("on a bridge clsact sees it too", || {
             sees("clsact", Wiring::Bridged)
         }),
+        trials::test("a verifier has room to spare", is_verified_with_ease),
         trials::test("a filter that comes later is overtaken", overtakes),
         trials::test("what a killed agent left is removed", removes_leftovers),
         trials::test("somebody's ingress qdisc stays, and is said once", || {
@@ -64,6 +66,27 @@ enum Came {
 
 fn setup(ground: &Ground, attach: &str) -> anyhow::Result<Setup> {
     Ok(ground.setup()?.flag(&["--attach", attach]))
+}
+
+/// Verifiers differ in which states they take for the same: what another one looks at may be several times as much. None looks
+/// at more than a million instructions (`BPF_COMPLEXITY_LIMIT_INSNS`).
+fn is_verified_with_ease() -> anyhow::Result<()> {
+    const MOST: u64 = 300_000;
+    let ground = Ground::new()?;
+    let agent = ground.agent()?;
+    let of_agent = format!("/proc/{}/fdinfo", agent.pid()?.as_raw_pid());
+    let mut looked_at = Vec::new();
+    for entry in fs::read_dir(&of_agent).with_context(|| format!("read `{of_agent}`"))? {
+        // A file may be closed meanwhile.
+        let told = fs::read_to_string(entry?.path()).unwrap_or_default();
+        let number = told
+            .lines()
+            .find_map(|line| line.strip_prefix("verified_insns:"));
+        looked_at.extend(number.map(|it| it.trim().parse::<u64>()).transpose()?);
+    }
+    ensure!(looked_at.len() >= 4, "not the hooks: {looked_at:?}");
+    ensure!(looked_at.iter().all(|it| *it <= MOST), "{looked_at:?}");
+    Ok(())
 }
 
 fn sees(attach: &str, wiring: Wiring) -> anyhow::Result<()> {
