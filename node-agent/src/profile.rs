@@ -1,8 +1,7 @@
 //! Who enforces on this node, found out from what it leaves there: the CNI's configuration, interfaces, pods, and what
 //! the Node's object says of itself.
 //!
-//! A sign may outlive whoever left it. Signs of several, like none, make nobody: what the specification leaves open is
-//! not claimed then.
+//! A sign may outlive whoever left it. Signs of several, like none, make nobody: what is open then is not claimed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -103,11 +102,8 @@ impl Signs {
         }
         for plugin in &self.plugins {
             if let Some((who, profile)) = of_plugin(plugin, self.is_k3s) {
-                note(
-                    who,
-                    profile,
-                    format!("the CNI's configuration names {plugin}"),
-                );
+                let sign = format!("the CNI's configuration names {plugin}");
+                note(who, profile, sign);
             }
         }
         // From within a pod K3s' own configuration is not seen. Any other sign says more.
@@ -124,20 +120,21 @@ impl Signs {
             [] => (*who).to_owned(),
         };
         let all: Vec<_> = signs.iter().map(said).collect();
-        match signs.values().next() {
-            Some((profile, _)) if signs.len() == 1 => Found {
-                profile: *profile,
-                why: all.concat(),
-            },
-            Some(_) => Found {
-                profile: Profile::Generic,
-                why: format!("signs of several, {}", all.join("; ")),
-            },
-            None => Found {
-                profile: Profile::Generic,
-                why: "no sign of an enforcer that is known".to_owned(),
-            },
-        }
+        let (profile, why) = match signs.values().next() {
+            Some((profile, _)) if signs.len() == 1 => (*profile, all.concat()),
+            Some(_) => {
+                let open = format!(
+                    "signs of several, {}: what they differ in is open",
+                    all.join("; ")
+                );
+                (among(signs.values().map(|(profile, _)| *profile)), open)
+            }
+            None => (
+                Profile::Generic,
+                "no sign of an enforcer that is known".to_owned(),
+            ),
+        };
+        Found { profile, why }
     }
 
     fn of_flannel(&self) -> Option<&str> {
@@ -148,6 +145,14 @@ impl Signs {
                 "flannel.1" | "flannel-v6.1" | "flannel-wg" | "flannel-wg-v6"
             )
         })
+    }
+}
+
+/// What stands for several: all that differs without Cilium is open where nothing is known, too.
+fn among(mut profiles: impl Iterator<Item = Profile>) -> Profile {
+    match profiles.any(|profile| profile == Profile::Cilium) {
+        true => Profile::Disputed,
+        false => Profile::Generic,
     }
 }
 
@@ -357,9 +362,15 @@ mod tests {
             ),
             (
                 signs(&["flannel"], true, &["cilium_host"], &[]),
-                Profile::Generic,
+                Profile::Disputed,
                 "signs of several, Cilium: there is an interface cilium_host; \
-                 kube-router: the CNI's configuration names flannel",
+                 kube-router: the CNI's configuration names flannel: what they differ in is open",
+            ),
+            (
+                signs(&["calico"], false, &["kube-bridge"], &[]),
+                Profile::Generic,
+                "signs of several, Calico: the CNI's configuration names calico; \
+                 kube-router: there is an interface kube-bridge: what they differ in is open",
             ),
         ] {
             let found = signs.found();

@@ -83,4 +83,6 @@ pub enum Profile {
     Calico,
     /// Cilium.
     Cilium,
+    /// One of several, Cilium among them: what Cilium does otherwise is open.
+    Disputed,
 }

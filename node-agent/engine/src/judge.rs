@@ -166,7 +166,11 @@ impl Judge<'_> {
             assessed.1 = Some(UnknownBecause::LeftNode);
         }
         // With Cilium a node's end of a tunnel, which no object names, is a node, and no block of addresses holds it.
-        let may_be_a_node = ends.may_be_of_cluster && self.options.profile == Profile::Cilium;
+        let may_be_cilium = match self.options.profile {
+            Profile::Cilium | Profile::Disputed => true,
+            Profile::Generic | Profile::KubeRouter | Profile::Calico => false,
+        };
+        let may_be_a_node = ends.may_be_of_cluster && may_be_cilium;
         if may_be_a_node && needs_confirmation(assessed.0) {
             assessed = (Assessment::Unknown, Some(UnknownBecause::Identity));
         }

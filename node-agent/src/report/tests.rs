@@ -68,7 +68,7 @@ fn token_lists_of_schema_and_engine_are_equal() {
         ("kept", tokens!(Kept: Yes, No, Unknown)),
         (
             "left_open",
-            tokens!(LeftOpen: EqualPriority, OtherDirection, SourceTranslation, OwnNode, HostNetwork, Hairpin, Icmp, GroupAddress, SourceAddress, NodePort, DomainNames, Unidentified, NoAddress, DomainAnswers, NoPort, NoServicePort, NoSlices, NoBackend, BackendsDiffer, UnsupportedPolicy),
+            tokens!(LeftOpen: EqualPriority, OtherDirection, SourceTranslation, OwnNode, HostNetwork, Hairpin, Icmp, GroupAddress, SourceAddress, NodePort, DomainNames, Unidentified, NoAddress, DomainAnswers, NoPort, NoServicePort, NoSlices, NoBackend, BackendsDiffer, UnsupportedPolicy, Dataplane),
         ),
         (
             "missed_what",

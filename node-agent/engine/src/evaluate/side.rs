@@ -129,8 +129,8 @@ impl Question<'_> {
         let selecting = |pod: &PodState| self.cluster.would_isolate(&pod.pod, self.direction);
         match (self.profile, pod) {
             (Profile::KubeRouter | Profile::Calico | Profile::Cilium, _) => Vec::new(),
-            (Profile::Generic, Some(pod)) => selecting(pod),
-            (Profile::Generic, None) => {
+            (Profile::Generic | Profile::Disputed, Some(pod)) => selecting(pod),
+            (Profile::Generic | Profile::Disputed, None) => {
                 let pods = self.cluster.host_pods(name);
                 pods.flat_map(selecting).collect()
             }
@@ -204,7 +204,7 @@ impl Question<'_> {
     /// The choice among the answers that the specification allows.
     fn choice(&self, subject: Endpoint<'_>, walked: &Walked<'_>) -> Option<LeftOpen> {
         let by_end = match (walked.end, self.direction, self.profile) {
-            (End::OwnNode, Direction::Egress, Profile::Generic) => {
+            (End::OwnNode, Direction::Egress, Profile::Generic | Profile::Disputed) => {
                 (!self.is_accepted(subject)).then_some(LeftOpen::OwnNode)
             }
             (End::Denied(found), ..) if self.is_by_name(found) => Some(LeftOpen::DomainNames),
@@ -276,7 +276,7 @@ impl Question<'_> {
         }
         let icmp = matches!(self.protocol, Protocol::Icmp | Protocol::Icmpv6);
         let icmp_is_open = match self.profile {
-            Profile::Generic | Profile::KubeRouter => icmp,
+            Profile::Generic | Profile::KubeRouter | Profile::Disputed => icmp,
             Profile::Calico | Profile::Cilium => false,
         };
         let hairpin = self.is_same_pod().then_some(LeftOpen::Hairpin);
@@ -314,7 +314,9 @@ impl Question<'_> {
         };
         own && match (self.direction, self.profile) {
             (Direction::Ingress, _)
-            | (Direction::Egress, Profile::Generic | Profile::KubeRouter) => true,
+            | (Direction::Egress, Profile::Generic | Profile::KubeRouter | Profile::Disputed) => {
+                true
+            }
             (Direction::Egress, Profile::Calico | Profile::Cilium) => false,
         }
     }

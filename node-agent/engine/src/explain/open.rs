@@ -48,5 +48,8 @@ pub(super) fn in_words(left_open: LeftOpen) -> &'static str {
         LeftOpen::UnsupportedPolicy => {
             "A policy may apply that is of a kind that is not evaluated yet."
         }
+        LeftOpen::Dataplane => {
+            "A block of addresses holds the other end, and it is not known whether Cilium enforces, which looks for no pod and no node in one."
+        }
     }
 }

@@ -73,6 +73,9 @@ pub enum LeftOpen {
     BackendsDiffer,
     /// A policy of a kind that is not evaluated yet may apply.
     UnsupportedPolicy,
+    /// It is not known which of several dataplanes enforces, and a block of addresses holds pods and nodes for some
+    /// of them only (R18).
+    Dataplane,
 }
 
 impl LeftOpen {
@@ -90,7 +93,8 @@ impl LeftOpen {
             | Self::SourceAddress
             | Self::NodePort
             | Self::DomainNames
-            | Self::NoPort => UnknownBecause::OpenInSpecification,
+            | Self::NoPort
+            | Self::Dataplane => UnknownBecause::OpenInSpecification,
             Self::Unidentified | Self::NoAddress | Self::DomainAnswers => UnknownBecause::Identity,
             Self::NoServicePort | Self::NoSlices | Self::NoBackend | Self::BackendsDiffer => {
                 UnknownBecause::Backend

@@ -51,7 +51,7 @@ impl Question<'_> {
     ) -> Fit {
         match self.profile {
             Profile::KubeRouter | Profile::Calico | Profile::Cilium => return Fit::Misses,
-            Profile::Generic => {}
+            Profile::Generic | Profile::Disputed => {}
         }
         let selected = |state: &PodState| {
             let namespace = match namespaces {
@@ -84,7 +84,9 @@ impl Question<'_> {
             (Profile::Cilium, Who::Pod { .. } | Who::Node { .. }) => true,
             (Profile::Cilium, Who::Unknown) => return Fit::Open(LeftOpen::Unidentified),
             (Profile::Cilium, Who::World)
-            | (Profile::Generic | Profile::KubeRouter | Profile::Calico, _) => false,
+            | (Profile::Generic | Profile::KubeRouter | Profile::Calico | Profile::Disputed, _) => {
+                false
+            }
         };
         if in_cluster {
             notes
@@ -103,7 +105,16 @@ impl Question<'_> {
             notes.miss(|| block_missed(MissedWhat::Except, format!("{cidr} except {hole}"), ip));
             return Fit::Misses;
         }
-        Fit::Matches
+        match (self.profile, &peer.who) {
+            (_, Who::World)
+            | (Profile::Generic | Profile::KubeRouter | Profile::Calico | Profile::Cilium, _) => {
+                Fit::Matches
+            }
+            (Profile::Disputed, Who::Pod { .. } | Who::Node { .. }) => {
+                Fit::Open(LeftOpen::Dataplane)
+            }
+            (Profile::Disputed, Who::Unknown) => Fit::Open(LeftOpen::Unidentified),
+        }
     }
 
     /// What is missing where the other side has no address to look at.

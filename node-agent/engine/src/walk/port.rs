@@ -71,8 +71,8 @@ impl Question<'_> {
                         .any(|candidate| is_it(candidate) && candidate.port == port)
                 };
                 let open = match (self.profile, pod) {
-                    (Profile::Generic, Some(pod)) => has(&pod.pod.ports),
-                    (Profile::Generic, None) => {
+                    (Profile::Generic | Profile::Disputed, Some(pod)) => has(&pod.pod.ports),
+                    (Profile::Generic | Profile::Disputed, None) => {
                         self.cluster.host_pods(node).any(|pod| has(&pod.pod.ports))
                     }
                     (Profile::KubeRouter | Profile::Calico | Profile::Cilium, _) => false,

@@ -204,6 +204,7 @@ fn an_address_among_those_of_pods_waits_and_may_be_a_node_of_cilium() {
     for (profile, expected) in [
         (Profile::Generic, (Unenforced, None)),
         (Profile::Cilium, (Unknown, Some(UnknownBecause::Identity))),
+        (Profile::Disputed, (Unknown, Some(UnknownBecause::Identity))),
     ] {
         let mut bench = Bench::settled();
         bench.give(Input::Profile(profile));

@@ -1,4 +1,5 @@
 use node_agent_engine::Profile;
+use node_agent_engine::verdict::LeftOpen;
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -149,6 +150,7 @@ fn r18_blocks_match_pods_but_not_on_cilium() {
         (Profile::KubeRouter, Allowed),
         (Profile::Calico, Allowed),
         (Profile::Cilium, Denied),
+        (Profile::Disputed, Unknown),
     ];
     for (profile, expected) in table {
         assert_eq!(
@@ -160,6 +162,27 @@ fn r18_blocks_match_pods_but_not_on_cilium() {
             world.judge_as(profile, "10.0.0.77", "x/a", 80, Tcp).verdict,
             Allowed,
             "{profile:?}, an address of nobody"
+        );
+    }
+}
+
+/// Who enforces is one of several: a block that Cilium would not hold a pod or node against says nothing.
+#[test]
+fn r18_is_open_where_it_may_be_cilium() {
+    let mut world = block("10.0.0.0/24", &["10.0.0.3/32"]);
+    world.add(&node("n", "10.0.0.200"));
+    for (from, expected, left_open) in [
+        ("x/b", Unknown, Some(LeftOpen::Dataplane)),
+        ("10.0.0.200", Unknown, Some(LeftOpen::Dataplane)),
+        ("x/c", Denied, None),
+        ("10.0.0.77", Allowed, None),
+        ("198.51.100.1", Denied, None),
+    ] {
+        let verdict = world.judge_as(Profile::Disputed, from, "x/a", 80, Tcp);
+        assert_eq!(
+            (verdict.ingress.verdict, verdict.ingress.left_open),
+            (expected, left_open),
+            "{from}"
         );
     }
 }
