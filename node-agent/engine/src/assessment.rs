@@ -1,6 +1,5 @@
 //! Verdict against outcome: the table of what may be claimed.
 
-use crate::model::Protocol;
 use crate::outcome::Ending;
 use crate::record::{Assessment, Direction, OutcomeKind};
 use crate::verdict::{Decision, Kept, Side, UnknownBecause, Verdict};
@@ -16,9 +15,6 @@ pub(crate) struct Local {
 }
 
 /// Reads the table.
-/// From here on Linux gives ports to clients (`net.ipv4.ip_local_port_range`).
-const CLIENT_PORTS: u16 = 32_768;
-
 pub(crate) fn assess(verdict: &Verdict, ending: &Ending) -> Assessed {
     if let Some(because) = ending.doubt {
         return (Assessment::Unknown, Some(because));
@@ -66,7 +62,7 @@ fn denied(ending: &Ending) -> Assessed {
     }
     match ending.outcome {
         OutcomeKind::Answered | OutcomeKind::Delivered | OutcomeKind::Refused => {
-            if looks_like_a_reply(ending) {
+            if ending.may_be_a_reply() {
                 return (Assessment::Unknown, Some(UnknownBecause::Orientation));
             }
             (Assessment::Unenforced, None)
@@ -75,15 +71,6 @@ fn denied(ending: &Ending) -> Assessed {
         OutcomeKind::Unanswered => (Assessment::Unknown, Some(UnknownBecause::NotSeenStopped)),
         OutcomeKind::Unknown => (Assessment::Unknown, Some(UnknownBecause::Lost)),
     }
-}
-
-/// Whether a datagram goes from a service's port to one that clients are given: enforcers remember conversations for as
-/// long as they are set to, and let a server speak again after a silence that is longer than what is remembered here.
-fn looks_like_a_reply(ending: &Ending) -> bool {
-    ending.flow.protocol == Protocol::Udp
-        && !ending.oriented
-        && ending.flow.source_port < CLIENT_PORTS
-        && ending.flow.destination_port >= CLIENT_PORTS
 }
 
 /// The first side on the path that denies.

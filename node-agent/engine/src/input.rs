@@ -97,8 +97,8 @@ pub enum Ground {
     Pod(ObjectKey),
     /// A Service and its slices; the pods behind it are grounds of their own.
     Service(ObjectKey),
-    /// That no pod has an address, and that all Services and nodes are known.
-    NoPod(IpAddr),
+    /// That an address is nobody's: no pod has it, and all Services and nodes are known.
+    Stranger(IpAddr),
     /// A node.
     Node(Arc<str>),
 }

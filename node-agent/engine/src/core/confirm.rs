@@ -170,7 +170,7 @@ impl Ends {
                 }
                 // A pod that was not told of is taken for the world.
                 Identity::World => {
-                    grounds.extend(party.ip.map(Ground::NoPod));
+                    grounds.extend(party.ip.map(Ground::Stranger));
                 }
                 Identity::Node(name) if !name.is_empty() => {
                     grounds.insert(Ground::Node(Arc::clone(name)));

@@ -2,12 +2,8 @@
 
 use super::Ending;
 use crate::input::DropClass;
-use crate::model::Protocol;
 use crate::record::{ClientSaw, Evidence, OutcomeKind};
 use crate::verdict::UnknownBecause;
-
-/// From here on Linux gives ports to clients (`net.ipv4.ip_local_port_range`).
-const CLIENT_PORTS: u16 = 32_768;
 
 impl Ending {
     /// Stopped by whoever denies; what fails in another way, as a Service without a backend does, was not.
@@ -22,6 +18,7 @@ impl Ending {
         if self.flow.source.is_unspecified() {
             self.doubt = Some(UnknownBecause::Identity);
         } else if self.may_be_a_reply() {
+            // A server sends its replies by the same call as a client its questions.
             self.doubt = Some(UnknownBecause::Orientation);
         }
         if is_denial {
@@ -37,13 +34,5 @@ impl Ending {
                 Evidence::DeniedAtSocket,
             )
         }
-    }
-
-    /// A server sends its replies by the same call as a client its questions.
-    fn may_be_a_reply(&self) -> bool {
-        self.flow.protocol == Protocol::Udp
-            && !self.oriented
-            && self.flow.source_port < CLIENT_PORTS
-            && self.flow.destination_port >= CLIENT_PORTS
     }
 }

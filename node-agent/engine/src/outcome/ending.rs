@@ -7,6 +7,9 @@ use crate::input::{AttemptState, Event, Flow, IcmpError};
 use crate::model::Protocol;
 use crate::record::{ClientSaw, Evidence, OutcomeKind};
 
+/// From here on Linux gives ports to clients (`net.ipv4.ip_local_port_range`).
+const CLIENT_PORTS: u16 = 32_768;
+
 impl Ending {
     pub(super) fn new(key: Flow, attempt: AttemptState, at: Moment) -> Self {
         let mut evidence = Vec::new();
@@ -81,5 +84,14 @@ impl Ending {
     /// A rejection whose drop may be told a moment later: it is sent before its packet is freed.
     pub(crate) fn drop_may_follow(&self) -> bool {
         self.attempt.rejected.is_some() && self.drop.is_none()
+    }
+
+    /// Whether a datagram goes from a service's port to one that clients are given: enforcers remember conversations for
+    /// as long as they are set to, and let a server speak again after a silence that is longer than what is remembered here.
+    pub(crate) fn may_be_a_reply(&self) -> bool {
+        self.flow.protocol == Protocol::Udp
+            && !self.oriented
+            && self.flow.source_port < CLIENT_PORTS
+            && self.flow.destination_port >= CLIENT_PORTS
     }
 }

@@ -187,7 +187,7 @@ fn a_claim_about_the_world_rests_on_no_pod_having_the_address() {
     bench.wait(5 * S);
     let grounds = [
         pods(&["db"]),
-        vec![Ground::NoPod("198.51.100.7".parse().unwrap())],
+        vec![Ground::Stranger("198.51.100.7".parse().unwrap())],
     ]
     .concat();
     assert_eq!(bench.asked, grounds);

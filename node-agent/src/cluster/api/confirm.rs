@@ -137,7 +137,7 @@ fn needed(ground: &Ground, store: &Store, groups: &Groups) -> Vec<Question> {
             versions.filter_map(move |version| match ground {
                 Ground::Pod(pod) => of_pod((index, version), kind, pod),
                 Ground::Service(service) => of_service((index, version), kind, service),
-                Ground::NoPod(ip) => of_nobody(index, kind, *ip, store),
+                Ground::Stranger(ip) => of_stranger(index, kind, *ip, store),
                 Ground::Node(name) => (kind.role == Role::Node).then(|| Question::Named {
                     kind: index,
                     name: Arc::clone(name),
@@ -192,7 +192,7 @@ fn of_service(
 
 /// Whether a pod has an address, and whether there is a Service or a node that was not told of. Where it may be a pod's second
 /// one, all of them say whether it is.
-fn of_nobody(index: usize, kind: &Kind, ip: IpAddr, store: &Store) -> Option<Question> {
+fn of_stranger(index: usize, kind: &Kind, ip: IpAddr, store: &Store) -> Option<Question> {
     match kind.role {
         Role::Pod if !store.has_further(index, ip) => Some(Question::Owners { kind: index, ip }),
         Role::Service if kind.kind != "Service" => None,

@@ -28,7 +28,7 @@ pub(crate) async fn agrees() -> anyhow::Result<()> {
     admin.service("sure", "a", 80).await?;
     let mut mirror = Mirror::synced(&plane.kubeconfig("admin", STREAMS, None)?).await?;
     let known = ["a", "unheard-of"].map(|name| Ground::Pod(key(name)));
-    let nobodys = ["203.0.113.9", "10.42.3.1"].map(|ip| Ok(Ground::NoPod(ip.parse()?)));
+    let nobodys = ["203.0.113.9", "10.42.3.1"].map(|ip| Ok(Ground::Stranger(ip.parse()?)));
     let nobodys: Vec<_> = nobodys.into_iter().collect::<anyhow::Result<_>>()?;
     let grounds = known.into_iter().chain([Ground::Service(key("a"))]);
     mirror.ask(grounds.chain(nobodys).collect());
@@ -58,7 +58,7 @@ pub(crate) async fn strangers() -> anyhow::Result<()> {
         mirror.listen_for(Duration::from_millis(1500)).await?;
         let told = mirror.deltas;
         proxy.open();
-        mirror.ask(vec![Ground::NoPod(asked.parse()?)]);
+        mirror.ask(vec![Ground::Stranger(asked.parse()?)]);
         mirror.until("confirmed", Mirror::is_confirmed).await?;
         ensure!(mirror.deltas > told, "{name}: confirmed before it was told");
     }
