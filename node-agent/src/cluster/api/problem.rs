@@ -123,6 +123,23 @@ impl Problem {
         }
     }
 
+    /// Whether a server that has just begun says it for a moment.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Busy(_) | Self::Unavailable(_) | Self::Cut => true,
+            Self::Unreachable(_)
+            | Self::Certificate(_)
+            | Self::Unauthorized
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::Expired
+            | Self::SetBack
+            | Self::Silent
+            | Self::Invalid(_)
+            | Self::Other(_) => false,
+        }
+    }
+
     /// Tells what a status of the server stands for.
     pub(super) fn of_status(
         code: u16,

@@ -15,6 +15,9 @@ use super::problem::{Concerns, Problem};
 use super::strings::Strings;
 use super::version::Version;
 
+/// How often a kind that may be read a moment later is tried before it counts as one that cannot be read.
+const TRIES: u32 = 3;
+
 /// One kind.
 pub(super) struct State {
     pub(super) kind: &'static Kind,
@@ -28,6 +31,8 @@ pub(super) struct State {
     pub(super) trouble: Option<Trouble>,
     /// How often the watch broke.
     pub(super) errors: u64,
+    /// How often in a row it could not be listed for what is the kind's own trouble.
+    failed: u32,
     /// Some have a further address, of IPv4 and of IPv6.
     has_further: (bool, bool),
 }
@@ -55,8 +60,18 @@ pub(super) enum Knowledge {
 /// Why a watch is broken.
 pub(super) struct Trouble {
     pub(super) problem: Problem,
-    /// It is this kind's alone, and was told as such.
-    pub(super) is_own: bool,
+    pub(super) told: Told,
+}
+
+/// As what a trouble was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// As the kind's own.
+    Alone,
+    /// As the whole server's.
+    Together,
+    /// Not yet: it may pass.
+    NotYet,
 }
 
 /// What is kept of an object.
@@ -78,6 +93,7 @@ impl State {
             objects: BTreeMap::new(),
             trouble: None,
             errors: 0,
+            failed: 0,
             has_further: (false, false),
         }
     }
@@ -91,13 +107,16 @@ impl State {
         }
     }
 
-    /// Policies that are there and were never read may say anything of everybody. What was read stays.
+    /// Policies that are there and were never read may say anything of everybody. What was read stays. A server that has
+    /// just begun does not give every kind at once: before the first picture, when nothing is claimed, a kind is tried again.
     pub(super) fn broken(&mut self, problem: &Problem, news: &mut News) {
         self.errors += 1;
+        let is_own =
+            self.kind.presence == Presence::Installed && problem.concerns() != Concerns::Server;
+        self.failed += u32::from(is_own);
         let is_unread = match (self.knowledge, self.phase) {
-            (Knowledge::None, _) | (Knowledge::Listed, Phase::Absent) => {
-                self.kind.presence == Presence::Installed && problem.concerns() != Concerns::Server
-            }
+            (Knowledge::None, _) => is_own && !self.may_pass(problem),
+            (Knowledge::Listed, Phase::Absent) => is_own,
             (Knowledge::Unread | Knowledge::Listed, _) => false,
         };
         if is_unread {
@@ -105,6 +124,11 @@ impl State {
             news.deltas.push(self.delta_unread(everything()));
         }
         self.phase = Phase::Unheard;
+    }
+
+    /// Whether a kind of which nothing is known yet may be read a moment later.
+    pub(super) fn may_pass(&self, problem: &Problem) -> bool {
+        self.knowledge == Knowledge::None && self.failed < TRIES && problem.may_pass()
     }
 
     pub(super) fn told(&self, problem: &Problem) -> Notice {
@@ -128,7 +152,7 @@ impl State {
     }
 
     pub(super) fn stuck(&self) -> Option<(&'static Kind, &Problem)> {
-        let Trouble { problem, is_own: _ } = self.trouble.as_ref()?;
+        let Trouble { problem, told: _ } = self.trouble.as_ref()?;
         let does_wait = self.knowledge == Knowledge::Unread || problem.is_lasting();
         does_wait.then_some((self.kind, problem))
     }
@@ -234,6 +258,7 @@ impl State {
     }
 
     pub(super) fn listed(&mut self, news: &mut News) {
+        self.failed = 0;
         if self.knowledge == Knowledge::Unread {
             news.deltas.push(self.delta_gone(everything()));
         }

@@ -10,7 +10,7 @@ use super::kinds::{KINDS, Kind, Presence};
 use super::notice::Notice;
 use super::problem::Problem;
 use super::said::{Said, What};
-use super::state::{Knowledge, Phase, State, Trouble};
+use super::state::{Knowledge, Phase, State, Told, Trouble};
 use super::strings::Strings;
 use super::version::Version;
 use super::{News, Watched};
@@ -71,37 +71,48 @@ impl Store {
         let Some(trouble) = state.trouble.take() else {
             return;
         };
-        if trouble.is_own {
-            let kind = kind.resource();
-            news.notices.push(Notice::Mended { kind });
-        } else if !self.has_trouble_like(&trouble.problem) {
-            news.notices.push(Notice::Back);
+        match trouble.told {
+            Told::Alone => {
+                let kind = kind.resource();
+                news.notices.push(Notice::Mended { kind });
+            }
+            Told::Together if !self.has_trouble(|_| true) => news.notices.push(Notice::Back),
+            Told::Together | Told::NotYet => {}
         }
     }
 
     /// What is wrong with the server is said once, and not for each kind or each try.
     fn broken(&mut self, kind: usize, problem: Problem, news: &mut News) {
         news.broken = true;
-        let is_new = !self.has_trouble_like(&problem);
+        let is_new = !self.has_trouble(|other| other.is_like(&problem));
         let Some(state) = self.kinds.get_mut(kind) else {
             return;
         };
         let is_own = state.is_alone_with(&problem);
-        let before = state.trouble.as_ref();
-        let was_told = before.is_some_and(|trouble| trouble.problem.is_like(&problem));
+        let was_told = state.trouble.as_ref().is_some_and(|trouble| {
+            trouble.told != Told::NotYet && trouble.problem.is_like(&problem)
+        });
         state.broken(&problem, news);
-        if is_own && !was_told {
-            news.notices.push(state.told(&problem));
-        } else if !is_own && is_new {
-            let problem = problem.to_string();
-            news.notices.push(Notice::Away { problem });
+        let told = match is_own {
+            true if state.may_pass(&problem) => Told::NotYet,
+            true => Told::Alone,
+            false => Told::Together,
+        };
+        match told {
+            Told::Alone if !was_told => news.notices.push(state.told(&problem)),
+            Told::Together if is_new => {
+                let problem = problem.to_string();
+                news.notices.push(Notice::Away { problem });
+            }
+            Told::Alone | Told::Together | Told::NotYet => {}
         }
-        state.trouble = Some(Trouble { problem, is_own });
+        state.trouble = Some(Trouble { problem, told });
     }
 
-    fn has_trouble_like(&self, problem: &Problem) -> bool {
+    /// Whether something is wrong with the server.
+    fn has_trouble(&self, which: impl Fn(&Problem) -> bool) -> bool {
         let mut troubles = self.kinds.iter().filter_map(|state| state.trouble.as_ref());
-        troubles.any(|trouble| !trouble.is_own && trouble.problem.is_like(problem))
+        troubles.any(|trouble| trouble.told == Told::Together && which(&trouble.problem))
     }
 
     /// How the watches are doing.

@@ -174,6 +174,22 @@ fn a_server_that_is_away_is_told_once_and_a_missing_rule_for_each_kind() {
 }
 
 #[test]
+fn a_server_is_back_when_every_watch_is() {
+    let mut store = Store::new();
+    let mut news = News::default();
+    store.take(
+        said(0, What::Broken(Problem::Unreachable("no".to_owned()))),
+        &mut news,
+    );
+    store.take(said(1, What::Broken(Problem::Unavailable(None))), &mut news);
+    news.notices.clear();
+    store.take(said(0, What::Following), &mut news);
+    assert_eq!(news.notices, []);
+    store.take(said(1, What::Following), &mut news);
+    assert_eq!(news.notices, [Notice::Back]);
+}
+
+#[test]
 fn an_object_that_cannot_be_read_counts_no_more_and_spoils_no_other() {
     let mut store = Store::new();
     take(&mut store, listed(vec![pod("a", 1, "10.0.0.1")]));

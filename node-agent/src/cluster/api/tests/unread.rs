@@ -93,6 +93,30 @@ fn a_kind_whose_server_is_away_is_unknown_and_keeps_nobody_waiting() {
     }
 }
 
+/// The first picture waits for it, and nothing is claimed before that.
+#[test]
+fn a_kind_that_a_server_does_not_give_at_once_is_asked_for_again() {
+    for problem in [
+        Problem::Unavailable(None),
+        Problem::Busy(None),
+        Problem::Cut,
+    ] {
+        let mut store = Store::new();
+        let mut news = all_but(calico(), &mut store);
+        for _ in 0..2 {
+            let broken = What::Broken(problem.clone());
+            store.take(said(calico(), broken), &mut news);
+            assert!(!news.synced && !store.is_current(), "{problem:?}");
+        }
+        for what in listed(vec![]) {
+            store.take(said(calico(), what), &mut news);
+        }
+        assert!(news.synced && store.is_current(), "{problem:?}");
+        assert!(news.deltas.is_empty(), "{problem:?}: {:?}", news.deltas);
+        assert!(news.notices.is_empty(), "{problem:?}: {:?}", news.notices);
+    }
+}
+
 #[test]
 fn what_was_read_of_a_kind_stays_when_its_server_goes() {
     let mut store = Store::new();
