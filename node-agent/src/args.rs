@@ -198,8 +198,8 @@ pub struct AgentArgs {
     /// How long a new pod's first packets wait for the cluster to name it.
     #[arg(long, value_name = "TIME", env = "NETVERDICT_GRACE", default_value = "2s", value_parser = duration)]
     grace: Nanoseconds,
-    /// After how long without word from the cluster nothing is claimed any more.
-    #[arg(long, value_name = "TIME", env = "NETVERDICT_STALE_AFTER", default_value = "60s", value_parser = duration)]
+    /// After how long without word from the cluster nothing is claimed any more; at least 1s.
+    #[arg(long, value_name = "TIME", env = "NETVERDICT_STALE_AFTER", default_value = "60s", value_parser = stale_after)]
     stale_after: Nanoseconds,
     /// Who enforces here: it decides what the NetworkPolicy specification leaves open.
     #[arg(
@@ -357,6 +357,14 @@ fn duration(text: &str) -> Result<Nanoseconds, String> {
     u64::try_from(duration.as_nanos())
         .map(Nanoseconds)
         .map_err(|_| "expected a time from 0 to some hundred years".to_owned())
+}
+
+fn stale_after(text: &str) -> Result<Nanoseconds, String> {
+    let stale_after = duration(text)?;
+    match stale_after.0 >= 1_000_000_000 {
+        true => Ok(stale_after),
+        false => Err("expected at least 1s: sooner no cluster is heard of again".to_owned()),
+    }
 }
 
 fn rotate(text: &str) -> Result<Rotate, String> {

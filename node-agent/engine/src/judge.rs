@@ -89,7 +89,8 @@ impl Judge<'_> {
             let too_long = |since: Moment| now.since(since) > self.options.stale_after_ns;
             let is_given = matches!(held.confirmation, Confirmation::Given(_));
             let confirmed = now >= due && is_given;
-            let stale = too_long(self.heard) || (!confirmed && too_long(due));
+            let asked_since = self.options.asked_since(ending);
+            let stale = too_long(self.heard) || (!confirmed && too_long(asked_since));
             if !stale && !confirmed {
                 return Judgement::Wait {
                     until: due,

@@ -86,6 +86,8 @@ fn bad_usage_is_refused_with_exit_code_2() {
         "--replay b --record c",
         "--cluster a --window 10",
         "--cluster a --settle -5s",
+        "--cluster a --stale-after 0s",
+        "--cluster a --stale-after 999ms",
         "--cluster a --log some",
         "--cluster a --metrics-listen 9469",
         "--cluster a --ring-bytes 5000",

@@ -42,9 +42,8 @@ impl Core {
             self.settle_claims(now, |_| true, out);
             return;
         }
-        let confirm = self.options.confirm_ns;
-        let given_up =
-            |held: &Held| now.since(held.ending.attempt.first.plus(confirm)) > stale_after;
+        let options = self.options.clone();
+        let given_up = |held: &Held| now.since(options.asked_since(&held.ending)) > stale_after;
         self.settle_claims(now, given_up, out);
         if now >= self.asked.next {
             self.repeat_claims(now, out);

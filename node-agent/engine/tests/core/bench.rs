@@ -121,7 +121,15 @@ impl Bench {
     }
 
     pub(crate) fn settled_with(log: Log) -> Self {
-        let mut bench = Self::begun_with(true, log);
+        Self::settled_by(|options| options.log = log)
+    }
+
+    /// The same with other options than the usual ones.
+    pub(crate) fn settled_by(change: impl FnOnce(&mut Options)) -> Self {
+        let mut options = options(Log::All);
+        change(&mut options);
+        let mut bench = Self::watching_by(true, options);
+        bench.sync(0);
         bench.now = Moment(100 * S);
         bench.give(Input::Confirmed);
         bench
@@ -129,19 +137,19 @@ impl Bench {
 
     /// The agent has begun; it saw the pods' interfaces appear, or they were there before.
     pub(crate) fn begun(from_birth: bool) -> Self {
-        Self::begun_with(from_birth, Log::All)
-    }
-
-    fn begun_with(from_birth: bool, log: Log) -> Self {
-        let mut bench = Self::watching(from_birth, log);
+        let mut bench = Self::watching(from_birth, Log::All);
         bench.sync(0);
         bench
     }
 
     /// The agent has begun, and nobody has told it of the cluster.
     pub(crate) fn watching(from_birth: bool, log: Log) -> Self {
+        Self::watching_by(from_birth, options(log))
+    }
+
+    fn watching_by(from_birth: bool, options: Options) -> Self {
         let mut bench = Self {
-            core: Core::new(options(log)),
+            core: Core::new(options),
             now: Moment(S),
             written: Vec::new(),
             others: Vec::new(),

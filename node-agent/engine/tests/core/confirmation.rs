@@ -1,8 +1,8 @@
 //! What confirms a claim: a fresh reading of all that it rests on, asked for after it.
 
-use node_agent_engine::input::{EventKind, Ground};
+use node_agent_engine::input::{DropClass, EventKind, Ground};
 use node_agent_engine::model::ObjectKey;
-use node_agent_engine::record::Assessment::{Allowed, Unenforced, Unknown};
+use node_agent_engine::record::Assessment::{Allowed, Unenforced, UnexpectedDrop, Unknown};
 use node_agent_engine::verdict::UnknownBecause;
 use node_agent_engine::{Input, Profile};
 
@@ -18,6 +18,30 @@ fn without_a_fresh_reading_it_is_stale() {
         bench.give(Input::Tick);
     }
     assert_eq!(bench.only().unknown_because, Some(UnknownBecause::Stale));
+}
+
+/// What stopped an attempt is known at once, that it stayed stopped only three seconds later.
+#[test]
+fn a_drop_is_claimed_however_soon_what_is_known_is_stale() {
+    for stale_after_ns in [S, 2 * S, 3 * S] {
+        for confirm_ns in [0, 5 * S] {
+            let mut bench = Bench::settled_by(|options| {
+                options.stale_after_ns = stale_after_ns;
+                options.confirm_ns = confirm_ns;
+            });
+            let seen = bench.attempt(WEB, DB).dropped(DropClass::Netfilter, false);
+            bench.give(seen.event(bench.now, EventKind::Dropped, 1));
+            bench.pass(3 * S);
+            bench.give(seen.swept());
+            bench.pass(10 * S);
+            let found = bench.only();
+            assert_eq!(
+                (found.assessment, found.unknown_because),
+                (UnexpectedDrop, None),
+                "{stale_after_ns}, {confirm_ns}"
+            );
+        }
+    }
 }
 
 /// One file stays broken, another changes now and then: the cluster is heard of, and nothing is confirmed.
