@@ -25,9 +25,6 @@ use crate::settings::{self, Attach, Cluster, Listen, Settings};
 
 /// How often the kernel's buffers are emptied at the latest.
 const TURN: Duration = Duration::from_millis(50);
-/// How often the core is told that the cluster has nothing new to say.
-const HEARING: Duration = Duration::from_secs(1);
-
 /// How often the kernel's counters are read for metrics.
 const FIGURES: Duration = Duration::from_secs(1);
 /// How often it is looked who enforces: what tells it may come after the agent.
@@ -49,7 +46,6 @@ struct Live {
     is_synced: bool,
     /// How many policies that are not evaluated were told of last.
     unsupported: usize,
-    next_hearing: Instant,
     next_figures: Instant,
 }
 
@@ -60,7 +56,8 @@ pub(super) async fn run(
     record: Option<&Path>,
 ) -> Result<()> {
     let mut terminated = Terminated::new()?;
-    let source = Source::open(cluster, settings.validation).await?;
+    let stale_after = settings.spans.stale_after;
+    let source = Source::open(cluster, settings.validation, stale_after).await?;
     let lines = lines(settings, Patience::Lose)?;
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::default());
@@ -93,7 +90,6 @@ pub(super) async fn run(
         next_look: Instant::now(),
         is_synced: false,
         unsupported: 0,
-        next_hearing: Instant::now(),
         next_figures: Instant::now(),
     };
     let ended = live.run(&wake, &mut terminated).await;
@@ -131,8 +127,7 @@ impl Live {
             }
             self.line.consume(now, input)?;
         }
-        if self.source.is_current() && Instant::now() >= self.next_hearing {
-            self.next_hearing = Instant::now() + HEARING;
+        if self.source.was_heard() {
             self.line.consume(now, Input::Heard)?;
         }
         if self.is_synced && Instant::now() >= self.next_look {

@@ -13,11 +13,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::cluster::api::{self, Access, ApiServer, Watched};
 use crate::cluster::{Empty, Files, Options, Reading, Watch};
-use crate::settings::{Cluster, Validation};
+use crate::settings::{Cluster, Nanoseconds, Validation};
 
-/// How often files are read again although nothing said that they changed: a lost notification must not
-/// leave an old policy standing, and what was read lately is not stale.
-const READING: Duration = Duration::from_secs(10);
+/// How often files are read again although nothing said that they changed: a lost notification must not leave an old
+/// policy standing. A server that is silent is asked as often whether it is there. More often where what is known so
+/// long ago would soon be stale.
+const HEARING: Duration = Duration::from_secs(10);
 
 /// Who tells of the cluster.
 pub(super) enum Source {
@@ -31,6 +32,7 @@ pub(super) enum Source {
 pub(super) struct FromFiles {
     files: Files,
     watch: Watch,
+    hearing: Duration,
     next_reading: Instant,
     /// What was read before the hooks were there, and is not delivered yet.
     first: Option<Reading>,
@@ -50,9 +52,16 @@ pub(super) struct News {
 
 impl Source {
     /// Begins to listen.
-    pub(super) async fn open(cluster: &Cluster, validation: Validation) -> Result<Self> {
+    pub(super) async fn open(
+        cluster: &Cluster,
+        validation: Validation,
+        stale_after: Nanoseconds,
+    ) -> Result<Self> {
+        let hearing = HEARING.min(Duration::from_nanos(stale_after.0) / 3);
         Ok(match cluster {
-            Cluster::Files(paths) => Self::Files(Box::new(FromFiles::open(paths, validation)?)),
+            Cluster::Files(paths) => {
+                Self::Files(Box::new(FromFiles::open(paths, validation, hearing)?))
+            }
             Cluster::Api {
                 kubeconfig,
                 context,
@@ -62,7 +71,7 @@ impl Source {
                     context: context.clone(),
                 };
                 // What the API server holds it has let in, by the rules of its own version.
-                let server = ApiServer::watch(&access, k8s::Validation::Off).await?;
+                let server = ApiServer::watch(&access, k8s::Validation::Off, hearing).await?;
                 tracing::info!(server = server.server(), "watching the API server");
                 Self::Api(Box::new(server))
             }
@@ -95,11 +104,11 @@ impl Source {
         }
     }
 
-    /// Whether it is there and tells all changes as they come, which files cannot say.
-    pub(super) fn is_current(&self) -> bool {
+    /// Whether it was heard since the last time and tells all changes as they come, which files cannot say.
+    pub(super) fn was_heard(&mut self) -> bool {
         match self {
             Self::Files(_) => false,
-            Self::Api(server) => server.is_current(),
+            Self::Api(server) => server.was_heard(),
         }
     }
 
@@ -121,11 +130,12 @@ impl Source {
 }
 
 impl FromFiles {
-    fn open(paths: &[PathBuf], validation: Validation) -> Result<Self> {
+    fn open(paths: &[PathBuf], validation: Validation, hearing: Duration) -> Result<Self> {
         let (files, first) = Files::open(paths, Options::new(validation, Empty::Wait))?;
         Ok(Self {
             files,
             watch: Watch::start(paths)?,
+            hearing,
             next_reading: Instant::now(),
             first: Some(first),
         })
@@ -157,7 +167,7 @@ impl FromFiles {
             complete,
             again_in,
         } = reading;
-        self.next_reading = Instant::now() + again_in.unwrap_or(READING);
+        self.next_reading = Instant::now() + again_in.unwrap_or(self.hearing);
         for notice in &notices {
             tell(notice, notice.is_problem());
         }

@@ -155,6 +155,10 @@ impl Shared {
             let mut out = out;
             return out.write_all(HEAD).and_then(|()| out.write_all(groups));
         }
+        if path == "/livez" {
+            let mut out = out;
+            return out.write_all(HEAD).and_then(|()| out.write_all(b"ok"));
+        }
         let plural = path.rsplit('/').next().unwrap_or_default().to_owned();
         let mut out = BufWriter::with_capacity(1 << 16, Counted { out, shared: self });
         out.get_mut().out.write_all(HEAD)?;

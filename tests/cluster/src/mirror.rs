@@ -34,6 +34,9 @@ const PATHS: [&str; 15] = [
     "/apis/cilium.io/v2/ciliumclusterwidenetworkpolicies",
 ];
 
+/// After so much silence a server is asked whether it is there.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// Objects by kind, namespace and name.
 pub type Objects = BTreeMap<String, Delta>;
 
@@ -68,7 +71,7 @@ impl Mirror {
             context: None,
         };
         Ok(Self {
-            server: ApiServer::watch(&access, Validation::Off).await?,
+            server: ApiServer::watch(&access, Validation::Off, SILENCE).await?,
             objects: Objects::new(),
             deltas: 0,
             idle: Vec::new(),

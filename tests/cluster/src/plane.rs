@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
+use netns::child;
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -212,6 +214,17 @@ impl Plane {
         child.kill().context("kill the API server")?;
         child.wait().context("wait for the API server")?;
         Ok(())
+    }
+
+    /// Stops an API server without a word to anybody (`STOP`), and lets it go on (`CONT`).
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, port: u16, signal: Signal) -> anyhow::Result<()> {
+        let server = self.servers.get(&port);
+        let child = server.and_then(|server| server.child.as_ref());
+        let pid = child::pid_of(child.context("the server does not run")?)?;
+        kill_process(pid, signal).context("signal the API server")
     }
 
     /// Lets etcd forget everything before now.

@@ -10,6 +10,7 @@ mod kinds;
 mod notice;
 mod pause;
 mod problem;
+mod pulse;
 mod said;
 mod state;
 mod store;
@@ -42,6 +43,7 @@ use self::confirm::{Fresh, Questions};
 use self::discovery::Groups;
 use self::kinds::{KINDS, Kind};
 use self::problem::Problem;
+use self::pulse::Pulse;
 use self::said::Said;
 use self::store::Store;
 use self::watch::Watch;
@@ -62,6 +64,7 @@ pub struct ApiServer {
     server: String,
     caller: Caller,
     store: Store,
+    pulse: Pulse,
     said: Receiver<Said>,
     groups: Arc<latest::Sender<Groups>>,
     asked: Option<Questions>,
@@ -95,21 +98,30 @@ pub struct News {
 }
 
 impl ApiServer {
-    /// Begins to watch.
+    /// Begins to watch. After so much silence the server is asked whether it is there.
     ///
     /// # Errors
     ///
     /// When the server's address or the way to prove who asks is not known. Whether it answers is found out later.
-    pub async fn watch(access: &Access, validation: Validation) -> Result<Self, Error> {
+    pub async fn watch(
+        access: &Access,
+        validation: Validation,
+        silence: Duration,
+    ) -> Result<Self, Error> {
         let connection = access::connect(access).await?;
         let wait = match connection.caller {
             Caller::Pod => pause::between(Duration::ZERO, SPREAD),
             Caller::Person => Duration::ZERO,
         };
-        Ok(Self::begin(connection, validation, wait))
+        Ok(Self::begin(connection, validation, wait, silence))
     }
 
-    fn begin(connection: Connection, validation: Validation, wait: Duration) -> Self {
+    fn begin(
+        connection: Connection,
+        validation: Validation,
+        wait: Duration,
+        silence: Duration,
+    ) -> Self {
         let Connection {
             client,
             server,
@@ -125,6 +137,7 @@ impl ApiServer {
             watches.spawn(watch.run(wait));
         }
         Self {
+            pulse: Pulse::new(client.clone(), silence),
             client,
             server,
             caller,
@@ -148,6 +161,7 @@ impl ApiServer {
         let mut news = News::default();
         tokio::select! {
             Some(said) = self.said.recv() => self.take(said, &mut news),
+            () = self.pulse.beat() => {}
             Some(read) = self.reading.join_next(), if !self.reading.is_empty() => {
                 if let Ok((questions, fresh)) = read {
                     if let Some(groups) = fresh.groups() {
@@ -187,6 +201,11 @@ impl ApiServer {
         self.store.is_current()
     }
 
+    /// Whether the server was heard since the last time, and all changes are told as they come.
+    pub fn was_heard(&mut self) -> bool {
+        self.is_current() && self.pulse.take_heard()
+    }
+
     /// How many objects are known.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -206,12 +225,16 @@ impl ApiServer {
     }
 
     fn take(&mut self, first: Said, news: &mut News) {
-        self.store.take(first, news);
-        for _ in 1..AT_A_TIME {
-            let Ok(said) = self.said.try_recv() else {
+        let mut next = Some(first);
+        for _ in 0..AT_A_TIME {
+            let Some(said) = next else {
                 return;
             };
+            if said.what.is_of_server() {
+                self.pulse.heard();
+            }
             self.store.take(said, news);
+            next = self.said.try_recv().ok();
         }
     }
 

@@ -37,3 +37,18 @@ pub(super) enum What {
     /// Changes are not told until the next [`What::Following`].
     Broken(Problem),
 }
+
+impl What {
+    /// Whether the server has just told it, rather than the watch found it out.
+    pub(super) fn is_of_server(&self) -> bool {
+        match self {
+            Self::Served(_)
+            | Self::Listing
+            | Self::There(_)
+            | Self::Gone(_)
+            | Self::Listed
+            | Self::Following => true,
+            Self::SetBack | Self::Absent | Self::Broken(_) => false,
+        }
+    }
+}

@@ -146,6 +146,15 @@ pub(crate) async fn audited() -> anyhow::Result<()> {
         ensure!(mirror.objects.contains_key("ClusterNetworkPolicy /all"));
         mirror.ask(vec![Ground::Pod(db.clone()), Ground::Service(db.clone())]);
         mirror.until("confirmed", Mirror::is_confirmed).await?;
+        let is_asked = || -> anyhow::Result<bool> {
+            let paths = plane.audit(port, ACCOUNT)?;
+            Ok(paths
+                .iter()
+                .any(|event| text(event, "/requestURI") == "/livez"))
+        };
+        // Nothing changes, so that is all that is heard.
+        let asked = "asked whether it is there";
+        mirror.until(asked, |_| is_asked().unwrap_or(false)).await?;
     }
     let granted = rights(&role()?);
     // The log is written a moment after the answer.

@@ -66,6 +66,7 @@ fn main() {
             "what is known ages while the server is away",
             outage::is_told,
         ),
+        test("what is known ages while the server hangs", outage::hangs),
         test("no claim is false by a clock that is 3 s behind", || {
             clocks::differ(SignedDuration::from_secs(-3))
         }),

@@ -1,21 +1,24 @@
-//! An API server that is away: what is seen is told as before, with the age of what is known, and contradictions are
+//! An API server that is away, or hangs: what is seen is told as before, with the age of what is known, and contradictions are
 //! claimed only as long as that is young.
 
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
+use cluster::plane::Plane;
 use cluster::proxy::Proxy;
 use cluster::wait;
 use jiff::{SignedDuration, Timestamp};
 use netns::agent::SETTLE;
 use netns::ns::Namespace;
 use netns::record::Record;
+use rustix::process::Signal;
 
 use super::world::{ALWAYS_OPEN, ALWAYS_SHUT, PORTS, World, enforce, said};
 use super::{MORTAL, plane};
 
-/// After so long what is known is too old for claims. The agent hears each second of a server that is there.
+/// After so long what is known is too old for claims. The agent hears several times as often of a server that is there.
 const STALE_AFTER: SignedDuration = SignedDuration::from_secs(5);
 
 /// Who is called.
@@ -63,9 +66,8 @@ fn age(record: &Record) -> anyhow::Result<SignedDuration> {
     Ok(time.duration_since(as_of(record)?))
 }
 
-/// The server is killed, stays away for longer than what is known may be old, and is there again.
-pub(crate) async fn is_told() -> anyhow::Result<()> {
-    let mut plane = plane().await?;
+/// An agent that hears of the cluster by a server of its own.
+async fn begin(plane: &mut Plane, ports: &mut Range<u16>) -> anyhow::Result<World> {
     plane.run(MORTAL)?;
     plane.ready(MORTAL).await?;
     let way = |node: &Namespace| -> anyhow::Result<PathBuf> {
@@ -73,15 +75,43 @@ pub(crate) async fn is_told() -> anyhow::Result<()> {
         plane.kubeconfig("admin", proxy.port(), None)
     };
     let flags = ["--stale-after", &format!("{}s", STALE_AFTER.as_secs())];
-    let mut world = World::start(&plane, SETTLE, &flags, way).await?;
+    let mut world = World::start(plane, SETTLE, &flags, way).await?;
     world.agent.settle()?;
-    let mut ports = PORTS;
-    let mut port = || ports.next().context("no port is left");
     // A server that has just begun does not give every kind at once.
-    while world.hear(port()?)?.each_ref().map(said) != KEPT {}
-    for record in world.hear_that(port()?, KEPT)? {
+    while world.hear(next(ports)?)?.each_ref().map(said) != KEPT {}
+    for record in world.hear_that(next(ports)?, KEPT)? {
         ensure!(age(&record)? < STALE_AFTER, "old at once: {}", record.line);
     }
+    Ok(world)
+}
+
+fn next(ports: &mut Range<u16>) -> anyhow::Result<u16> {
+    ports.next().context("no port is left")
+}
+
+/// Ends it; what was claimed was known after that time, and lately.
+async fn end(world: World, plane: &mut Plane, after: Timestamp) -> anyhow::Result<()> {
+    let told = world.finish().await?;
+    plane.kill(MORTAL)?;
+    for claim in told
+        .iter()
+        .filter(|record| CLAIMED.contains(&record.assessment()))
+    {
+        ensure!(as_of(claim)? > after, "claimed as of then: {}", claim.line);
+        ensure!(
+            age(claim)? < STALE_AFTER,
+            "claimed too late: {}",
+            claim.line
+        );
+    }
+    Ok(())
+}
+
+/// The server is killed, stays away for longer than what is known may be old, and is there again.
+pub(crate) async fn is_told() -> anyhow::Result<()> {
+    let (mut plane, mut ports) = (plane().await?, PORTS);
+    let mut world = begin(&mut plane, &mut ports).await?;
+    let mut port = || next(&mut ports);
 
     plane.kill(MORTAL)?;
     world.until_agent_says("what was known stays").await?;
@@ -102,18 +132,28 @@ pub(crate) async fn is_told() -> anyhow::Result<()> {
     enforce(&world.node, &[ALWAYS_OPEN])?;
     // Every watch has to be back: the last of them may come seconds later.
     while world.hear(port()?)?.each_ref().map(said) != CLAIMED {}
-    let told = world.finish().await?;
-    plane.kill(MORTAL)?;
-    for claim in told
-        .iter()
-        .filter(|record| CLAIMED.contains(&record.assessment()))
-    {
-        ensure!(as_of(claim)? > last, "claimed as of {last}: {}", claim.line);
-        ensure!(
-            age(claim)? < STALE_AFTER,
-            "claimed too late: {}",
-            claim.line
-        );
+    end(world, &mut plane, last).await
+}
+
+/// Its connections stay open, and nothing comes: nobody takes that for a quiet cluster.
+pub(crate) async fn hangs() -> anyhow::Result<()> {
+    let (mut plane, mut ports) = (plane().await?, PORTS);
+    let mut world = begin(&mut plane, &mut ports).await?;
+    let mut port = || next(&mut ports);
+
+    plane.signal(MORTAL, Signal::STOP)?;
+    let hung = Timestamp::now();
+    let mut told = world.hear_that(port()?, KEPT)?.to_vec();
+    enforce(&world.node, &[ALWAYS_OPEN])?;
+    told.extend(world.hear_that(port()?, STALE)?);
+    // What it said before may be heard a moment later.
+    let last = hung + SignedDuration::from_secs(1);
+    for record in &told {
+        ensure!(as_of(record)? < last, "heard after {last}: {}", record.line);
     }
-    Ok(())
+    ensure!(age(told.last().context("no record")?)? > STALE_AFTER);
+
+    plane.signal(MORTAL, Signal::CONT)?;
+    while world.hear(port()?)?.each_ref().map(said) != CLAIMED {}
+    end(world, &mut plane, last).await
 }

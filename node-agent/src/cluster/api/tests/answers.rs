@@ -40,7 +40,7 @@ async fn a_server_that_always_says_expired_is_told_and_asked_ever_more_seldom() 
             |sort| match sort {
                 Sort::StreamedList => Answer::Status(422),
                 Sort::List => Answer::Whole(page(7, vec![])),
-                Sort::Groups | Sort::Look | Sort::Watch => Answer::Status(410),
+                Sort::Groups | Sort::Life | Sort::Look | Sort::Watch => Answer::Status(410),
             },
             Sort::List,
         ),
@@ -105,7 +105,7 @@ async fn a_server_that_cannot_stream_a_list_now_is_asked_to_the_next_time() {
             // The first list breaks as well.
             (Sort::List, 0) => Answer::Status(500),
             (Sort::List, _) => Answer::Whole(page(7, vec![])),
-            (Sort::Groups | Sort::Look | Sort::Watch, _) => Answer::Open(vec![]),
+            (Sort::Groups | Sort::Life | Sort::Look | Sort::Watch, _) => Answer::Open(vec![]),
         });
         let mut heard = server.watch(PODS, Groups::Unsaid).await;
         heard.until(is_listed).await;
@@ -141,7 +141,7 @@ async fn a_server_that_was_set_back_is_listed_anew() {
             (Sort::List, _) => Answer::Whole(page(501, vec![super::pod("a", 7, "10.0.0.9")])),
             (Sort::Watch, 0) => script(0),
             (Sort::Look, _) => Answer::Whole(page(500, vec![])),
-            (Sort::Groups | Sort::Watch, _) => Answer::Open(vec![]),
+            (Sort::Groups | Sort::Life | Sort::Watch, _) => Answer::Open(vec![]),
         });
         let mut heard = server.watch(PODS, Groups::Unsaid).await;
         let mut whats = heard.until(is_listed).await;
@@ -159,7 +159,7 @@ async fn a_stream_that_broke_goes_on_where_it_was() {
         (Sort::StreamedList, _) => Answer::Cut(vec![ends(1000)]),
         (Sort::Look, _) => Answer::Whole(page(1000, vec![])),
         (Sort::Watch, before) if before < 2 => Answer::Cut(vec![]),
-        (Sort::Groups | Sort::Watch | Sort::List, _) => Answer::Open(vec![]),
+        (Sort::Groups | Sort::Life | Sort::Watch | Sort::List, _) => Answer::Open(vec![]),
     });
     let mut heard = server.watch(PODS, Groups::Unsaid).await;
     for _ in 0..3 {

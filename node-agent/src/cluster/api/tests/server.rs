@@ -41,6 +41,7 @@ impl Asked {
             has("watch=true"),
         ) {
             ("/apis", _, _) => Sort::Groups,
+            ("/livez", _, _) => Sort::Life,
             (_, true, _) => Sort::StreamedList,
             (_, false, true) => Sort::Watch,
             (_, false, false) if has("limit=1") => Sort::Look,
@@ -53,6 +54,8 @@ impl Asked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sort {
     Groups,
+    /// Whether it is there.
+    Life,
     StreamedList,
     Watch,
     /// One object, for the version of the list.

@@ -38,7 +38,7 @@ fn only(version: &'static str) -> impl Fn(&Asked) -> Answer + Send + Sync + 'sta
             _ if !asked.path.contains(&format!("/{version}/")) => Answer::Status(404),
             Sort::StreamedList => Answer::Open(vec![event("ADDED", policy), ends(9)]),
             Sort::List => Answer::Whole(page(9, vec![policy])),
-            Sort::Groups | Sort::Look | Sort::Watch => Answer::Open(vec![]),
+            Sort::Groups | Sort::Life | Sort::Look | Sort::Watch => Answer::Open(vec![]),
         }
     }
 }
