@@ -4,6 +4,7 @@ mod deployed;
 mod image;
 mod inside;
 mod life;
+mod overlay;
 
 use cluster::ground::{self, test};
 use cluster::node::{Network, Node};
@@ -19,6 +20,10 @@ fn main() {
     let trials = vec![
         test("the image is what it says", image::is_whole),
         test("the image's program needs no other file", image::is_alone),
+        test(
+            "the overlay for K3s is the base",
+            overlay::is_the_base_elsewhere,
+        ),
         test("the deployment becomes ready", deployed::becomes_ready),
         test("its log tells of real pods", deployed::tells),
         test("asked, it says what it holds", deployed::is_asked),
