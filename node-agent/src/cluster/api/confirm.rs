@@ -25,7 +25,7 @@ use super::wire;
 const READING: Duration = Duration::from_secs(10);
 /// Most objects of a kind that are all read for one claim: in a cluster with more nodes or Services, or more pods with addresses
 /// of both families, none is confirmed that rests on nobody's having an address.
-const MOST_EVERYWHERE: u32 = 5_000;
+const MOST_EVERYWHERE: usize = 5_000;
 /// How many requests are on their way at a time.
 const AT_A_TIME: usize = 4;
 
@@ -71,11 +71,12 @@ pub(super) struct Questions {
 }
 
 impl Questions {
-    /// What claims that rest on these need.
+    /// What claims that rest on these need. What cannot agree is not asked, again and again, in a cluster that is large.
     pub(super) fn about(grounds: Vec<Ground>, store: &Store, groups: &Groups) -> Self {
-        let needs = grounds.into_iter().map(|ground| {
+        let needs = grounds.into_iter().filter_map(|ground| {
             let questions = needed(&ground, store, groups);
-            (ground, questions)
+            let may_agree = questions.iter().all(|question| question.may_agree(store));
+            may_agree.then_some((ground, questions))
         });
         Self {
             grounds: needs.collect(),
@@ -239,9 +240,20 @@ impl Question {
                 list(client, path(*kind, None, ""), &named).await
             }
             Self::Everywhere { kind } => {
-                let few = ListParams::default().limit(MOST_EVERYWHERE);
+                let few = ListParams::default().limit(MOST_EVERYWHERE as u32);
                 list(client, path(*kind, None, ""), &few).await
             }
+        }
+    }
+
+    fn may_agree(&self, store: &Store) -> bool {
+        match self {
+            Self::Everywhere { kind } => store.all_versions(*kind).nth(MOST_EVERYWHERE).is_none(),
+            Self::Object { .. }
+            | Self::All { .. }
+            | Self::Owners { .. }
+            | Self::Named { .. }
+            | Self::Groups => true,
         }
     }
 

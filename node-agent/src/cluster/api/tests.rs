@@ -3,6 +3,7 @@
 mod answers;
 mod away;
 mod server;
+mod strangers;
 mod unread;
 mod versions;
 
