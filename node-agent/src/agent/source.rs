@@ -15,10 +15,13 @@ use crate::cluster::api::{self, Access, ApiServer, Watched};
 use crate::cluster::{Empty, Files, Options, Reading, Watch};
 use crate::settings::{Cluster, Nanoseconds, Validation};
 
-/// How often files are read again although nothing said that they changed: a lost notification must not leave an old
-/// policy standing. A server that is silent is asked as often whether it is there. More often where what is known so
-/// long ago would soon be stale.
-const HEARING: Duration = Duration::from_secs(10);
+/// How often files are read again although nothing said that they changed: a lost notification must not
+/// leave an old policy standing, and what was read lately is not stale.
+const READING: Duration = Duration::from_secs(10);
+/// After how much silence a server is asked whether it is there.
+const SILENCE: Duration = Duration::from_secs(5);
+/// How often at least the cluster is heard of before what is known is stale.
+const HEARD: u32 = 3;
 
 /// Who tells of the cluster.
 pub(super) enum Source {
@@ -32,7 +35,8 @@ pub(super) enum Source {
 pub(super) struct FromFiles {
     files: Files,
     watch: Watch,
-    hearing: Duration,
+    /// So long after the one before.
+    read_every: Duration,
     next_reading: Instant,
     /// What was read before the hooks were there, and is not delivered yet.
     first: Option<Reading>,
@@ -57,11 +61,13 @@ impl Source {
         validation: Validation,
         stale_after: Nanoseconds,
     ) -> Result<Self> {
-        let hearing = HEARING.min(Duration::from_nanos(stale_after.0) / 3);
+        let soon = Duration::from_nanos(stale_after.0) / HEARD;
         Ok(match cluster {
-            Cluster::Files(paths) => {
-                Self::Files(Box::new(FromFiles::open(paths, validation, hearing)?))
-            }
+            Cluster::Files(paths) => Self::Files(Box::new(FromFiles::open(
+                paths,
+                validation,
+                READING.min(soon),
+            )?)),
             Cluster::Api {
                 kubeconfig,
                 context,
@@ -71,7 +77,8 @@ impl Source {
                     context: context.clone(),
                 };
                 // What the API server holds it has let in, by the rules of its own version.
-                let server = ApiServer::watch(&access, k8s::Validation::Off, hearing).await?;
+                let server =
+                    ApiServer::watch(&access, k8s::Validation::Off, SILENCE.min(soon)).await?;
                 tracing::info!(server = server.server(), "watching the API server");
                 Self::Api(Box::new(server))
             }
@@ -130,12 +137,12 @@ impl Source {
 }
 
 impl FromFiles {
-    fn open(paths: &[PathBuf], validation: Validation, hearing: Duration) -> Result<Self> {
+    fn open(paths: &[PathBuf], validation: Validation, read_every: Duration) -> Result<Self> {
         let (files, first) = Files::open(paths, Options::new(validation, Empty::Wait))?;
         Ok(Self {
             files,
             watch: Watch::start(paths)?,
-            hearing,
+            read_every,
             next_reading: Instant::now(),
             first: Some(first),
         })
@@ -167,7 +174,7 @@ impl FromFiles {
             complete,
             again_in,
         } = reading;
-        self.next_reading = Instant::now() + again_in.unwrap_or(self.hearing);
+        self.next_reading = Instant::now() + again_in.unwrap_or(self.read_every);
         for notice in &notices {
             tell(notice, notice.is_problem());
         }
