@@ -1,18 +1,23 @@
 //! What the kernel side remembers of attempts and conversations.
 
 use crate::Tuple;
+use crate::repeats::{MOST_REPEATS, may_repeat};
 
+/// [`Attempt::answered`] of one whose peer's answer left its own interface.
+pub const ANSWERED: u8 = 1;
 /// [`Attempt::answered`] of one that was refused after its deadline.
 pub const REFUSED_LATE: u8 = 2;
 /// [`Attempt::answered`] of one whose client heard an answer after its deadline that nobody saw leave its peer.
 pub const HEARD_LATE: u8 = 3;
+/// [`Attempt::answered`] of one whose peer's answer left its own interface and came to its client, after its deadline.
+pub const ANSWERED_AND_HEARD_LATE: u8 = 4;
 
 /// One try to open a connection.
 ///
 /// Key: the [`Tuple`] of its packets; for UDP the one of both directions, see [`Attempt::key`]. It ends with an answer or
 /// a refusal, which take it out, or with its deadline ([`crate::maps::DEADLINE_NS`]): then user space takes its end from
-/// what stands here. A TCP attempt stays after its deadline as long as its first packet is sent again: a repeat is no new
-/// attempt. Each `u8` is written once, 0 to 1, never back: two processors that write it at the same time write the same.
+/// what stands here. It may stay after its deadline: that its first packet is sent again is no new attempt, and what comes back
+/// late is told. Each `u8` is written once, 0 to 1, never back: two processors that write it at the same time write the same.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempt {
@@ -51,8 +56,8 @@ pub struct Attempt {
     pub drop_class: u8,
     /// 1 when conntrack knew the dropped packet, and that it went in the direction of its conversation's first.
     pub tracked: u8,
-    /// 1 when the peer's answer left its own interface; where the client's is watched too, that ends it. After the deadline
-    /// nothing does: then see [`REFUSED_LATE`] and [`HEARD_LATE`] too.
+    /// [`ANSWERED`]: where the client's interface is watched too, what comes there ends it. After the deadline nothing does:
+    /// then also [`REFUSED_LATE`], [`HEARD_LATE`] and [`ANSWERED_AND_HEARD_LATE`]. 0: nothing came back.
     pub answered: u8,
     /// 1 when an ICMP error or RST came towards the source from somewhere on the way.
     pub rejected: u8,
@@ -163,15 +168,31 @@ const _: () = assert!(size_of::<Joined>() == 24 && align_of::<Joined>() == 8);
 pub struct Ended {
     /// Who opened it, and to whom.
     pub tuple: Tuple,
+    /// [`Attempt::first_ns`].
+    pub first_ns: u64,
     /// Monotonic time of its end, or of the latest repeat since, nanoseconds; 0: there is none.
     pub last_ns: u64,
     /// TCP: initial sequence number. SCTP: initiate tag. Host order.
     pub sequence: u32,
-    /// Always zero.
-    pub padding: u32,
+    /// How often its first packet was sent again since; [`MOST_REPEATS`] when none is expected any more.
+    pub repeats: u32,
 }
 
-const _: () = assert!(size_of::<Ended>() == 56 && align_of::<Ended>() == 8);
+const _: () = assert!(size_of::<Ended>() == 64 && align_of::<Ended>() == 8);
+
+impl Ended {
+    /// Tells whether a first packet with its numbers that comes now can be its own, sent again.
+    #[inline(always)]
+    #[must_use]
+    pub fn may_repeat(&self, now_ns: u64) -> bool {
+        // Another processor may have written a later time than ours.
+        self.repeats < MOST_REPEATS
+            && may_repeat(
+                self.last_ns.saturating_sub(self.first_ns),
+                now_ns.saturating_sub(self.last_ns),
+            )
+    }
+}
 
 /// All attempts of one kind between two addresses; the client's port is left out, because no policy looks at it.
 #[repr(C, align(8))]

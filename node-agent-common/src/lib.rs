@@ -11,13 +11,16 @@ mod caller;
 mod event;
 pub mod maps;
 pub mod parse;
+mod repeats;
 mod tuple;
 
 pub use attempt::{
-    Attempt, Conversation, ConversationKey, Ended, HEARD_LATE, Joined, Joint, REFUSED_LATE, UdpFlow,
+    ANSWERED, ANSWERED_AND_HEARD_LATE, Attempt, Conversation, ConversationKey, Ended, HEARD_LATE,
+    Joined, Joint, REFUSED_LATE, UdpFlow,
 };
 pub use caller::{CallKey, Caller};
 pub use event::{Event, LocationRange, kind};
+pub use repeats::{MOST_REPEATS, may_repeat};
 pub use tuple::{FAMILY_V4, FAMILY_V6, Tuple, mapped, protocol};
 
 #[cfg(feature = "user")]

@@ -80,9 +80,9 @@ pub const LOCATION_SLOTS: u32 = 32;
 /// How long an attempt waits for its outcome, nanoseconds.
 pub const DEADLINE_NS: u64 = 3_000_000_000;
 
-/// How long a client that hears nothing may wait before it sends its first packet again, nanoseconds: Linux doubles the
-/// time between two of them up to 120 s.
-pub const REPEATS_NS: u64 = 130_000_000_000;
+/// How long an attempt that nothing has stopped and that nothing came back to stays after its deadline, nanoseconds: its answer
+/// would be told, and a first packet with its numbers is its own, sent again.
+pub const OPEN_NS: u64 = 130_000_000_000;
 
 /// How long a UDP tuple must be silent before its next packet is a new attempt, nanoseconds:
 /// conntrack's `nf_conntrack_udp_timeout` default of 30 s, and 10 s in which the cache may have answered for it.

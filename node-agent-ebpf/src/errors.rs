@@ -24,7 +24,7 @@ pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
             if !speaks_for_peer(known, tuple, ifindex) {
                 return note_forged(known, ifindex);
             }
-            if tuple.protocol != protocol::UDP && is_late(known, REFUSED_LATE) {
+            if tuple.protocol != protocol::UDP && is_late(known, REFUSED_LATE, bpf_ktime_get_ns()) {
                 return;
             }
             let refused = *known;

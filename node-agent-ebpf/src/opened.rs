@@ -2,7 +2,10 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use node_agent_common::maps::{DEADLINE_NS, share};
-use node_agent_common::{Attempt, Event, HEARD_LATE, REFUSED_LATE, Tuple, kind, protocol};
+use node_agent_common::{
+    ANSWERED, ANSWERED_AND_HEARD_LATE, Attempt, Event, HEARD_LATE, REFUSED_LATE, Tuple, kind,
+    protocol,
+};
 
 use crate::counters::add_one_u32;
 use crate::events::{Seen, replace, tell};
@@ -98,6 +101,8 @@ pub(crate) unsafe fn again(known: *mut Attempt, ifindex: u32, way: Way) {
     // SAFETY: the caller's. Two processors that write a sighting at the same time write the same.
     unsafe {
         let at_source = (*known).source_ifindex != 0;
+        // It began with its drop: what comes now was sent again.
+        let is_unseen = !at_source && (*known).destination_ifindex == 0;
         let sighted_here = match way {
             Way::FromPod if !at_source => {
                 (*known).source_ifindex = ifindex;
@@ -111,7 +116,7 @@ pub(crate) unsafe fn again(known: *mut Attempt, ifindex: u32, way: Way) {
             // Seen at the source too: there it is counted.
             Way::ToPod => !at_source,
         };
-        if sighted_here {
+        if sighted_here || is_unseen {
             add_one_u32(&raw mut (*known).retransmissions);
         }
     }
@@ -166,7 +171,7 @@ pub(crate) unsafe fn is_answered(known: *mut Attempt, tuple: &Tuple, place: &Pla
             }
             Way::FromPod if (*known).source_ifindex == 0 => true,
             Way::FromPod => {
-                (*known).answered = 1;
+                (*known).answered = ANSWERED;
                 false
             }
             // What left from another interface came from there only by its source address.
@@ -289,31 +294,47 @@ fn answered(tuple: &Tuple, answers: u32) -> Option<*mut Attempt> {
 ///
 /// As [`is_answered`].
 #[inline(always)]
-pub(crate) unsafe fn is_late(known: *mut Attempt, how: u8) -> bool {
-    // SAFETY: the caller's; the helper has no precondition.
+pub(crate) unsafe fn is_late(known: *mut Attempt, how: u8, now: u64) -> bool {
+    // SAFETY: the caller's.
     unsafe {
-        let age = bpf_ktime_get_ns().saturating_sub((*known).first_ns);
-        let is_late = age > DEADLINE_NS;
-        if is_late && (*known).answered == 0 {
-            (*known).answered = how;
+        let is_late = now.saturating_sub((*known).first_ns) > DEADLINE_NS;
+        match (is_late, (*known).answered) {
+            (true, 0) => (*known).answered = how,
+            (true, ANSWERED) if how == HEARD_LATE => (*known).answered = ANSWERED_AND_HEARD_LATE,
+            _ => {}
         }
         is_late
+    }
+}
+
+/// What an answer at this interface is to an attempt past its deadline.
+///
+/// # Safety
+///
+/// As [`is_answered`].
+#[inline(always)]
+pub(crate) unsafe fn heard_how(known: *const Attempt, ifindex: u32) -> u8 {
+    // SAFETY: the caller's.
+    if unsafe { (*known).source_ifindex } == ifindex {
+        HEARD_LATE
+    } else {
+        // Its peer's own interface let it in.
+        ANSWERED
     }
 }
 
 /// Ends an attempt with an outcome.
 #[inline(always)]
 fn end(tuple: &Tuple, known: *mut Attempt, ifindex: u32, kind: u8) {
-    // SAFETY: a value of the map.
-    let how = match kind {
-        kind::REFUSED => REFUSED_LATE,
-        // Its peer's own interface let it in.
-        _ if unsafe { (*known).source_ifindex } != ifindex => 1,
-        _ => HEARD_LATE,
-    };
-    // SAFETY: as above.
-    if unsafe { is_late(known, how) } {
-        return;
+    // SAFETY: a value of the map; the helper has no precondition.
+    unsafe {
+        let how = match kind {
+            kind::REFUSED => REFUSED_LATE,
+            _ => heard_how(known, ifindex),
+        };
+        if is_late(known, how, bpf_ktime_get_ns()) {
+            return;
+        }
     }
     // SAFETY: a value of the map, copied before it is given back.
     let attempt = unsafe { *known };

@@ -11,7 +11,7 @@ use node_agent_common::protocol;
 
 use crate::diagnose::diagnose;
 use crate::tables::lose;
-use crate::{Place, Way, cache, calls, errors, opened, udp};
+use crate::{Place, Way, cache, calls, errors, opened, repeats, udp};
 
 /// Length of an Ethernet header; capture attaches to interfaces that have one, and to no others.
 pub(crate) const ETHERNET: usize = 14;
@@ -268,6 +268,10 @@ fn look(skb: *mut __sk_buff, way: Way) {
     let Packet { tuple, flags, .. } = &packet;
     match packet.content {
         Content::Tcp if flags & RST != 0 => {
+            if way == Way::ToPod {
+                // Right behind its SYN.
+                repeats::heard(tuple, packet.sequence.wrapping_sub(1));
+            }
             if flags & ACK != 0 {
                 opened::reset(tuple, packet.answers, ifindex, way);
             }

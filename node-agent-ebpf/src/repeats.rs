@@ -5,8 +5,8 @@
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::btf_map;
-use node_agent_common::maps::{ENDED_BITS, ENDED_ENTRIES, REPEATS_NS};
-use node_agent_common::{Attempt, Ended, Tuple, protocol};
+use node_agent_common::maps::{ENDED_BITS, ENDED_ENTRIES};
+use node_agent_common::{Attempt, Ended, MOST_REPEATS, Tuple, protocol};
 
 #[btf_map]
 static ENDED: Array<Ended, { ENDED_ENTRIES as usize }> = Array::new();
@@ -32,9 +32,10 @@ pub(crate) fn expect(tuple: &Tuple, attempt: &Attempt) {
     unsafe {
         *ended = Ended {
             tuple: *tuple,
+            first_ns: attempt.first_ns,
             last_ns: bpf_ktime_get_ns(),
             sequence: attempt.sequence,
-            padding: 0,
+            repeats: 0,
         };
     }
 }
@@ -50,12 +51,28 @@ pub(crate) fn is_one(tuple: &Tuple, sequence: u32, now: u64) -> bool {
     };
     // SAFETY: a value of the map.
     unsafe {
-        let is_it = (*ended).sequence == sequence
-            && now.saturating_sub((*ended).last_ns) < REPEATS_NS
-            && (*ended).tuple == *tuple;
+        let is_it =
+            (*ended).sequence == sequence && (*ended).may_repeat(now) && (*ended).tuple == *tuple;
         if is_it {
             (*ended).last_ns = now;
+            (*ended).repeats += 1;
         }
         is_it
+    }
+}
+
+/// Notes that a client resets what it was answered: it has heard that, and sends nothing again.
+///
+/// Who opens connections without his kernel's knowledge, as scanners do, may begin the next one with the same numbers.
+#[inline(never)]
+pub(crate) fn heard(tuple: &Tuple, sequence: u32) {
+    let Some(ended) = ENDED.get_ptr_mut(place(tuple, sequence)) else {
+        return;
+    };
+    // SAFETY: a value of the map.
+    unsafe {
+        if (*ended).sequence == sequence && (*ended).tuple == *tuple {
+            (*ended).repeats = MOST_REPEATS;
+        }
     }
 }

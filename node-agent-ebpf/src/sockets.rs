@@ -2,6 +2,7 @@
 //!
 //! With `bpf_redirect_peer` packets to a pod pass its interface by; its socket hears them all the same.
 
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::programs::BtfTracePointContext;
 use node_agent_common::{FAMILY_V4, FAMILY_V6, HEARD_LATE, Tuple, kind, mapped, protocol};
 
@@ -26,8 +27,9 @@ pub(crate) fn seen(ctx: &BtfTracePointContext) {
     let Some(known) = ATTEMPTS.get_ptr_mut(&tuple) else {
         return;
     };
-    // SAFETY: a value of the map.
-    if !namespace_is_watched(netns) || unsafe { is_late(known, HEARD_LATE) } {
+    // SAFETY: a value of the map; the helper has no precondition.
+    let is_late = || unsafe { is_late(known, HEARD_LATE, bpf_ktime_get_ns()) };
+    if !namespace_is_watched(netns) || is_late() {
         return;
     }
     // SAFETY: a value of the map, copied before it is given back.

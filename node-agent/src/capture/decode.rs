@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use node_agent_common::{
-    Attempt, Conversation, ConversationKey, Event, FAMILY_V4, FAMILY_V6, HEARD_LATE, REFUSED_LATE,
-    Tuple, kind, maps::drop_class, protocol,
+    ANSWERED, ANSWERED_AND_HEARD_LATE, Attempt, Conversation, ConversationKey, Event, FAMILY_V4,
+    FAMILY_V6, HEARD_LATE, REFUSED_LATE, Tuple, kind, maps::drop_class, protocol,
 };
 use node_agent_engine::input::{
     AttemptState, Counted, Drop, DropClass, Event as EngineEvent, EventKind, Flow, IcmpError,
@@ -101,9 +101,9 @@ impl Decoder {
                 Some((address(attempt.dropped_to, family)?, port))
             },
             tracked: attempt.tracked != 0,
-            answered: attempt.answered == 1,
+            answered: matches!(attempt.answered, ANSWERED | ANSWERED_AND_HEARD_LATE),
             refused: attempt.answered == REFUSED_LATE,
-            heard: attempt.answered == HEARD_LATE,
+            heard: matches!(attempt.answered, HEARD_LATE | ANSWERED_AND_HEARD_LATE),
             answered_here: attempt.answered_here != 0,
             forged: attempt.forged != 0,
             drops: attempt.drops,

@@ -25,6 +25,7 @@ mod programs;
 mod query;
 mod reasons;
 mod shares;
+mod staying;
 mod sweep;
 mod symbols;
 mod watch;

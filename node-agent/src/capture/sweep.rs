@@ -1,12 +1,13 @@
 //! What is due each second: attempts past their deadline, running totals, silent UDP flows, losses.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use aya::Pod;
 use aya::maps::{Map, MapData, PerCpuArray};
-use node_agent_common::maps::{self, DEADLINE_NS, REPEATS_NS, share, stage};
+use node_agent_common::maps::{self, DEADLINE_NS, share, stage};
 use node_agent_common::{
-    Attempt, Conversation, ConversationKey, Event, Joined, Joint, Tuple, UdpFlow, kind, protocol,
+    Attempt, Conversation, ConversationKey, Event, Joined, Joint, REFUSED_LATE, Tuple, UdpFlow,
+    kind, protocol,
 };
 use node_agent_engine::input::{Input, Moment, Stage};
 
@@ -15,6 +16,7 @@ use super::calls::Homes;
 use super::decode::{self, Decoder, How};
 use super::programs::{Error, Programs, Sizes};
 use super::shares::Shares;
+use super::staying::{Next, Staying};
 
 /// How long a sighting behind address translation waits for the one before it.
 const JOINT_NS: u64 = 10_000_000_000;
@@ -28,10 +30,7 @@ pub(super) struct Tables {
     udp_flows: Table<Tuple, UdpFlow>,
     pub(super) shares: Shares,
     joints: Table<Joint, Joined>,
-    /// Most attempts that stay after their deadline, of one slot and of all.
-    most_swept: (usize, usize),
-    /// Attempts that stay after their deadline.
-    swept: HashMap<Tuple, Stays>,
+    staying: Staying,
     lost: PerCpuArray<MapData, u64>,
     drops: PerCpuArray<MapData, u64>,
     /// What was said last of each conversation.
@@ -39,18 +38,6 @@ pub(super) struct Tables {
     lost_said: [u64; LOSSES.len()],
     malformed: u64,
     malformed_said: u64,
-}
-
-/// An attempt that has been told of, and is kept so that its repeats are no new ones.
-struct Stays {
-    first_ns: u64,
-    slot: u16,
-    /// How often it was sent again.
-    repeats: u32,
-    /// When that was last seen to have grown.
-    since: Moment,
-    /// Nothing came back by then, and if something does, here is where it is told.
-    is_open: bool,
 }
 
 /// Whether attempts end by their deadline, or because capture ends.
@@ -71,17 +58,13 @@ const LOSSES: [(u32, Stage); 4] = [
 impl Tables {
     /// Takes the tables over.
     pub(super) fn new(programs: &mut Programs, sizes: Sizes) -> Result<Self, Error> {
-        // Half of the table, and of each share, is left to those that have not ended.
-        let half = |entries: u32| usize::try_from(entries / 2).unwrap_or(usize::MAX);
-        let most_swept = (half(share::of(sizes.attempts)), half(sizes.attempts));
         Ok(Self {
             shares: Shares::new(programs, sizes)?,
             attempts: table(programs, maps::ATTEMPTS)?,
             conversations: table(programs, maps::CONVERSATIONS)?,
             udp_flows: table(programs, maps::UDP_FLOWS)?,
             joints: table(programs, maps::JOINTS)?,
-            most_swept,
-            swept: HashMap::new(),
+            staying: Staying::new(sizes.attempts),
             lost: counters(programs.take(maps::LOST)?, maps::LOST)?,
             drops: counters(programs.take(maps::DROPS)?, maps::DROPS)?,
             said: HashMap::new(),
@@ -150,84 +133,63 @@ impl Tables {
 
     /// Tells whether an event says nothing new: the attempt that was superseded had been swept.
     pub(super) fn is_told(&self, event: &Event) -> bool {
-        let told = self.swept.get(&event.tuple);
-        event.kind == kind::SUPERSEDED
-            && told.is_some_and(|told| told.first_ns == event.attempt.first_ns)
+        event.kind == kind::SUPERSEDED && self.staying.has(&event.tuple, event.attempt.first_ns)
     }
 
-    /// The attempts whose end is not told yet, and which are past their deadline.
+    /// The attempts whose end is not told yet, or told otherwise, and which are past their deadline.
     fn sweep_attempts(&mut self, now: Moment, which: Sweep) -> Vec<(Tuple, Attempt, How)> {
         let entries = self.attempts.entries();
         let mut due = Vec::new();
-        let mut stays = HashSet::new();
-        let (most_of_slot, most) = self.most_swept;
-        let mut staying: HashMap<u16, usize> = HashMap::new();
-        for told in self.swept.values() {
-            *staying.entry(told.slot).or_default() += 1;
-        }
+        self.staying.begin();
         for (key, attempt) in entries {
             let tuple = attempt.tuple(&key);
             let is_due = now.since(Moment(attempt.first_ns)) >= DEADLINE_NS;
             if !is_due && which == Sweep::Due {
                 continue;
             }
-            let repeats = attempt.retransmissions.wrapping_add(attempt.drops);
-            if let Some(told) = self.swept.get_mut(&tuple)
-                && told.first_ns == attempt.first_ns
-            {
-                if told.repeats != repeats {
-                    (told.repeats, told.since) = (repeats, now);
-                }
-                if attempt.answered != 0 && std::mem::take(&mut told.is_open) {
+            if let Some(found) = self.staying.find(&tuple, &attempt, now) {
+                if found.is_answered {
                     due.push((tuple, attempt, How::Again));
                 }
-                if now.since(told.since) < REPEATS_NS {
-                    stays.insert(tuple);
-                } else {
-                    self.forget(&tuple, &attempt);
-                }
+                self.take(&tuple, &attempt, found.next, now);
                 continue;
             }
-            let is_tcp = tuple.protocol == protocol::TCP;
-            let of_slot = staying.entry(attempt.slot).or_default();
-            if is_tcp && *of_slot < most_of_slot && self.swept.len() < most {
-                *of_slot += 1;
-                let told = Stays {
-                    slot: attempt.slot,
-                    first_ns: attempt.first_ns,
-                    repeats,
-                    since: now,
-                    is_open: false,
+            if !self.staying.admit(&tuple, &attempt, now) {
+                let next = match tuple.protocol {
+                    protocol::UDP => Next::Settle,
+                    _ => Next::Forget,
                 };
-                self.swept.insert(tuple, told);
-                stays.insert(tuple);
-            } else {
-                if tuple.protocol == protocol::UDP {
-                    self.settle(&tuple, &attempt, now);
-                }
                 // Someone else may have ended it since it was read: then it had its outcome.
-                if !self.forget(&tuple, &attempt) {
+                if !self.take(&tuple, &attempt, next, now) {
                     continue;
                 }
             }
             if !self.counts_at_backend(&tuple, &attempt) {
-                if let Some(told) = self.swept.get_mut(&tuple) {
-                    told.is_open = attempt.answered == 0;
-                }
+                self.staying.open(&tuple, &attempt);
                 let how = if is_due { How::Over } else { How::CutShort };
                 due.push((tuple, attempt, how));
             }
         }
-        self.swept.retain(|tuple, _| stays.contains(tuple));
+        self.staying.end();
         due
     }
 
+    /// Takes an attempt out, if it does not stay; false when somebody else did.
+    fn take(&mut self, tuple: &Tuple, attempt: &Attempt, next: Next, last: Moment) -> bool {
+        match next {
+            Next::Stay => return true,
+            Next::Settle => self.settle(tuple, attempt, last),
+            Next::Forget => {}
+        }
+        self.forget(tuple, attempt.slot)
+    }
+
     /// Takes an attempt out; false when somebody else did.
-    fn forget(&mut self, tuple: &Tuple, attempt: &Attempt) -> bool {
+    fn forget(&mut self, tuple: &Tuple, slot: u16) -> bool {
         let (key, _) = Attempt::key(tuple);
         let forgotten = self.attempts.remove(&key);
         if forgotten {
-            self.shares.release(attempt.slot, share::ATTEMPTS);
+            self.shares.release(slot, share::ATTEMPTS);
         }
         forgotten
     }
@@ -253,14 +215,14 @@ impl Tables {
     }
 
     /// Its further packets are no attempts until it was silent.
-    fn settle(&mut self, tuple: &Tuple, attempt: &Attempt, now: Moment) {
+    fn settle(&mut self, tuple: &Tuple, attempt: &Attempt, last: Moment) {
         /// `BPF_NOEXIST`: an answer of this very moment stands.
         const NO_EXIST: u64 = 1;
         let (key, turned) = tuple.paired();
         let flow = UdpFlow {
             first_ns: attempt.first_ns,
-            last_ns: now.0,
-            answered: attempt.answered,
+            last_ns: last.0,
+            answered: u8::from(!matches!(attempt.answered, 0 | REFUSED_LATE)),
             cached: 0,
             turned: u8::from(turned),
             stopped: u8::from(attempt.is_stopped()),

@@ -21,7 +21,7 @@ pub struct AttemptState {
     pub destination_link: Option<u32>,
     /// The peer's answer left its own interface; whether it came to the source is not known.
     pub answered: bool,
-    /// An answer came to its client after its deadline, and was not seen to leave its peer.
+    /// An answer came to its client after its deadline.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub heard: bool,
     /// The peer refused it after its deadline.

@@ -1,0 +1,203 @@
+//! Attempts that have been told of and stay in the kernel side's table: that their first packet is sent again is no new
+//! attempt, and what comes back to them late is told. Datagrams do not stay.
+
+use std::collections::HashMap;
+
+use node_agent_common::maps::{OPEN_NS, share};
+use node_agent_common::{Attempt, MOST_REPEATS, Tuple, may_repeat, protocol};
+use node_agent_engine::input::Moment;
+
+/// All of them.
+pub(super) struct Staying {
+    /// Most of one slot, and of all.
+    most: (usize, usize),
+    attempts: HashMap<Tuple, Stays>,
+    /// How many each slot has.
+    of_slots: HashMap<u16, usize>,
+    /// Number of the sweep.
+    round: u64,
+}
+
+/// One of them.
+struct Stays {
+    first_ns: u64,
+    slot: u16,
+    /// How often it was sent again.
+    repeats: u32,
+    /// When that was last seen to have grown.
+    since: Moment,
+    /// Nothing came back by then, and if something does, here is where it is told.
+    is_open: bool,
+    /// The sweep that found it last.
+    round: u64,
+}
+
+/// One of them that a sweep has found.
+pub(super) struct Found {
+    /// It has been answered or refused since it was told of.
+    pub(super) is_answered: bool,
+    pub(super) next: Next,
+}
+
+/// What is to be done with an attempt that was told of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It stays.
+    Stay,
+    /// It is forgotten: another first packet is a new attempt.
+    Forget,
+    /// The same, of a datagram; its further packets are no attempts until it was silent.
+    Settle,
+}
+
+impl Staying {
+    /// Half of a table of that many attempts, and of each share of it, is left to those that have not ended.
+    pub(super) fn new(attempts: u32) -> Self {
+        let half = |entries: u32| usize::try_from(entries / 2).unwrap_or(usize::MAX);
+        Self {
+            most: (half(share::of(attempts)), half(attempts)),
+            attempts: HashMap::new(),
+            of_slots: HashMap::new(),
+            round: 0,
+        }
+    }
+
+    /// Begins a sweep: what it does not find stays no longer.
+    pub(super) fn begin(&mut self) {
+        self.round += 1;
+    }
+
+    /// Ends a sweep.
+    pub(super) fn end(&mut self) {
+        let Self {
+            attempts,
+            of_slots,
+            round,
+            ..
+        } = self;
+        of_slots.clear();
+        attempts.retain(|_, stays| stays.round == *round);
+        for stays in attempts.values() {
+            *of_slots.entry(stays.slot).or_default() += 1;
+        }
+    }
+
+    /// What has become of an attempt; `None` when it was not told of before.
+    pub(super) fn find(&mut self, tuple: &Tuple, attempt: &Attempt, now: Moment) -> Option<Found> {
+        let stays = self.attempts.get_mut(tuple)?;
+        if stays.first_ns != attempt.first_ns {
+            return None;
+        }
+        let repeats = repeats(attempt);
+        if stays.repeats != repeats {
+            (stays.repeats, stays.since) = (repeats, now);
+        }
+        let is_answered = attempt.answered != 0 && std::mem::take(&mut stays.is_open);
+        let next = stays.next(attempt, now);
+        if next == Next::Stay {
+            stays.round = self.round;
+        }
+        Some(Found { is_answered, next })
+    }
+
+    /// Lets one stay that is told of now; false when there is no room, or nothing more to come.
+    pub(super) fn admit(&mut self, tuple: &Tuple, attempt: &Attempt, now: Moment) -> bool {
+        let (most_of_slot, most) = self.most;
+        let of_slot = self.of_slots.entry(attempt.slot).or_default();
+        let has_room = *of_slot < most_of_slot && self.attempts.len() < most;
+        if !has_room || tuple.protocol == protocol::UDP {
+            return false;
+        }
+        *of_slot += 1;
+        let stays = Stays {
+            first_ns: attempt.first_ns,
+            slot: attempt.slot,
+            repeats: repeats(attempt),
+            since: now,
+            is_open: false,
+            round: self.round,
+        };
+        self.attempts.insert(*tuple, stays);
+        true
+    }
+
+    /// Notes that one was told of here, if it stays: so will be what comes back to it.
+    pub(super) fn open(&mut self, tuple: &Tuple, attempt: &Attempt) {
+        if let Some(stays) = self.attempts.get_mut(tuple) {
+            stays.is_open = attempt.answered == 0;
+        }
+    }
+
+    /// Tells whether an attempt is one of them.
+    pub(super) fn has(&self, tuple: &Tuple, first_ns: u64) -> bool {
+        let stays = self.attempts.get(tuple);
+        stays.is_some_and(|stays| stays.first_ns == first_ns)
+    }
+}
+
+impl Stays {
+    fn next(&self, attempt: &Attempt, now: Moment) -> Next {
+        let silent_ns = now.since(self.since);
+        let stays = if attempt.answered != 0 || attempt.is_stopped() {
+            // Without another first packet nothing more comes of it.
+            let lasted_ns = self.since.since(Moment(self.first_ns));
+            attempt.retransmissions <= MOST_REPEATS && may_repeat(lasted_ns, silent_ns)
+        } else {
+            silent_ns < OPEN_NS
+        };
+        if stays { Next::Stay } else { Next::Forget }
+    }
+}
+
+fn repeats(attempt: &Attempt) -> u32 {
+    attempt.retransmissions.wrapping_add(attempt.drops)
+}
+
+#[cfg(test)]
+mod tests {
+    use node_agent_common::{ANSWERED, Attempt};
+    use node_agent_engine::input::Moment;
+
+    use super::{Next, Stays};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// How long an attempt stays is told by what may still come of it.
+    #[test]
+    fn what_may_come_to_something_stays() {
+        use Next::{Forget, Stay};
+        let stopped = Attempt {
+            drops: 1,
+            ..Attempt::default()
+        };
+        let silent = Attempt::default();
+        let answered = |answered| Attempt {
+            answered,
+            ..Attempt::default()
+        };
+        for (name, attempt, lasted_s, silent_s, expected) in [
+            ("a SYN may come again", stopped, 63, 64, Stay),
+            ("it comes no more", stopped, 3, 10, Forget),
+            ("an INIT may come again", stopped, 213, 60, Stay),
+            ("an answer may come", silent, 3, 100, Stay),
+            ("it comes no more", silent, 3, 131, Forget),
+            ("it has come", answered(ANSWERED), 3, 10, Forget),
+        ] {
+            let since = Moment((1000 + lasted_s) * SECOND);
+            let stays = Stays {
+                first_ns: 1000 * SECOND,
+                slot: 0,
+                repeats: 0,
+                since,
+                is_open: true,
+                round: 0,
+            };
+            let now = Moment(since.0 + silent_s * SECOND);
+            let next = stays.next(&attempt, now);
+            assert!(
+                next == expected,
+                "{name}, after {lasted_s} s and {silent_s} s"
+            );
+        }
+    }
+}
