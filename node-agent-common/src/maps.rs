@@ -83,6 +83,8 @@ pub const DEADLINE_NS: u64 = 3_000_000_000;
 /// How long an attempt that nothing has stopped and that nothing came back to stays after its deadline, nanoseconds: its answer
 /// would be told, and a first packet with its numbers is its own, sent again.
 pub const OPEN_NS: u64 = 130_000_000_000;
+/// How long a UDP attempt stays that nothing came back to, nanoseconds: as long as a claim may be made of it (`--stale-after`).
+pub const UDP_OPEN_NS: u64 = 60_000_000_000;
 
 /// How long a UDP tuple must be silent before its next packet is a new attempt, nanoseconds:
 /// conntrack's `nf_conntrack_udp_timeout` default of 30 s, and 10 s in which the cache may have answered for it.

@@ -24,13 +24,14 @@ pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
             if !speaks_for_peer(known, tuple, ifindex) {
                 return note_forged(known, ifindex);
             }
-            if tuple.protocol != protocol::UDP && is_late(known, REFUSED_LATE, bpf_ktime_get_ns()) {
+            let now = bpf_ktime_get_ns();
+            if tuple.protocol == protocol::UDP {
+                settle_udp(tuple, &*known, now, 0);
+            }
+            if is_late(known, REFUSED_LATE, now) {
                 return;
             }
             let refused = *known;
-            if tuple.protocol == protocol::UDP {
-                settle_udp(tuple, &refused, bpf_ktime_get_ns(), 0);
-            }
             if forget(tuple, &refused) {
                 ended(tuple, &refused, ifindex, kind::REFUSED, |event| {
                     event.icmp_type = error.icmp_type;

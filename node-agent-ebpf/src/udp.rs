@@ -64,13 +64,18 @@ pub(crate) fn replied(tuple: &Tuple, place: &Place) {
         return;
     };
     // SAFETY: a value of the map, copied before it is given back; the helper has no precondition.
-    let (answered, now) = unsafe {
+    let answered = unsafe {
         if !opened::is_answered(known, &asked, place) {
             return;
         }
-        (*known, bpf_ktime_get_ns())
+        let now = bpf_ktime_get_ns();
+        settle_udp(&asked, &*known, now, 1);
+        // The sweep says it, and takes it out.
+        if opened::is_late(known, opened::heard_how(known, place.ifindex), now) {
+            return;
+        }
+        *known
     };
-    settle_udp(&asked, &answered, now, 1);
     if forget(&asked, &answered) {
         opened::ended(&asked, &answered, place.ifindex, kind::ANSWERED, |_| {});
     }

@@ -62,7 +62,7 @@ fn denied(ending: &Ending) -> Assessed {
     }
     match ending.outcome {
         OutcomeKind::Answered | OutcomeKind::Delivered | OutcomeKind::Refused => {
-            if ending.may_be_a_reply() {
+            if ending.may_be_a_reply() || ending.may_be_unanswered() {
                 return (Assessment::Unknown, Some(UnknownBecause::Orientation));
             }
             (Assessment::Unenforced, None)

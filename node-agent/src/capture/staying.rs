@@ -1,9 +1,9 @@
 //! Attempts that have been told of and stay in the kernel side's table: that their first packet is sent again is no new
-//! attempt, and what comes back to them late is told. Datagrams do not stay.
+//! attempt, and what comes back to them late is told.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use node_agent_common::maps::{OPEN_NS, share};
+use node_agent_common::maps::{OPEN_NS, UDP_OPEN_NS, UDP_SILENT_NS, share};
 use node_agent_common::{Attempt, MOST_REPEATS, Tuple, may_repeat, protocol};
 use node_agent_engine::input::Moment;
 
@@ -36,6 +36,8 @@ struct Stays {
 pub(super) struct Found {
     /// It has been answered or refused since it was told of.
     pub(super) is_answered: bool,
+    /// When its latest packet was seen.
+    pub(super) since: Moment,
     pub(super) next: Next,
 }
 
@@ -93,19 +95,26 @@ impl Staying {
             (stays.repeats, stays.since) = (repeats, now);
         }
         let is_answered = attempt.answered != 0 && std::mem::take(&mut stays.is_open);
-        let next = stays.next(attempt, now);
+        let next = stays.next(tuple.protocol, attempt, now);
         if next == Next::Stay {
             stays.round = self.round;
         }
-        Some(Found { is_answered, next })
+        Some(Found {
+            is_answered,
+            since: stays.since,
+            next,
+        })
     }
 
     /// Lets one stay that is told of now; false when there is no room, or nothing more to come.
     pub(super) fn admit(&mut self, tuple: &Tuple, attempt: &Attempt, now: Moment) -> bool {
+        let is_udp = tuple.protocol == protocol::UDP;
+        // Datagrams need no answer, and there may be many: they leave room for what is sent again.
+        let part = if is_udp { 2 } else { 1 };
         let (most_of_slot, most) = self.most;
         let of_slot = self.of_slots.entry(attempt.slot).or_default();
-        let has_room = *of_slot < most_of_slot && self.attempts.len() < most;
-        if !has_room || tuple.protocol == protocol::UDP {
+        let has_room = *of_slot < most_of_slot / part && self.attempts.len() < most / part;
+        if !has_room || is_udp && attempt.answered != 0 {
             return false;
         }
         *of_slot += 1;
@@ -133,11 +142,30 @@ impl Staying {
         let stays = self.attempts.get(tuple);
         stays.is_some_and(|stays| stays.first_ns == first_ns)
     }
+
+    /// Takes out the datagrams from and to these addresses; gives each with its slot.
+    pub(super) fn take_udp_of(&mut self, addresses: &BTreeSet<[u8; 16]>) -> Vec<(Tuple, u16)> {
+        let is_theirs = |tuple: &Tuple, _: &mut Stays| {
+            let is_end = |address| addresses.contains(address);
+            tuple.protocol == protocol::UDP && (is_end(&tuple.source) || is_end(&tuple.destination))
+        };
+        let taken = self.attempts.extract_if(is_theirs);
+        taken.map(|(tuple, stays)| (tuple, stays.slot)).collect()
+    }
 }
 
 impl Stays {
-    fn next(&self, attempt: &Attempt, now: Moment) -> Next {
+    fn next(&self, protocol: u8, attempt: &Attempt, now: Moment) -> Next {
         let silent_ns = now.since(self.since);
+        if protocol == protocol::UDP {
+            return if silent_ns >= UDP_SILENT_NS {
+                Next::Forget
+            } else if attempt.answered != 0 || now.since(Moment(self.first_ns)) >= UDP_OPEN_NS {
+                Next::Settle
+            } else {
+                Next::Stay
+            };
+        }
         let stays = if attempt.answered != 0 || attempt.is_stopped() {
             // Without another first packet nothing more comes of it.
             let lasted_ns = self.since.since(Moment(self.first_ns));
@@ -155,7 +183,7 @@ fn repeats(attempt: &Attempt) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use node_agent_common::{ANSWERED, Attempt};
+    use node_agent_common::{ANSWERED, Attempt, REFUSED_LATE, protocol};
     use node_agent_engine::input::Moment;
 
     use super::{Next, Stays};
@@ -165,7 +193,7 @@ mod tests {
     /// How long an attempt stays is told by what may still come of it.
     #[test]
     fn what_may_come_to_something_stays() {
-        use Next::{Forget, Stay};
+        use Next::{Forget, Settle, Stay};
         let stopped = Attempt {
             drops: 1,
             ..Attempt::default()
@@ -175,13 +203,26 @@ mod tests {
             answered,
             ..Attempt::default()
         };
-        for (name, attempt, lasted_s, silent_s, expected) in [
-            ("a SYN may come again", stopped, 63, 64, Stay),
-            ("it comes no more", stopped, 3, 10, Forget),
-            ("an INIT may come again", stopped, 213, 60, Stay),
-            ("an answer may come", silent, 3, 100, Stay),
-            ("it comes no more", silent, 3, 131, Forget),
-            ("it has come", answered(ANSWERED), 3, 10, Forget),
+        let (tcp, sctp, udp) = (protocol::TCP, protocol::SCTP, protocol::UDP);
+        for (name, protocol, attempt, lasted_s, silent_s, expected) in [
+            ("a SYN may come again", tcp, stopped, 63, 64, Stay),
+            ("it comes no more", tcp, stopped, 3, 10, Forget),
+            ("an INIT may come again", sctp, stopped, 213, 60, Stay),
+            ("an answer may come", tcp, silent, 3, 100, Stay),
+            ("it comes no more", tcp, silent, 3, 131, Forget),
+            ("it has come", tcp, answered(ANSWERED), 3, 10, Forget),
+            ("a datagram's answer may come", udp, silent, 20, 30, Stay),
+            (
+                "nothing would be claimed of it",
+                udp,
+                silent,
+                50,
+                10,
+                Settle,
+            ),
+            ("it has come", udp, answered(ANSWERED), 3, 1, Settle),
+            ("it was refused", udp, answered(REFUSED_LATE), 3, 1, Settle),
+            ("it is forgotten", udp, stopped, 3, 40, Forget),
         ] {
             let since = Moment((1000 + lasted_s) * SECOND);
             let stays = Stays {
@@ -193,7 +234,7 @@ mod tests {
                 round: 0,
             };
             let now = Moment(since.0 + silent_s * SECOND);
-            let next = stays.next(&attempt, now);
+            let next = stays.next(protocol, &attempt, now);
             assert!(
                 next == expected,
                 "{name}, after {lasted_s} s and {silent_s} s"

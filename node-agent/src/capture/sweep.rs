@@ -151,7 +151,7 @@ impl Tables {
                 if found.is_answered {
                     due.push((tuple, attempt, How::Again));
                 }
-                self.take(&tuple, &attempt, found.next, now);
+                self.take(&tuple, &attempt, found.next, found.since);
                 continue;
             }
             if !self.staying.admit(&tuple, &attempt, now) {
@@ -249,6 +249,9 @@ impl Tables {
     pub(super) fn forget_udp_of(&mut self, addresses: &BTreeSet<[u8; 16]>) {
         if addresses.is_empty() {
             return;
+        }
+        for (tuple, slot) in self.staying.take_udp_of(addresses) {
+            self.forget(&tuple, slot);
         }
         for (tuple, flow) in self.udp_flows.entries() {
             let is_theirs =

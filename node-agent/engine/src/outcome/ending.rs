@@ -94,4 +94,21 @@ impl Ending {
             && self.flow.source_port < CLIENT_PORTS
             && self.flow.destination_port >= CLIENT_PORTS
     }
+
+    /// Whether what came back may be a datagram of the peer's own: both speak from the port that they are spoken to, as gossip
+    /// does, and nobody saw the first one come there, nor the other one leave.
+    pub(crate) fn may_be_unanswered(&self) -> bool {
+        let Flow {
+            protocol,
+            source_port,
+            destination_port,
+            ..
+        } = self.flow;
+        let attempt = &self.attempt;
+        let is_seen_there = attempt.answered || attempt.destination_link.is_some();
+        self.outcome == OutcomeKind::Answered
+            && protocol == Protocol::Udp
+            && source_port == destination_port
+            && !is_seen_there
+    }
 }

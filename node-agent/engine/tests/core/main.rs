@@ -16,6 +16,7 @@ mod gone;
 mod measures;
 mod nodes;
 mod notes;
+mod orientation;
 mod outcomes;
 mod seen;
 mod senders;

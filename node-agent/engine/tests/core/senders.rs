@@ -1,22 +1,19 @@
 //! Who sent it: what an address, a port and an answer prove of that, and what they do not.
 
 use node_agent_engine::input::{DropClass, EventKind, Input, Link};
-use node_agent_engine::model::Protocol;
 use node_agent_engine::record::Assessment::{
     self, Allowed, Blocked, Unanswered, Unenforced, Unknown,
 };
 use node_agent_engine::record::{EndpointKind, OutcomeKind};
-use node_agent_engine::verdict::UnknownBecause::{
-    self, NotSeenStopped, Orientation, SourceMismatch,
-};
+use node_agent_engine::verdict::UnknownBecause::{self, NotSeenStopped, SourceMismatch};
 
 use super::bench::{API, AWAY, Bench, DB, JOB, NODE, S, Seen, WEB, WORLD, service};
 use super::outcomes::drop;
 
-type Claim = (Assessment, Option<UnknownBecause>);
+pub(super) type Claim = (Assessment, Option<UnknownBecause>);
 
 /// What is claimed of an attempt that passed its deadline so.
-fn swept(from: &str, change: impl FnOnce(Seen) -> Seen) -> Claim {
+pub(super) fn swept(from: &str, change: impl FnOnce(Seen) -> Seen) -> Claim {
     let mut bench = Bench::settled();
     let seen = change(bench.attempt(from, DB));
     bench.pass(3 * S);
@@ -78,80 +75,6 @@ fn an_answer_that_its_pod_has_not_given_is_no_leak() {
         assert_eq!(
             bench.only().unknown_because,
             Some(UnknownBecause::NotSeenStopped)
-        );
-    }
-}
-
-/// An enforcer may remember a conversation for longer than it is remembered here: then its server, that speaks again,
-/// opens none.
-#[test]
-fn a_datagram_that_looks_like_a_reply_accuses_nobody() {
-    let doubt = (Unknown, Some(Orientation));
-    for (from, protocol, ports, tracked, expected) in [
-        (JOB, Protocol::Udp, [53, 40_000], false, doubt),
-        (JOB, Protocol::Udp, [32_767, 32_768], false, doubt),
-        (JOB, Protocol::Udp, [40_000, 53], false, (Unenforced, None)),
-        (JOB, Protocol::Udp, [53, 32_767], false, (Unenforced, None)),
-        (
-            JOB,
-            Protocol::Udp,
-            [32_768, 40_000],
-            false,
-            (Unenforced, None),
-        ),
-        (JOB, Protocol::Udp, [53, 40_000], true, (Unenforced, None)),
-        (JOB, Protocol::Tcp, [53, 40_000], false, (Unenforced, None)),
-        (WEB, Protocol::Udp, [53, 40_000], false, (Allowed, None)),
-    ] {
-        let found = swept(from, |seen| {
-            let mut seen = seen.arrived();
-            seen.flow.protocol = protocol;
-            [seen.flow.source_port, seen.flow.destination_port] = ports;
-            seen.attempt.tracked = tracked;
-            seen
-        });
-        assert_eq!(
-            found, expected,
-            "{protocol:?} {ports:?} of {from}, tracked: {tracked}"
-        );
-    }
-}
-
-/// What was dropped before any interface saw it is new where an older conversation would have been seen.
-#[test]
-fn a_datagram_that_came_to_no_interface_is_new_if_its_ends_were_watched_from_birth() {
-    let stopped = (Blocked, None);
-    let doubt = (Unknown, Some(Orientation));
-    for (from_birth, foreign_program, expected) in [
-        (true, Some(false), stopped),
-        (false, Some(false), doubt),
-        (true, Some(true), doubt),
-        (true, None, doubt),
-    ] {
-        let mut bench = Bench::settled();
-        for (index, address) in [(2, JOB), (3, DB)] {
-            bench.give(Input::Link(Link {
-                index,
-                name: "veth".into(),
-                watched_since: bench.now,
-                from_birth,
-                addresses: vec![address.parse().unwrap()],
-                foreign_program,
-                netns: None,
-            }));
-        }
-        let mut seen = bench.attempt(JOB, DB);
-        seen.flow.protocol = Protocol::Udp;
-        seen.attempt.source_link = None;
-        for input in drop(&mut bench, seen, DropClass::Netfilter, true) {
-            bench.give(input);
-        }
-        bench.pass(10 * S);
-        let found = bench.only();
-        assert_eq!(
-            (found.assessment, found.unknown_because),
-            expected,
-            "{from_birth} {foreign_program:?}"
         );
     }
 }

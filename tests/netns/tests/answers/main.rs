@@ -20,10 +20,12 @@ const DB_PORT: u16 = 5432;
 const GOSSIP: u16 = 7946;
 /// The port that a victim sends from.
 const PORT: u16 = 5555;
+/// What is said of a datagram that policy denies and of which nothing more is seen.
+const SILENT: &str = "unknown: not_seen_stopped, unanswered";
 
 fn main() {
     type Test = fn(Family) -> anyhow::Result<()>;
-    let tests: [(&str, Test); 11] = [
+    let tests: [(&str, Test); 12] = [
         (
             "a datagram against one that was stopped is an attempt",
             crossing,
@@ -46,6 +48,10 @@ fn main() {
         ("what the peer itself answers counts", answered),
         ("what a bridge lets through counts", bridged),
         ("what comes through after its deadline counts once", late),
+        (
+            "a datagram that is answered after its deadline is told of",
+            late_datagrams,
+        ),
         ("what the node answers in a pod's place is no leak", proxied),
     ];
     let service = "what the node answers in a Service's place is no leak";
@@ -76,22 +82,30 @@ fn crossing(family: Family) -> anyhow::Result<()> {
     ])
 }
 
-/// A datagram was stopped and told of. A later one of the same flow comes through: what the peer sends back is no
-/// connection of its own.
+/// A datagram was stopped and told of, at its sender's interface or before it came to any. A later one of the same flow comes
+/// through: what the peer sends back is no connection of its own.
 fn stopped_no_more(family: Family) -> anyhow::Result<()> {
     let mut lab = Lab::new(Wiring::Routed, family)?;
-    let (from, to) = (lab.end(DENIED, PORT)?, lab.end(DB, DB_PORT)?);
-    lab.stop(from.ip())?;
-    let (client, server) = (lab.socket(DENIED, PORT)?, lab.socket(DB, DB_PORT)?);
-    client.send_to(b"one", to)?;
-    lab.until_stopped(1)?;
-    lab.until_counted(1)?;
-    lab.stop_no_more()?;
-    client.send_to(b"another", to)?;
-    received(&server)?;
-    server.send_to(b"back", from)?;
-    received(&client)?;
-    lab.tells(&[(Udp, from.ip(), to, "blocked, dropped", 1)])
+    let to = lab.end(DB, DB_PORT)?;
+    let server = lab.socket(DB, DB_PORT)?;
+    let outside = lab.world(PORT).ip().to_string();
+    let mut expected = Vec::new();
+    for (counted, place) in (1..).zip([DENIED, &outside]) {
+        let client = lab.socket(place, PORT)?;
+        let from = client.local_addr()?;
+        lab.stop(from.ip())?;
+        client.send_to(b"one", to)?;
+        lab.until_stopped(1)?;
+        lab.until_counted(counted)?;
+        lab.stop_no_more()?;
+        client.send_to(b"another", to)?;
+        received(&server)?;
+        server.send_to(b"back", from)?;
+        received(&client)?;
+        expected.push((Udp, from.ip(), to, "blocked, dropped", 1));
+        expected.push((Udp, from.ip(), to, "unenforced, answered", 0));
+    }
+    lab.tells(&expected)
 }
 
 /// A transparent proxy: the pod that is denied never hears of it, and there is no drop. Nor does the other node of a pod that
@@ -166,6 +180,49 @@ fn late(family: Family) -> anyhow::Result<()> {
         (Tcp, denied, closed, "unenforced, refused", 0),
         (Tcp, api, db, "unexpected_drop, dropped", 1),
         (Tcp, api, db, "allowed, answered", 0),
+    ])
+}
+
+/// Each has passed its deadline, and was told of, when its answer comes. Who speaks from the port that it was spoken to may
+/// say something of its own.
+fn late_datagrams(family: Family) -> anyhow::Result<()> {
+    let mut lab = Lab::new(Wiring::Routed, family)?;
+    let (denied, api) = (lab.address(DENIED)?, lab.address(API)?);
+    let (world, peer) = (lab.world(53), lab.world(GOSSIP));
+    let outside = world.ip().to_string();
+    let (client, other) = (lab.socket(DENIED, PORT)?, lab.socket(API, PORT)?);
+    let gossip = lab.socket(DENIED, GOSSIP)?;
+    let (slow, closes) = (lab.socket(DB, DB_PORT)?, lab.socket(DB, GOSSIP)?);
+    let (far, speaks) = (lab.socket(&outside, 53)?, lab.socket(&outside, GOSSIP)?);
+    let (db, closed) = (slow.local_addr()?, closes.local_addr()?);
+    let slow = [
+        (&client, &slow),
+        (&client, &far),
+        (&other, &far),
+        (&gossip, &speaks),
+    ];
+    for (client, server) in slow.into_iter().chain([(&client, &closes)]) {
+        client.send_to(b"question", server.local_addr()?)?;
+        received(server)?;
+    }
+    lab.until_counted(5)?;
+    drop(closes);
+    client.send_to(b"another", closed)?;
+    for (client, server) in slow {
+        server.send_to(b"answer", client.local_addr()?)?;
+        received(client)?;
+    }
+    lab.tells(&[
+        (Udp, denied, db, "unenforced, delivered", 1),
+        (Udp, denied, db, "unenforced, answered", 0),
+        (Udp, denied, closed, "unenforced, delivered", 1),
+        (Udp, denied, closed, "unenforced, refused", 0),
+        (Udp, denied, world, SILENT, 1),
+        (Udp, denied, world, "unenforced, answered", 0),
+        (Udp, denied, peer, SILENT, 1),
+        (Udp, denied, peer, "unknown: orientation, answered", 0),
+        (Udp, api, world, "unanswered, unanswered", 1),
+        (Udp, api, world, "allowed, answered", 0),
     ])
 }
 
