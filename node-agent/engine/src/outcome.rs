@@ -15,7 +15,7 @@ use crate::identity::Identity;
 use crate::input::{AttemptState, Drop, DropClass, Event, EventKind, Flow, Link};
 use crate::input::{Rejected, Swept};
 use crate::links::Links;
-use crate::model::Protocol;
+use crate::model::{ObjectKey, Protocol};
 use crate::record::{Cause, ClientSaw, Evidence, OutcomeKind};
 use crate::verdict::UnknownBecause;
 
@@ -54,6 +54,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) links: &'a Links,
     pub(crate) bypass: &'a Bypass,
     pub(crate) cluster: &'a Cluster,
+    /// The agent's own node.
+    pub(crate) node: &'a str,
     /// When something of ours was last lost.
     pub(crate) lost_at: Option<Moment>,
     /// When it was last forgotten that a UDP conversation has had its outcome.
@@ -242,13 +244,12 @@ impl Surroundings<'_> {
             return None;
         }
         match drop.class {
-            DropClass::Neighbour => {
-                if !self.owned_throughout(&ending) {
-                    return None;
-                }
-                ending.doubt_if_denied = Some(UnknownBecause::NotSeenStopped);
+            DropClass::Neighbour | DropClass::Route if self.is_peer_gone(&ending, drop.class) => {
+                return None;
             }
-            DropClass::Other => ending.doubt_if_denied = Some(UnknownBecause::NotSeenStopped),
+            DropClass::Neighbour | DropClass::Other => {
+                ending.doubt_if_denied = Some(UnknownBecause::NotSeenStopped)
+            }
             DropClass::Netfilter
             | DropClass::Tc
             | DropClass::Xdp
@@ -302,7 +303,7 @@ impl Surroundings<'_> {
                 ending.client_saw = ClientSaw::Unknown;
                 return ending;
             }
-            if drop.class == DropClass::Neighbour {
+            if drop.class == DropClass::Neighbour || self.is_peer_gone(&ending, drop.class) {
                 ending.cause = Some(Cause::PeerGone);
             }
             ending.drop = Some(drop);
@@ -346,12 +347,28 @@ impl Surroundings<'_> {
             && link.foreign_program == Some(false)
     }
 
-    fn owned_throughout(&self, ending: &Ending) -> bool {
-        let at = |moment| self.cluster.lookup(ending.flow.destination, moment);
-        match (at(ending.attempt.first), at(ending.at)) {
-            (Identity::Pod(first), Identity::Pod(last)) => first == last,
-            _ => false,
-        }
+    /// Whether a packet found no neighbour, or no way, because nobody is there: the pod is gone or its interface is, the node
+    /// of another one may be, and where pods' addresses are routed in blocks (Calico) what no pod has leads nowhere. A pod is
+    /// listed for minutes after it, or its node, went.
+    fn is_peer_gone(&self, ending: &Ending, class: DropClass) -> bool {
+        let ip = ending.flow.destination;
+        let at = |moment| self.cluster.lookup(ip, moment);
+        let is_owned = match (at(ending.attempt.first), at(ending.at)) {
+            (Identity::Pod(first), Identity::Pod(last)) if first == last => {
+                self.links.lead_to(ip) || class == DropClass::Route && !self.is_local(&first)
+            }
+            (_, Identity::World) => class == DropClass::Route && !self.cluster.is_among_pods(ip),
+            (_, Identity::Node(_) | Identity::Service(_) | Identity::NodeService(_)) => {
+                class == DropClass::Route
+            }
+            (_, Identity::Pod(_) | Identity::Ambiguous | Identity::Unknown) => false,
+        };
+        matches!(class, DropClass::Neighbour | DropClass::Route) && !is_owned
+    }
+
+    fn is_local(&self, key: &ObjectKey) -> bool {
+        let pod = self.cluster.recalled(key);
+        pod.is_some_and(|pod| pod.is_local_to(self.node))
     }
 
     fn is_node(&self, address: IpAddr, at: Moment) -> bool {

@@ -19,6 +19,7 @@ impl Core {
             links: &self.links,
             bypass: &self.bypass,
             cluster: &self.cluster,
+            node: &self.options.node,
             lost_at: self.lost_at,
             udp_lost_at: self.udp_lost_at,
         }

@@ -1,11 +1,11 @@
 //! A pod that is gone before its attempt is judged is told as it was.
 
 use node_agent_engine::Input;
-use node_agent_engine::input::DropClass;
+use node_agent_engine::input::{DropClass, EventKind};
 use node_agent_engine::model::{Delta, ObjectKey};
-use node_agent_engine::record::EndpointKind;
+use node_agent_engine::record::{Assessment, Cause, EndpointKind};
 
-use super::bench::{Bench, DB, JOB, S};
+use super::bench::{AWAY, Bench, DB, JOB, NODE, S, WEB, WORLD};
 use super::outcomes::drop;
 
 #[test]
@@ -39,5 +39,60 @@ fn a_pod_that_is_gone_is_told_as_it_was() {
             "{name}: {:?}",
             end.labels
         );
+    }
+}
+
+/// What is there for an attempt's packet, that finds no neighbour or no way.
+enum There {
+    /// The pod and its interface, or a pod of another node.
+    All,
+    /// The pod is listed, and its interface is gone.
+    Listed,
+    /// Neither, for a while.
+    Nothing,
+}
+
+/// Nobody is there, and so nobody stopped it: a pod is listed for minutes after it or its node went, and Calico routes blocks
+/// of pods' addresses to nowhere.
+#[test]
+fn what_nobody_is_there_for_is_no_unexpected_drop() {
+    use DropClass::{Neighbour, Route};
+    use There::{All, Listed, Nothing};
+    let gone = (Assessment::Unanswered, Some(Cause::PeerGone));
+    let claim = (Assessment::UnexpectedDrop, None);
+    for (to, there, class, expected) in [
+        (DB, All, Neighbour, claim),
+        (DB, All, Route, claim),
+        (DB, Listed, Neighbour, gone),
+        (DB, Listed, Route, gone),
+        (DB, Nothing, Neighbour, gone),
+        (DB, Nothing, Route, gone),
+        (AWAY, All, Neighbour, gone),
+        (AWAY, All, Route, claim),
+        (WORLD, All, Neighbour, gone),
+        (WORLD, All, Route, claim),
+        (NODE, All, Route, claim),
+    ] {
+        let mut bench = Bench::settled();
+        match there {
+            All => {}
+            Listed => bench.give(Input::LinkGone(3)),
+            Nothing => {
+                bench.give(Input::LinkGone(3));
+                bench.give(Input::Delta(Box::new(Delta::PodGone(ObjectKey {
+                    namespace: "shop".into(),
+                    name: "db".into(),
+                }))));
+            }
+        }
+        bench.pass(30 * S);
+        let seen = bench.attempt(WEB, to).dropped(class, false);
+        bench.give(seen.event(bench.now, EventKind::Dropped, 1));
+        bench.pass(3 * S);
+        bench.give(seen.swept());
+        bench.pass(30 * S);
+        let found = bench.only();
+        let told = (found.assessment, found.cause);
+        assert_eq!(told, expected, "{class:?} on the way to {to}");
     }
 }
