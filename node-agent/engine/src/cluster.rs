@@ -304,7 +304,7 @@ impl Cluster {
         self.names.as_ref()
     }
 
-    /// When the pod was first heard of; absent when it does not exist now.
+    /// When the pod was first heard of with an address; absent when it does not exist now.
     #[must_use]
     pub fn pod_since(&self, key: &ObjectKey) -> Option<Moment> {
         self.live(key).map(|state| state.since)

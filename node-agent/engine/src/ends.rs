@@ -163,11 +163,33 @@ impl Ends {
         })
     }
 
-    /// When the younger of its pods was first heard of.
+    /// The connection by its addresses, and until when both were those ends' that had them at a moment.
+    pub(crate) fn between_until(&self, cluster: &Cluster, at: Moment) -> Option<(Between, Moment)> {
+        let Connection {
+            source,
+            destination,
+            protocol,
+            port,
+            ..
+        } = &self.connection;
+        let (source, destination) = (source.ip?, destination.ip?);
+        let [one, other] = [source, destination].map(|ip| cluster.held_until(ip, at));
+        let between = Between {
+            source,
+            destination,
+            protocol: *protocol,
+            port: *port,
+        };
+        let is_plain =
+            !matches!(self.destination, Identity::Service(_)) && self.seen_from.is_none();
+        is_plain.then_some((between, one?.min(other?)))
+    }
+
+    /// When the younger of its pods was first heard of with an address.
     pub(crate) fn heard_of(&self, cluster: &Cluster) -> Option<Moment> {
         [&self.source, &self.destination]
             .into_iter()
-            .filter_map(|end| cluster.pod_since(pod_key(end)?))
+            .filter_map(|end| cluster.heard_of(pod_key(end)?))
             .max()
     }
 

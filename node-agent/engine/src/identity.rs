@@ -268,6 +268,14 @@ impl Addresses {
         Some(known.changed)
     }
 
+    /// Until when whoever had the address at that time had it, if that was one alone.
+    pub(crate) fn held_until(&self, ip: IpAddr, at: Moment) -> Option<Moment> {
+        let claims = self.claims(ip.to_canonical());
+        let mut holding = claims.iter().filter(|claim| claim.holds_at(at));
+        let only = holding.next().filter(|_| holding.next().is_none())?;
+        Some(only.until.unwrap_or(Moment(u64::MAX)))
+    }
+
     /// The UIDs of pods that had the address at that time, to tell namesakes apart.
     pub(crate) fn pod_uid(&self, ip: IpAddr, at: Moment) -> Option<&Arc<str>> {
         let claims = self.claims(ip.to_canonical());

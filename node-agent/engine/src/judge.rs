@@ -289,14 +289,27 @@ impl Judge<'_> {
         matches!(same, Some(Throughout::Same(brief)) if brief.decides_as(&case.verdict))
     }
 
+    /// The same until one of the two ended, as pods do that are refused: that is no change of policy.
+    fn was_unmoved(&self, case: &Case, since: Moment) -> bool {
+        let said = |(between, ended): (_, Moment)| {
+            let profile = self.options.profile;
+            self.cluster
+                .throughout(&between, profile, since, ended.minus(1))
+        };
+        let same = case.ends.between_until(self.cluster, since).map(said);
+        matches!(same, Some(Throughout::Same(brief)) if brief.decides_as(&case.verdict))
+    }
+
     /// What stopped an attempt before policy wanted it did not do so because of policy. A pod that was heard of after
     /// its first packet changes nothing: its policies were there.
     fn drop_younger_denial(&self, case: &mut Case, ending: &Ending) {
         let first = ending.attempt.first;
+        let heard = case.ends.heard_of(self.cluster);
         let is_younger = || {
             case.settled > first
-                && case.ends.heard_of(self.cluster) != Some(case.settled)
+                && heard != Some(case.settled)
                 && !self.is_unmoved(case, first)
+                && !self.was_unmoved(case, first.max(heard.unwrap_or(first)))
         };
         if case.assessed.0 == Assessment::Blocked && is_younger() {
             case.assessed = (Assessment::Unknown, Some(UnknownBecause::InFlux));

@@ -114,6 +114,10 @@ impl Cluster {
         self.namespace_mut(&pod.key.namespace, now);
         let replaced = old.as_ref().is_none_or(|old| old.pod.uid != pod.uid);
         let (since, changed) = match &old {
+            // It is not on the network before it has an address, of which the server hears last.
+            Some(old) if !replaced && old.pod.ips.is_empty() && !pod.ips.is_empty() => {
+                (now, old.changed)
+            }
             Some(old) if !replaced => (old.since, old.changed),
             Some(_) | None => (now, now),
         };

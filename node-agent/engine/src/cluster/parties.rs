@@ -135,6 +135,16 @@ impl Cluster {
         self.addresses.changed(ip).unwrap_or_default()
     }
 
+    /// Until when whoever had an address at a moment had it, if that was one alone.
+    pub(crate) fn held_until(&self, ip: IpAddr, at: Moment) -> Option<Moment> {
+        self.addresses.held_until(ip, at)
+    }
+
+    /// When a pod was first heard of with an address, also one that is gone since a short time.
+    pub(crate) fn heard_of(&self, key: &ObjectKey) -> Option<Moment> {
+        self.remembered(key).map(|pod| pod.state.since)
+    }
+
     fn pod_settled(&self, key: &ObjectKey) -> Moment {
         let namespace = self
             .namespaces

@@ -2,9 +2,10 @@
 
 use node_agent_engine::input::{DropClass, EventKind};
 use node_agent_engine::model::{Delta, ObjectKey};
-use node_agent_engine::record::Assessment::{self, Unenforced, Unknown};
+use node_agent_engine::record::Assessment::{self, Blocked, Unenforced, Unknown};
 use node_agent_engine::verdict::UnknownBecause;
 use node_agent_engine::{Input, Log};
+use serde_json::json;
 
 use super::bench::{Bench, DB, JOB, MS, S, pod, policy};
 
@@ -26,6 +27,56 @@ fn assessed(mut bench: Bench) -> (Assessment, Option<f64>) {
 
 fn job_starts(bench: &mut Bench) {
     bench.apply(&pod("job", "job", JOB, "node-1"));
+}
+
+/// As every pod is heard of first: it has a node, and no address yet.
+fn job_is_scheduled(bench: &mut Bench) {
+    let mut job = pod("job", "job", JOB, "node-1");
+    job["status"] = json!({"phase": "Pending"});
+    bench.apply(&job);
+}
+
+fn job_fails(bench: &mut Bench) {
+    let mut job = pod("job", "job", JOB, "node-1");
+    job["status"]["phase"] = json!("Failed");
+    bench.apply(&job);
+}
+
+/// A pod is there before the server has heard of its address; what its first call finds may be the end of it.
+#[test]
+fn what_stops_a_young_pod_is_policy() {
+    type Then = fn(&mut Bench);
+    let ends: [(&str, Then); 3] = [
+        ("goes on", |_| {}),
+        ("fails", job_fails),
+        ("is deleted", |bench| bench.give(gone())),
+    ];
+    for (name, end) in ends {
+        for is_young in [true, false] {
+            let mut bench = Bench::settled();
+            if is_young {
+                bench.give(gone());
+                bench.give(Input::LinkGone(2));
+                bench.pass(100 * S);
+                job_is_scheduled(&mut bench);
+                bench.pass(S);
+                bench.link(2, JOB, true);
+                bench.pass(200 * MS);
+            }
+            let seen = bench.attempt(JOB, DB).dropped(DropClass::Netfilter, false);
+            bench.give(seen.event(bench.now, EventKind::Dropped, 1));
+            bench.pass(300 * MS);
+            if is_young {
+                job_starts(&mut bench);
+            }
+            bench.pass(700 * MS);
+            end(&mut bench);
+            bench.pass(10 * S);
+            let found = bench.only();
+            let told = (found.assessment, found.source.name.as_deref());
+            assert_eq!(told, (Blocked, Some("job")), "it {name}, young: {is_young}");
+        }
+    }
 }
 
 #[test]
@@ -53,11 +104,18 @@ fn only_a_pod_whose_interface_appeared_has_a_start_window() {
 
 #[test]
 fn a_start_window_begins_with_the_interface() {
-    for (object_first, told) in [(true, "known before"), (false, "known after")] {
+    for (object_first, is_scheduled, told) in [
+        (true, false, "known before"),
+        (false, false, "known after"),
+        (false, true, "scheduled before, its address known after"),
+    ] {
         let mut bench = Bench::settled();
         bench.give(gone());
         bench.give(Input::LinkGone(2));
         bench.pass(100 * S);
+        if is_scheduled {
+            job_is_scheduled(&mut bench);
+        }
         if object_first {
             job_starts(&mut bench);
             bench.pass(20 * S);
