@@ -193,6 +193,21 @@ impl Ends {
             .max()
     }
 
+    /// Whether nothing has changed since an interface appeared, of what a verdict rests on, but that its pod was heard of, or
+    /// that it got its address.
+    pub(crate) fn are_young(&self, cluster: &Cluster, started: Started, settled: Moment) -> bool {
+        let Connection {
+            source,
+            destination,
+            ..
+        } = &self.connection;
+        let is_news = |change| Some(change) == started.heard;
+        let mut changes = [source, destination]
+            .into_iter()
+            .flat_map(|party| cluster.identity_changes(party));
+        is_news(settled) && changes.all(|change| change <= started.interface || is_news(change))
+    }
+
     /// The start of the younger of its pods whose interface appeared after `begin`, as far as the agent saw it
     /// appear: the age of one that was there before is not known.
     pub(crate) fn started(

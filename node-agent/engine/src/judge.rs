@@ -268,7 +268,7 @@ impl Judge<'_> {
         match started {
             Some(started)
                 if case.assessed.0 == Assessment::Unenforced
-                    && (is_settled || started.heard == Some(case.settled)) =>
+                    && (is_settled || case.ends.are_young(self.cluster, started, case.settled)) =>
             {
                 let age_ns = first.since(started.interface);
                 case.start_window_s = Some((age_ns / 1_000_000) as f64 / 1000.0);

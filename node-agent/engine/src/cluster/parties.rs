@@ -121,13 +121,29 @@ impl Cluster {
 
     pub(crate) fn party_settled(&self, party: &Party) -> Moment {
         let address = party.ip.map(|ip| self.owned_since(ip)).unwrap_or_default();
-        let identity = match &party.identity {
-            PartyKind::Pod(key) => self.pod_settled(key),
-            PartyKind::Node(name) => self.nodes_changed.get(name).copied().unwrap_or_default(),
-            PartyKind::Service(key) => self.service_settled(key),
-            PartyKind::World | PartyKind::Unknown => Moment::default(),
+        self.identity_changes(party)
+            .into_iter()
+            .fold(address, Moment::max)
+    }
+
+    /// The latest change of each that a verdict on a party rests on besides its address.
+    pub(crate) fn identity_changes(&self, party: &Party) -> [Moment; 4] {
+        let only = |moment| {
+            [
+                moment,
+                Moment::default(),
+                Moment::default(),
+                Moment::default(),
+            ]
         };
-        address.max(identity)
+        match &party.identity {
+            PartyKind::Pod(key) => self.pod_changes(key),
+            PartyKind::Node(name) => {
+                only(self.nodes_changed.get(name).copied().unwrap_or_default())
+            }
+            PartyKind::Service(key) => only(self.service_settled(key)),
+            PartyKind::World | PartyKind::Unknown => only(Moment::default()),
+        }
     }
 
     /// When an address last changed hands.
@@ -145,14 +161,20 @@ impl Cluster {
         self.remembered(key).map(|pod| pod.state.since)
     }
 
-    fn pod_settled(&self, key: &ObjectKey) -> Moment {
+    /// Of its namespace's labels, of itself, of the policies that select it, and of its node when it is on that one's network.
+    fn pod_changes(&self, key: &ObjectKey) -> [Moment; 4] {
         let namespace = self
             .namespaces
             .get(&key.namespace)
             .map(|state| state.labels_changed)
             .unwrap_or_default();
         let Some(Endpoint { state, class }) = self.remembered(key) else {
-            return namespace;
+            return [
+                namespace,
+                Moment::default(),
+                Moment::default(),
+                Moment::default(),
+            ];
         };
         let node = match state.pod.host_network {
             true => self
@@ -162,9 +184,6 @@ impl Cluster {
                 .unwrap_or_default(),
             false => Moment::default(),
         };
-        namespace
-            .max(state.changed)
-            .max(class.isolation_changed)
-            .max(node)
+        [namespace, state.changed, class.isolation_changed, node]
     }
 }

@@ -203,3 +203,27 @@ fn a_pod_that_takes_over_an_address_is_not_its_predecessor() {
         assert_eq!(bench.only().source.uid.as_deref(), wanted, "{told}");
     }
 }
+
+/// An enforcer may be as late with a policy as with a pod.
+#[test]
+fn a_policy_that_came_while_a_pod_started_leaves_it_in_flux() {
+    let mut bench = Bench::settled();
+    bench.give(gone());
+    bench.give(Input::LinkGone(2));
+    bench.pass(100 * S);
+    job_is_scheduled(&mut bench);
+    bench.pass(S);
+    bench.link(2, JOB, true);
+    bench.pass(100 * MS);
+    let mut denial = policy();
+    denial["metadata"]["name"] = json!("job");
+    denial["spec"] =
+        json!({"podSelector": {"matchLabels": {"app": "job"}}, "policyTypes": ["Egress"]});
+    bench.apply(&denial);
+    let seen = bench.attempt(JOB, DB);
+    bench.give(seen.event(bench.now, EventKind::Answered, 1));
+    bench.pass(500 * MS);
+    job_starts(&mut bench);
+    bench.pass(10 * S);
+    assert_eq!(bench.only().unknown_because, Some(UnknownBecause::InFlux));
+}
