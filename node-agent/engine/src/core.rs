@@ -273,20 +273,19 @@ impl Core {
         }
     }
 
-    /// The kernel side keeps drops whose one end is a pod of this node.
+    /// The kernel side keeps drops whose one end is a pod of this node. A pod has its address before the server has heard of
+    /// it, and what lies behind an interface is a pod's whatever the server says.
     fn tell_addresses(&mut self, out: &mut Vec<Output>) {
-        let behind = |ip: IpAddr| {
-            self.links
-                .iter()
-                .find(|link| link.addresses.contains(&ip))
-                .map(|link| link.index)
-        };
-        let addresses: Vec<_> = self
-            .local
-            .values()
-            .flatten()
-            .map(|ip| (*ip, behind(*ip)))
-            .collect();
+        let mut addresses: BTreeMap<IpAddr, Option<u32>> = BTreeMap::new();
+        for link in self.links.iter() {
+            for ip in &link.addresses {
+                addresses.entry(*ip).or_insert(Some(link.index));
+            }
+        }
+        for ip in self.local.values().flatten() {
+            addresses.entry(*ip).or_default();
+        }
+        let addresses: Vec<_> = addresses.into_iter().collect();
         if addresses != self.pod_addresses {
             self.pod_addresses.clone_from(&addresses);
             out.push(Output::PodAddresses(addresses));
