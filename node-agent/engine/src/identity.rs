@@ -9,11 +9,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
 use crate::input::Moment;
 use crate::model::ObjectKey;
-use crate::prefixes::Prefixes;
+use crate::prefixes::{Prefixes, block};
 
 /// How long an ended claim is remembered.
 pub const KEPT_NS: u64 = 60_000_000_000;
@@ -55,18 +55,31 @@ pub(crate) enum Successor {
 /// What claims an address. A pod is another one when its UID is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Claimant {
-    Pod { key: ObjectKey, uid: Arc<str> },
-    HostPod { key: ObjectKey, node: Arc<str> },
+    Pod {
+        key: ObjectKey,
+        uid: Arc<str>,
+    },
+    HostPod {
+        key: ObjectKey,
+        node: Arc<str>,
+    },
     Node(Arc<str>),
     OwnNode(Arc<str>),
+    /// A Service, by an address of the cluster.
     Service(ObjectKey),
+    /// The same, by one for clients outside: it may be a node's, whose other ports stay that node's.
+    Published(ObjectKey),
 }
 
 impl Claimant {
     fn is_pod(&self) -> bool {
         match self {
             Self::Pod { .. } => true,
-            Self::HostPod { .. } | Self::Node(_) | Self::OwnNode(_) | Self::Service(_) => false,
+            Self::HostPod { .. }
+            | Self::Node(_)
+            | Self::OwnNode(_)
+            | Self::Service(_)
+            | Self::Published(_) => false,
         }
     }
 
@@ -77,6 +90,7 @@ impl Claimant {
                 Owner::Node(node)
             }
             Self::Service(key) => Owner::Service(key),
+            Self::Published(key) => Owner::Published(key),
         }
     }
 }
@@ -86,23 +100,15 @@ enum Owner<'a> {
     Pod(&'a ObjectKey, &'a str),
     Node(&'a Arc<str>),
     Service(&'a ObjectKey),
+    Published(&'a ObjectKey),
 }
 
 impl Owner<'_> {
     fn is_nameless(self) -> bool {
         match self {
             Self::Node(name) => name.is_empty(),
-            Self::Pod(..) | Self::Service(_) => false,
+            Self::Pod(..) | Self::Service(_) | Self::Published(_) => false,
         }
-    }
-}
-
-/// The block that an address lies in: networks of pods give their nodes no smaller ones (`/24` and `/64` by default; Calico's
-/// `/26` and `/122` lie in these).
-fn block(ip: IpAddr) -> IpNet {
-    match ip {
-        IpAddr::V4(ip) => IpNet::V4(Ipv4Net::new_assert(ip, 24).trunc()),
-        IpAddr::V6(ip) => IpNet::V6(Ipv6Net::new_assert(ip, 64).trunc()),
     }
 }
 
@@ -213,17 +219,22 @@ impl Addresses {
 
     /// Who it is that several claim.
     fn shared<'a>(owners: impl Iterator<Item = Owner<'a>>) -> Identity {
-        let mut service = None;
+        let (mut service, mut node, mut is_published) = (None, None, false);
         for owner in owners {
             match owner {
-                Owner::Node(_) => {}
+                owner if owner.is_nameless() => {}
+                Owner::Node(name) if node.is_none_or(|known| known == name) => node = Some(name),
                 Owner::Service(key) if service.is_none() => service = Some(key),
-                Owner::Service(_) | Owner::Pod(..) => return Identity::Ambiguous,
+                Owner::Published(_) => is_published = true,
+                Owner::Service(_) | Owner::Node(_) | Owner::Pod(..) => return Identity::Ambiguous,
             }
         }
-        service.map_or(Identity::Ambiguous, |key| {
-            Identity::NodeService(key.clone())
-        })
+        match (service, node) {
+            (Some(key), Some(_)) if !is_published => Identity::NodeService(key.clone()),
+            // K3s' ServiceLB gives Services the addresses of nodes: what comes from there, or to another port, is the node's.
+            (None, Some(name)) if is_published => Identity::Node(Arc::clone(name)),
+            _ => Identity::Ambiguous,
+        }
     }
 
     /// Who has followed the pod that has the address at a time, if it had it already when its interface went.
@@ -288,7 +299,8 @@ impl Addresses {
             Claimant::HostPod { .. }
             | Claimant::Node(_)
             | Claimant::OwnNode(_)
-            | Claimant::Service(_) => None,
+            | Claimant::Service(_)
+            | Claimant::Published(_) => None,
         }
     }
 
@@ -313,7 +325,7 @@ impl Addresses {
         match owner {
             Owner::Pod(key, _) => Identity::Pod(key.clone()),
             Owner::Node(name) => Identity::Node(Arc::clone(name)),
-            Owner::Service(key) => Identity::Service(key.clone()),
+            Owner::Service(key) | Owner::Published(key) => Identity::Service(key.clone()),
         }
     }
 

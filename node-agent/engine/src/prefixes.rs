@@ -4,7 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// The block that an address lies in: networks of pods give their nodes no smaller ones (`/24` and `/64` by default; Calico's
+/// `/26` and `/122` lie in these).
+pub(crate) fn block(ip: IpAddr) -> IpNet {
+    match ip {
+        IpAddr::V4(ip) => IpNet::V4(Ipv4Net::new_assert(ip, 24).trunc()),
+        IpAddr::V6(ip) => IpNet::V6(Ipv6Net::new_assert(ip, 64).trunc()),
+    }
+}
 
 /// Something for each of some blocks; a block is there as often as it was added.
 #[derive(Clone, Debug)]

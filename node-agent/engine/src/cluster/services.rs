@@ -9,6 +9,15 @@ use crate::identity::{Claimant, Identity};
 use crate::input::Moment;
 use crate::model::{EndpointSlice, ObjectKey, Protocol, Service};
 
+impl Service {
+    /// Its addresses of the cluster, or those for clients outside.
+    fn claimed_as(&self, claimant: &Claimant) -> Vec<IpAddr> {
+        let is_published = matches!(claimant, Claimant::Published(_));
+        let is_wanted = |ip: &&IpAddr| self.external_ips.contains(ip) == is_published;
+        self.ips.iter().filter(is_wanted).copied().collect()
+    }
+}
+
 impl Cluster {
     pub(super) fn set_service(
         &mut self,
@@ -20,14 +29,18 @@ impl Cluster {
             Some(service) => self.services.insert(key.clone(), service.clone()),
             None => self.services.remove(key),
         };
-        let claimant = Claimant::Service(key.clone());
-        let claims = |service: Option<&Service>| service.map(|service| service.ips.clone());
-        let (old_ips, new_ips) = (claims(old.as_ref()), claims(service));
-        self.reclaim(
-            old_ips.as_deref().map(|ips| (&claimant, ips)),
-            new_ips.as_deref().map(|ips| (&claimant, ips)),
-            now,
-        );
+        for claimant in [
+            Claimant::Service(key.clone()),
+            Claimant::Published(key.clone()),
+        ] {
+            let claims = |service: &Service| service.claimed_as(&claimant);
+            let (old_ips, new_ips) = (old.as_ref().map(claims), service.map(claims));
+            self.reclaim(
+                old_ips.as_deref().map(|ips| (&claimant, ips)),
+                new_ips.as_deref().map(|ips| (&claimant, ips)),
+                now,
+            );
+        }
         let changed = old.as_ref() != service;
         if changed {
             self.service_changed(key, now);
@@ -83,8 +96,13 @@ impl Cluster {
             Identity::Service(key) | Identity::NodeService(key) => Some(key),
             Identity::Node(_) => {
                 let leads_there = |service: &&Service| {
+                    let is_published = service.external_ips.contains(&ip.to_canonical());
                     let mut ports = service.ports.iter();
-                    ports.any(|port| port.node_port == Some(number) && port.protocol == protocol)
+                    ports.any(|port| {
+                        let is_its =
+                            port.node_port == Some(number) || is_published && port.port == number;
+                        is_its && port.protocol == protocol
+                    })
                 };
                 let service = self.services.values().find(leads_there);
                 service.map(|service| service.key.clone())

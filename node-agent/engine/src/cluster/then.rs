@@ -117,7 +117,7 @@ impl Key {
         match claimant {
             Claimant::Pod { key, .. } | Claimant::HostPod { key, .. } => Self::Pod(key.clone()),
             Claimant::Node(name) | Claimant::OwnNode(name) => Self::Node(Arc::clone(name)),
-            Claimant::Service(key) => Self::Service(key.clone()),
+            Claimant::Service(key) | Claimant::Published(key) => Self::Service(key.clone()),
         }
     }
 

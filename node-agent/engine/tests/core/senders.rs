@@ -7,7 +7,9 @@ use node_agent_engine::record::Assessment::{
 use node_agent_engine::record::{EndpointKind, OutcomeKind};
 use node_agent_engine::verdict::UnknownBecause::{self, NotSeenStopped, SourceMismatch};
 
-use super::bench::{API, AWAY, Bench, DB, JOB, NODE, S, Seen, WEB, WORLD, service};
+use serde_json::json;
+
+use super::bench::{API, AWAY, Bench, DB, JOB, NODE, OTHER_NODE, S, Seen, WEB, WORLD, service};
 use super::outcomes::drop;
 
 pub(super) type Claim = (Assessment, Option<UnknownBecause>);
@@ -76,6 +78,36 @@ fn an_answer_that_its_pod_has_not_given_is_no_leak() {
             bench.only().unknown_because,
             Some(UnknownBecause::NotSeenStopped)
         );
+    }
+}
+
+/// K3s' ServiceLB gives Services the addresses of nodes, and so do `externalIPs`.
+#[test]
+fn what_a_service_publishes_takes_no_node_its_name() {
+    let mut published = service();
+    published["status"] = json!({"loadBalancer": {"ingress": [{"ip": NODE}, {"ip": OTHER_NODE}]}});
+    for (from, to, port, denied, service) in [
+        (JOB, NODE, 10_250, false, false),
+        (JOB, NODE, 5432, false, true),
+        (OTHER_NODE, DB, 5432, true, false),
+        (NODE, WEB, 8080, false, false),
+    ] {
+        let mut bench = Bench::settled();
+        bench.apply(&published);
+        bench.give(Input::NodeAddresses(vec![NODE.parse().unwrap()]));
+        bench.pass(20 * S);
+        let mut seen = bench.attempt(from, to).arrived();
+        seen.flow.destination_port = port;
+        bench.give(seen.event(bench.now, EventKind::Answered, 1));
+        bench.pass(10 * S);
+        let found = bench.only();
+        let assessment = if denied { Unenforced } else { Allowed };
+        assert_eq!(found.assessment, assessment, "{from} to {to}:{port}");
+        for (end, ip) in [(&found.source, from), (&found.destination, to)] {
+            let is_node = [NODE, OTHER_NODE].contains(&ip);
+            assert_eq!(end.kind == EndpointKind::Node, is_node, "{ip}");
+        }
+        assert_eq!(found.service.is_some(), service, "{to}:{port}");
     }
 }
 
