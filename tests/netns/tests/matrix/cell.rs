@@ -128,7 +128,16 @@ pub(crate) struct Claim {
     #[serde(default)]
     pub(crate) kept: BTreeMap<String, String>,
     /// netverdict does not say so yet, and why: the test fails as soon as it does.
-    pub(crate) falls_short: Option<String>,
+    pub(crate) falls_short: Option<FallsShort>,
+}
+
+/// What netverdict says instead.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FallsShort {
+    pub(crate) why: String,
+    /// What the comparison finds, or a part of it.
+    pub(crate) told: String,
 }
 
 /// One attempt of a cell.

@@ -20,12 +20,19 @@ pub(crate) fn attempt(cells: &[Cell], ran: &Ran, attempt: &Attempt) -> anyhow::R
     let far = cell.seen_from_afar();
     let far = far.as_ref().and_then(|far| far.claim(attempt.policy));
     let short = |claim: &Claim| claim.falls_short.clone();
-    let Some(why) = short(claim).or_else(|| far.and_then(short)) else {
+    let Some(short) = short(claim).or_else(|| far.and_then(short)) else {
         return held;
     };
+    let why = short.why;
+    let Err(error) = held else {
+        bail!("it holds now, so it falls short no more ({why}): take `falls_short` away");
+    };
+    // It falls short of nothing else.
+    let told = format!("{error:#}");
     ensure!(
-        held.is_err(),
-        "it holds now, so it falls short no more ({why}): take `falls_short` away"
+        told.contains(&short.told),
+        "it falls short in another way than by `{}`: {told}",
+        short.told
     );
     Ok(())
 }

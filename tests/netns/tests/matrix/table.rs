@@ -207,7 +207,7 @@ fn notes(out: &mut String, files: &[(&str, Vec<Cell>)]) -> std::fmt::Result {
                 .map(move |(policy, claim)| (cell, policy, claim))
         })
         .filter_map(|(cell, policy, claim)| {
-            let why = claim.falls_short.as_ref()?;
+            let why = &claim.falls_short.as_ref()?.why;
             let Cell {
                 mechanism, place, ..
             } = cell;
