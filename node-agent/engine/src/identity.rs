@@ -174,6 +174,14 @@ impl Addresses {
         changed
     }
 
+    /// Somebody had these addresses and has them no more, which is all that is ever heard of it.
+    pub(crate) fn note_ended(&mut self, claimant: &Claimant, ips: &[IpAddr], now: Moment) {
+        let is_first_picture = std::mem::take(&mut self.is_first_picture);
+        self.reclaim(None, Some((claimant, ips)), now);
+        self.reclaim(Some((claimant, ips)), None, now);
+        self.is_first_picture = is_first_picture;
+    }
+
     /// Whoever is in the first picture of the cluster has had his addresses since before anybody looked.
     pub(crate) fn set_first_picture(&mut self, is_first: bool) {
         self.is_first_picture = is_first;

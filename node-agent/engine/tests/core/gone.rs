@@ -3,9 +3,12 @@
 use node_agent_engine::Input;
 use node_agent_engine::input::{DropClass, EventKind};
 use node_agent_engine::model::{Delta, ObjectKey};
-use node_agent_engine::record::{Assessment, Cause, EndpointKind};
+use node_agent_engine::record::Assessment::{self, Allowed, Unknown};
+use node_agent_engine::record::{Cause, EndpointKind};
+use node_agent_engine::verdict::UnknownBecause;
+use serde_json::json;
 
-use super::bench::{AWAY, Bench, DB, JOB, NODE, S, WEB, WORLD};
+use super::bench::{AWAY, Bench, DB, JOB, NODE, S, WEB, WORLD, pod};
 use super::outcomes::drop;
 
 #[test]
@@ -94,5 +97,38 @@ fn what_nobody_is_there_for_is_no_unexpected_drop() {
         let found = bench.only();
         let told = (found.assessment, found.cause);
         assert_eq!(told, expected, "{class:?} on the way to {to}");
+    }
+}
+
+/// A pod of another node that policy allows, and that ends before anybody tells its address: the address lies in no range
+/// of any node. Who is told within the grace time is judged as any other; of a later one nothing is claimed.
+#[test]
+fn a_pod_that_is_first_heard_with_its_address_when_it_is_finished_is_not_the_world() {
+    const SHORT: &str = "172.30.9.7";
+    for phase in ["Succeeded", "Failed"] {
+        let in_flux = (Unknown, Some(UnknownBecause::InFlux));
+        for (after, kind, told) in [
+            (S, EndpointKind::Pod, (Allowed, None)),
+            (4 * S, EndpointKind::Pod, in_flux),
+            (6 * S, EndpointKind::World, in_flux),
+        ] {
+            let mut bench = Bench::settled();
+            let mut object = pod("short", "web", SHORT, "node-2");
+            object["status"] = json!({"phase": "Pending"});
+            bench.apply(&object);
+            bench.pass(S);
+            let seen = bench.attempt(SHORT, DB).arrived();
+            bench.give(seen.event(bench.now, EventKind::Answered, 1));
+            bench.wait(after);
+            object["status"] = json!({"phase": phase, "podIP": SHORT});
+            bench.apply(&object);
+            bench.pass(40 * S);
+            let found = bench.only();
+            assert_eq!(
+                (found.source.kind, (found.assessment, found.unknown_because)),
+                (kind, told),
+                "{phase} after {after} ns: {found:#?}"
+            );
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::super::said::What;
 use super::super::store::Store;
 use super::super::wire::Line;
 use super::server::{Answer, Server, Sort, page};
-use super::{form, said};
+use super::{PODS, form, listed, pod, said};
 
 /// The place of Services among the kinds.
 fn services() -> usize {
@@ -48,5 +48,40 @@ async fn more_services_than_one_page_holds_are_never_asked_for() {
         let fresh = questions.ask(&client).await;
         assert_eq!(server.asked(Sort::List).len(), lists, "{count}");
         assert_eq!(questions.agreed(&fresh, &store), [], "{count}");
+    }
+}
+
+/// Who is told with it is no stranger, and who is finished may have had it when the attempt was made: status is told late.
+#[tokio::test]
+async fn an_address_is_nobodys_only_when_no_pod_has_it() {
+    let mut finished = pod("job", 5, "203.0.113.9");
+    finished["status"]["phase"] = json!("Succeeded");
+    for (owners, is_nobodys) in [
+        (vec![], true),
+        (vec![finished.clone()], false),
+        (vec![pod("job", 5, "203.0.113.9")], false),
+    ] {
+        let known = owners.clone();
+        let server = Server::start(move |asked| {
+            Answer::Whole(page(
+                7,
+                match asked.path.as_str() {
+                    "/api/v1/pods" => owners.clone(),
+                    _ => vec![],
+                },
+            ))
+        });
+        let client = server.connect().await.client;
+        let mut store = Store::new();
+        for what in listed(known.clone()) {
+            store.take(said(PODS, what), &mut News::default());
+        }
+        let stranger = Ground::Stranger("203.0.113.9".parse().unwrap());
+        let groups = Groups::Known(BTreeMap::new());
+        let questions = Questions::about(vec![stranger.clone()], &store, &groups);
+        let fresh = questions.ask(&client).await;
+        let agreed = questions.agreed(&fresh, &store);
+        let wanted: Vec<_> = is_nobodys.then_some(stranger).into_iter().collect();
+        assert_eq!(agreed, wanted, "{known:?}");
     }
 }
