@@ -68,6 +68,14 @@ pub(super) fn isolation(
     Isolation::of(cluster_wide.chain(own))
 }
 
+/// What stands for policies that cannot be read is nobody's change.
+fn told(key: PolicyKey, change: record::Change) -> Change {
+    match key.stands_for_all() {
+        true => Change::Verdicts,
+        false => Change::Policy { key, change },
+    }
+}
+
 impl Cluster {
     pub(super) fn set_policy(&mut self, policy: &Policy, now: Moment) -> Change {
         if self.policy(&policy.key) == Some(policy) {
@@ -99,7 +107,7 @@ impl Cluster {
         }
         self.select(&policy, changed);
         match change {
-            Some(change) => Change::Policy { key, change },
+            Some(change) => told(key, change),
             None => Change::None,
         }
     }
@@ -118,10 +126,7 @@ impl Cluster {
         self.blocks.remove(&old);
         self.deselect(&old, Some(now));
         self.drop_empty(&key.namespace);
-        Change::Policy {
-            key: key.clone(),
-            change: record::Change::Removed,
-        }
+        told(key.clone(), record::Change::Removed)
     }
 
     /// Matches the pods of a namespace again whose labels changed from `old`: policies of the whole cluster

@@ -20,6 +20,17 @@ pub struct PolicyKey {
     pub name: Arc<str>,
 }
 
+impl PolicyKey {
+    /// In the place of a name, for all policies of a kind that cannot be read: no object has it.
+    pub const ALL: &str = "*";
+
+    /// Whether it names no policy that somebody made.
+    #[must_use]
+    pub fn stands_for_all(&self) -> bool {
+        *self.name == *Self::ALL
+    }
+}
+
 /// Tiers are asked in this order, each only where those before it have not decided (R57).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Tier {

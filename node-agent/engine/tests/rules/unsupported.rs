@@ -1,5 +1,6 @@
 //! Policies of kinds that are not evaluated yet: where one may apply nothing is claimed, elsewhere nothing changes.
 
+use node_agent_engine::Change;
 use node_agent_engine::k8s::{Decode, decode, unread_policy};
 use node_agent_engine::model::{Delta, PolicyKey};
 use node_agent_engine::verdict::{Reason, UnknownBecause};
@@ -139,6 +140,13 @@ fn it_reaches_no_further_than_its_namespace_selector_and_direction() {
             global(json!({"namespaceSelector": "team == 'b'"})),
             [Allowed, Allowed, Unknown, Unknown],
         ),
+        (
+            "a selector of hosts that does not reach pods",
+            global(
+                json!({"selector": "role == 'gateway'", "types": ["Ingress", "Egress"], "applyOnForward": false}),
+            ),
+            [Allowed; 4],
+        ),
     ];
     for (what, object, expected) in policies {
         let world = with(&[object]);
@@ -150,6 +158,26 @@ fn it_reaches_no_further_than_its_namespace_selector_and_direction() {
         ];
         let found = pairs.map(|(from, to)| world.judge(from, to, 80, Tcp).verdict);
         assert_eq!(found, expected, "{what}");
+    }
+}
+
+/// Calico's policies of hosts say something of what a host forwards, whatever labels its pods have.
+#[test]
+fn one_for_what_hosts_forward_reaches_every_pod_in_its_directions() {
+    for field in ["applyOnForward", "preDNAT", "doNotTrack"] {
+        for (direction, to_x, from_x) in
+            [("Ingress", Unknown, Allowed), ("Egress", Allowed, Unknown)]
+        {
+            let mut spec = json!({"selector": "role == 'gateway'", "types": [direction],
+                "namespaceSelector": "team == 'none'"});
+            spec[field] = json!(true);
+            let world = with(&[global(spec)]);
+            world.check(&[
+                ("192.0.2.1", "x/a", 80, Tcp, to_x),
+                ("x/a", "192.0.2.1", 80, Tcp, from_x),
+                ("x/a", "y/a", 80, Tcp, Unknown),
+            ]);
+        }
     }
 }
 
@@ -223,7 +251,8 @@ fn a_policy_that_was_not_read_leaves_its_namespace_unknown_or_the_whole_cluster(
             name: "*".into(),
         };
         let policy = Delta::Policy(unread_policy(key.clone()));
-        world.cluster.apply(&policy, NOW);
+        let change = world.cluster.apply(&policy, NOW);
+        assert_eq!(change, Change::Verdicts, "nobody made it");
         for (from, to, wanted) in [
             ("y/a", "x/a", of_x),
             ("x/a", "y/a", of_x),
@@ -236,5 +265,7 @@ fn a_policy_that_was_not_read_leaves_its_namespace_unknown_or_the_whole_cluster(
             let is_named = named.any(|policy| policy.key == key);
             assert_eq!(is_named, wanted == Unknown, "{namespace}: {from} to {to}");
         }
+        let change = world.cluster.apply(&Delta::PolicyGone(key), NOW);
+        assert_eq!(change, Change::Verdicts, "nobody removed it");
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use node_agent_engine::k8s::{self, Sent};
-use node_agent_engine::model::{Delta, ObjectKey};
+use node_agent_engine::model::{Delta, ObjectKey, PolicyKey};
 
 use super::News;
 use super::kinds::{Kind, Presence, Role};
@@ -274,10 +274,10 @@ impl State {
     }
 }
 
-/// What stands for all policies of a kind: no object has such a name.
+/// What stands for all policies of a kind.
 fn everything() -> ObjectKey {
     ObjectKey {
         namespace: "".into(),
-        name: "*".into(),
+        name: PolicyKey::ALL.into(),
     }
 }

@@ -7,11 +7,21 @@ use serde_json::Value;
 use super::Reach;
 use crate::model::{Operator, Requirement, Selector};
 
+/// With one of these a policy is for hosts, and for what they forward: its selectors look at hosts, and pods' traffic
+/// passes it whatever their labels are.
+const FORWARDED: [&str; 3] = ["applyOnForward", "preDNAT", "doNotTrack"];
+
 /// Whom a policy with this `spec` may apply to. Without `types`, what rules it has say the directions: with none,
 /// it is for ingress.
 pub(super) fn reach(spec: Option<&Value>) -> Reach {
     let get = |field: &str| spec.and_then(|spec| spec.get(field));
-    let expression = |field: &str| selector(get(field).and_then(Value::as_str).unwrap_or_default());
+    let is_on = |field: &&str| get(field).and_then(Value::as_bool) == Some(true);
+    let is_of_hosts = FORWARDED.iter().any(is_on);
+    let text = |field: &str| get(field).and_then(Value::as_str);
+    let expression = |field: &str| match text(field).filter(|_| !is_of_hosts) {
+        Some(text) => selector(text),
+        None => Selector::default(),
+    };
     let types = get("types").and_then(Value::as_array);
     let types = types.filter(|types| !types.is_empty());
     let has = |name: &str| types.map(|types| types.iter().any(|wanted| wanted == name));
