@@ -266,16 +266,25 @@ impl Kind {
         }
     }
 
-    /// What a ClusterRole must say for it.
+    /// What a ClusterRole must say for it, as YAML.
     pub(super) fn rule(&self) -> String {
-        let verbs = match self.role {
+        let Self { group, plural, .. } = self;
+        let verbs = self.verbs();
+        format!("- apiGroups: [\"{group}\"]\n  resources: [{plural}]\n  verbs: [{verbs}]")
+    }
+
+    /// The same in one line, as whatever is logged is.
+    pub(super) fn rule_in_a_line(&self) -> String {
+        let Self { group, plural, .. } = self;
+        let verbs = self.verbs();
+        format!("- {{apiGroups: [\"{group}\"], resources: [{plural}], verbs: [{verbs}]}}")
+    }
+
+    fn verbs(&self) -> &'static str {
+        match self.role {
             Role::Pod | Role::Namespace => "get, list, watch",
             Role::Policy | Role::Service | Role::Node => "list, watch",
-        };
-        format!(
-            "- apiGroups: [\"{}\"]\n  resources: [{}]\n  verbs: [{verbs}]",
-            self.group, self.plural
-        )
+        }
     }
 }
 

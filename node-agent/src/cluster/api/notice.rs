@@ -21,7 +21,7 @@ pub enum Notice {
         kind: String,
         /// Why.
         problem: String,
-        /// The rule that the ClusterRole lacks, as YAML.
+        /// The rule that the ClusterRole lacks, as YAML in one line.
         rule: Option<String>,
     },
     /// A kind of policy is installed, and none of its policies were ever read.
@@ -101,7 +101,7 @@ impl fmt::Display for Notice {
                     "watching {kind}: {problem}; what was known of them stays"
                 )?;
                 match rule {
-                    Some(rule) => write!(f, "; add to the ClusterRole:\n{rule}"),
+                    Some(rule) => write!(f, "; add to the ClusterRole: {rule}"),
                     None => Ok(()),
                 }
             }

@@ -17,6 +17,9 @@ use super::version::Version;
 
 /// How often a kind that may be read a moment later is tried before it counts as one that cannot be read.
 const TRIES: u32 = 3;
+/// How often in a row a kind is forbidden before that is believed: a server that has just begun knows no roles for about a
+/// second, and between so many tries there are at least 1.75 s.
+const REFUSALS: u32 = 4;
 
 /// One kind.
 pub(super) struct State {
@@ -33,6 +36,8 @@ pub(super) struct State {
     pub(super) errors: u64,
     /// How often in a row it could not be listed for what is the kind's own trouble.
     failed: u32,
+    /// How often in a row it was forbidden.
+    refused: u32,
     /// Some have a further address, of IPv4 and of IPv6.
     has_further: (bool, bool),
 }
@@ -94,6 +99,7 @@ impl State {
             trouble: None,
             errors: 0,
             failed: 0,
+            refused: 0,
             has_further: (false, false),
         }
     }
@@ -111,6 +117,10 @@ impl State {
     /// just begun does not give every kind at once: before the first picture, when nothing is claimed, a kind is tried again.
     pub(super) fn broken(&mut self, problem: &Problem, news: &mut News) {
         self.errors += 1;
+        self.refused = match *problem == Problem::Forbidden {
+            true => self.refused + 1,
+            false => 0,
+        };
         let is_own =
             self.kind.presence == Presence::Installed && problem.concerns() != Concerns::Server;
         self.failed += u32::from(is_own);
@@ -126,20 +136,29 @@ impl State {
         self.phase = Phase::Unheard;
     }
 
-    /// Whether a kind of which nothing is known yet may be read a moment later.
+    /// Whether it may be read a moment later: one that is forbidden, or of which nothing is known yet.
     pub(super) fn may_pass(&self, problem: &Problem) -> bool {
+        if *problem == Problem::Forbidden {
+            return self.refused < REFUSALS;
+        }
         self.knowledge == Knowledge::None && self.failed < TRIES && problem.may_pass()
     }
 
+    /// It is told now.
+    pub(super) fn is_told(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.refused = 0;
+    }
+
     pub(super) fn told(&self, problem: &Problem) -> Notice {
-        let rule = (*problem == Problem::Forbidden).then(|| self.kind.rule());
+        let rule = (*problem == Problem::Forbidden).then(|| self.kind.rule_in_a_line());
         let (kind, problem) = (self.kind.resource(), problem.to_string());
         match self.knowledge {
             Knowledge::Unread => Notice::Unlisted {
                 kind,
                 problem,
                 remedy: match rule {
-                    Some(rule) => format!("add to the ClusterRole:\n{rule}"),
+                    Some(rule) => format!("add to the ClusterRole: {rule}"),
                     None => self.kind.remedy(&self.version),
                 },
             },
@@ -152,8 +171,9 @@ impl State {
     }
 
     pub(super) fn stuck(&self) -> Option<(&'static Kind, &Problem)> {
-        let Trouble { problem, told: _ } = self.trouble.as_ref()?;
-        let does_wait = self.knowledge == Knowledge::Unread || problem.is_lasting();
+        let Trouble { problem, told } = self.trouble.as_ref()?;
+        let is_lasting = problem.is_lasting() && *told != Told::NotYet;
+        let does_wait = self.knowledge == Knowledge::Unread || is_lasting;
         does_wait.then_some((self.kind, problem))
     }
 

@@ -66,7 +66,7 @@ impl Store {
         let Some(state) = self.kinds.get_mut(kind) else {
             return;
         };
-        state.phase = phase;
+        state.is_told(phase);
         let kind = state.kind;
         let Some(trouble) = state.trouble.take() else {
             return;

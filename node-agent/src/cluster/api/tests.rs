@@ -4,6 +4,7 @@ mod answers;
 mod away;
 mod server;
 mod strangers;
+mod told;
 mod unread;
 mod versions;
 
@@ -12,7 +13,6 @@ use node_agent_engine::model::{Delta, ObjectKey};
 use serde_json::{Value, json};
 
 use super::kinds::{KINDS, Kind};
-use super::notice::Notice;
 use super::problem::Problem;
 use super::said::{Said, What};
 use super::store::Store;
@@ -142,52 +142,6 @@ fn the_first_picture_needs_every_kind() {
     assert!(!store.is_current());
     store.take(said(0, What::Following), &mut news);
     assert!(store.is_current());
-}
-
-#[test]
-fn a_server_that_is_away_is_told_once_and_a_missing_rule_for_each_kind() {
-    let mut store = Store::new();
-    let mut news = News::default();
-    for kind in 0..KINDS.len() {
-        let why = format!("port {kind}");
-        store.take(
-            said(kind, What::Broken(Problem::Unreachable(why))),
-            &mut news,
-        );
-    }
-    assert_eq!(news.notices.len(), 1, "{:?}", news.notices);
-    for kind in 0..KINDS.len() {
-        store.take(said(kind, What::Following), &mut news);
-    }
-    assert_eq!(news.notices.len(), 2);
-    assert_eq!(news.notices[1], Notice::Back);
-    for kind in [0, 1, 1] {
-        store.take(said(kind, What::Broken(Problem::Forbidden)), &mut news);
-    }
-    let told = news.notices[2..].iter().map(ToString::to_string);
-    let told: Vec<_> = told.collect();
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(
-        told[1].ends_with("resources: [nodes]\n  verbs: [list, watch]"),
-        "{}",
-        told[1]
-    );
-}
-
-#[test]
-fn a_server_is_back_when_every_watch_is() {
-    let mut store = Store::new();
-    let mut news = News::default();
-    store.take(
-        said(0, What::Broken(Problem::Unreachable("no".to_owned()))),
-        &mut news,
-    );
-    store.take(said(1, What::Broken(Problem::Unavailable(None))), &mut news);
-    news.notices.clear();
-    store.take(said(0, What::Following), &mut news);
-    assert_eq!(news.notices, []);
-    store.take(said(1, What::Following), &mut news);
-    assert_eq!(news.notices, [Notice::Back]);
 }
 
 #[test]
@@ -383,6 +337,10 @@ fn rules_are_what_a_cluster_role_lacks() {
         problem::rules([&KINDS[PODS], &KINDS[5]]),
         "- apiGroups: [\"\"]\n  resources: [pods]\n  verbs: [get, list, watch]\n\
          - apiGroups: [\"networking.k8s.io\"]\n  resources: [networkpolicies]\n  verbs: [list, watch]"
+    );
+    assert_eq!(
+        KINDS[5].rule_in_a_line(),
+        "- {apiGroups: [\"networking.k8s.io\"], resources: [networkpolicies], verbs: [list, watch]}"
     );
     let objects = KINDS[PODS].path_in("v1", "shop");
     assert_eq!(objects, "/api/v1/namespaces/shop/pods");

@@ -61,7 +61,7 @@ fn a_kind_whose_server_is_away_is_unknown_and_keeps_nobody_waiting() {
         let mut store = Store::new();
         let mut news = all_but(calico(), &mut store);
         assert!(!news.synced, "{problem:?}");
-        for _ in 0..3 {
+        for _ in 0..4 {
             let broken = What::Broken(problem.clone());
             store.take(said(calico(), broken), &mut news);
         }
@@ -80,7 +80,7 @@ fn a_kind_whose_server_is_away_is_unknown_and_keeps_nobody_waiting() {
             "{told}"
         );
         let remedy = match problem {
-            Problem::Forbidden => "resources: [globalnetworkpolicies]\n  verbs: [list, watch]",
+            Problem::Forbidden => "resources: [globalnetworkpolicies], verbs: [list, watch]}",
             _ => "see `kubectl describe apiservice v3.projectcalico.org`",
         };
         assert!(told.ends_with(remedy), "{told}");
@@ -100,6 +100,7 @@ fn a_kind_that_a_server_does_not_give_at_once_is_asked_for_again() {
         Problem::Unavailable(None),
         Problem::Busy(None),
         Problem::Cut,
+        Problem::Forbidden,
     ] {
         let mut store = Store::new();
         let mut news = all_but(calico(), &mut store);
@@ -167,8 +168,10 @@ fn missing_rules_of_installed_kinds_are_told_with_those_that_keep_the_agent() {
     let mut store = Store::new();
     let mut news = News::default();
     for kind in 0..KINDS.len() {
-        assert!(store.stuck().is_none(), "before kind {kind}");
-        store.take(said(kind, What::Broken(Problem::Forbidden)), &mut news);
+        for round in 0..4 {
+            assert!(store.stuck().is_none(), "kind {kind}, before {round}");
+            store.take(said(kind, What::Broken(Problem::Forbidden)), &mut news);
+        }
     }
     let stuck = store.stuck().unwrap();
     assert_eq!(stuck.len(), KINDS.len());
