@@ -50,8 +50,8 @@ enum Question {
     Groups,
 }
 
-/// What was read.
-pub(super) struct Fresh(BTreeMap<Question, Answer>);
+/// What was read, or why not.
+pub(super) struct Fresh(BTreeMap<Question, Result<Answer, Problem>>);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
@@ -96,9 +96,7 @@ impl Questions {
         let mut answers = stream::iter(answers).buffer_unordered(AT_A_TIME);
         let mut fresh = BTreeMap::new();
         while let Ok(Some((question, answer))) = timeout_at(until, answers.next()).await {
-            if let Ok(answer) = answer {
-                fresh.insert(question, answer);
-            }
+            fresh.insert(question, answer);
         }
         Fresh(fresh)
     }
@@ -107,7 +105,10 @@ impl Questions {
     pub(super) fn agreed(self, fresh: &Fresh, store: &Store) -> Vec<Ground> {
         let agrees = |question: &Question| {
             let answer = fresh.0.get(question);
-            answer.is_some_and(|answer| question.agrees(answer, store, &self.groups))
+            answer.is_some_and(|answer| match answer {
+                Ok(answer) => question.agrees(answer, store, &self.groups),
+                Err(_) => false,
+            })
         };
         self.grounds
             .into_iter()
@@ -120,10 +121,22 @@ impl Questions {
 impl Fresh {
     /// The groups that the server has, when that was asked.
     pub(super) fn groups(&self) -> Option<&Groups> {
-        match self.0.get(&Question::Groups)? {
+        match self.0.get(&Question::Groups)?.as_ref().ok()? {
             Answer::Groups(groups) => Some(groups),
             Answer::Version(_) | Answer::Versions(_) => None,
         }
+    }
+
+    /// Of each kind that was asked for what went wrong.
+    pub(super) fn by_kind(&self) -> BTreeMap<usize, Option<&Problem>> {
+        let mut kinds = BTreeMap::new();
+        for (question, answer) in &self.0 {
+            if let Some(kind) = question.kind() {
+                let problem = kinds.entry(kind).or_insert(None);
+                *problem = problem.or(answer.as_ref().err());
+            }
+        }
+        kinds
     }
 }
 
@@ -243,6 +256,17 @@ impl Question {
                 let few = ListParams::default().limit(MOST_EVERYWHERE as u32);
                 list(client, path(*kind, None, ""), &few).await
             }
+        }
+    }
+
+    fn kind(&self) -> Option<usize> {
+        match self {
+            Self::Object { kind, .. }
+            | Self::All { kind, .. }
+            | Self::Owners { kind, .. }
+            | Self::Named { kind, .. }
+            | Self::Everywhere { kind } => Some(*kind),
+            Self::Groups => None,
         }
     }
 

@@ -6,6 +6,7 @@
 mod access;
 mod confirm;
 mod discovery;
+mod hindered;
 mod kinds;
 mod notice;
 mod pause;
@@ -41,6 +42,7 @@ pub use notice::Notice;
 use self::access::{Caller, Connection};
 use self::confirm::{Fresh, Questions};
 use self::discovery::Groups;
+use self::hindered::Hindered;
 use self::kinds::{KINDS, Kind};
 use self::problem::Problem;
 use self::pulse::Pulse;
@@ -69,6 +71,7 @@ pub struct ApiServer {
     groups: Arc<latest::Sender<Groups>>,
     asked: Option<Questions>,
     ask_at: Instant,
+    hindered: Hindered,
     /// The watches, ended with it; and the reading on its way.
     _watches: JoinSet<()>,
     reading: JoinSet<(Questions, Fresh)>,
@@ -146,6 +149,7 @@ impl ApiServer {
             groups,
             asked: None,
             ask_at: Instant::now(),
+            hindered: Hindered::default(),
             _watches: watches,
             reading: JoinSet::new(),
         }
@@ -167,6 +171,7 @@ impl ApiServer {
                     if let Some(groups) = fresh.groups() {
                         discovery::tell(&self.groups, groups);
                     }
+                    news.notices.extend(self.hindered.note(&fresh));
                     news.confirmed = Some(questions.agreed(&fresh, &self.store));
                 }
             }

@@ -42,6 +42,20 @@ pub enum Notice {
         /// Which is evaluated.
         wanted: &'static str,
     },
+    /// What is known of a kind cannot be compared with what the server has.
+    Unconfirmed {
+        /// What is read, `pods`.
+        kind: String,
+        /// Why it cannot be.
+        problem: String,
+        /// The rule that the ClusterRole lacks, as YAML in one line.
+        rule: Option<String>,
+    },
+    /// That can be done again.
+    Confirmed {
+        /// What is read.
+        kind: String,
+    },
     /// A watch goes on, or its kind is gone.
     Mended {
         /// What is watched.
@@ -65,8 +79,9 @@ impl Notice {
             | Self::Broken { .. }
             | Self::Unlisted { .. }
             | Self::OtherVersion { .. }
+            | Self::Unconfirmed { .. }
             | Self::Unread { .. } => true,
-            Self::Back | Self::Mended { .. } => false,
+            Self::Back | Self::Confirmed { .. } | Self::Mended { .. } => false,
         }
     }
 
@@ -80,7 +95,9 @@ impl Notice {
             | Self::Broken { .. }
             | Self::Unlisted { .. }
             | Self::OtherVersion { .. }
+            | Self::Unconfirmed { .. }
             | Self::Back
+            | Self::Confirmed { .. }
             | Self::Mended { .. } => None,
         }
     }
@@ -121,6 +138,21 @@ impl fmt::Display for Notice {
                 f,
                 "{kind} are of version {version}, and only {wanted} is evaluated: nothing is claimed where one of them may apply"
             ),
+            Self::Unconfirmed {
+                kind,
+                problem,
+                rule,
+            } => {
+                write!(
+                    f,
+                    "reading {kind} afresh: {problem}; no claim about them is confirmed"
+                )?;
+                match rule {
+                    Some(rule) => write!(f, "; add to the ClusterRole: {rule}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Confirmed { kind } => write!(f, "{kind}: claims about them are confirmed again"),
             Self::Mended { kind } => write!(f, "{kind}: all is known again"),
             Self::Unread {
                 rejection,

@@ -2,6 +2,7 @@
 
 mod answers;
 mod away;
+mod hindered;
 mod server;
 mod strangers;
 mod told;
