@@ -178,10 +178,10 @@ pub enum Error {
         message: String,
     },
     /// The kubeconfig does not have that context.
-    #[error("the kubeconfig has no context `{wanted}`; it has: {known}")]
+    #[error("the kubeconfig has no {}", no_context(wanted.as_deref(), known))]
     Context {
-        /// What was asked for; empty when nothing was and none is current.
-        wanted: String,
+        /// What was asked for; absent when nothing was and none is current.
+        wanted: Option<String>,
         /// Those that it has.
         known: String,
     },
@@ -235,5 +235,13 @@ impl Error {
             | Self::Context { .. }
             | Self::Unwatchable { .. } => false,
         }
+    }
+}
+
+fn no_context(wanted: Option<&str>, known: &str) -> String {
+    match wanted {
+        _ if known.is_empty() => "contexts: it names no cluster".to_owned(),
+        Some(wanted) => format!("context `{wanted}`; it has: {known}"),
+        None => format!("current context; name one with --context: {known}"),
     }
 }

@@ -1,5 +1,7 @@
 //! From a kubeconfig or a pod's service account to a client.
 
+use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ConfigExt as _};
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError, NamedContext};
 use kube::{Client, Config};
 use tower::{BoxError, ServiceBuilder};
 
@@ -57,9 +59,6 @@ pub(super) async fn connect(access: &Access) -> Result<Connection, Error> {
         .headers
         .push((USER_AGENT, HeaderValue::from_static(agent)));
     let server = config.cluster_url.to_string();
-    if config.proxy_url.is_some() {
-        return Err(unusable("`proxy-url` is not supported"));
-    }
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_connect_timeout(Some(CONNECT));
@@ -94,25 +93,62 @@ async fn find(access: &Access) -> Result<(Config, Caller), Error> {
     {
         return Ok((config, Caller::Pod));
     }
-    let kubeconfig = read(access)?;
-    check_context(&kubeconfig, access)?;
+    let kubeconfig = read(access, std::env::var_os("KUBECONFIG").as_deref())?;
+    let context = context(&kubeconfig, access)?;
+    if has_proxy(&kubeconfig, context) {
+        return Err(unusable("`proxy-url` is not supported"));
+    }
     let options = KubeConfigOptions {
         context: access.context.clone(),
         ..KubeConfigOptions::default()
     };
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-    Ok((config.map_err(unusable)?, Caller::Person))
+    let mut config = config.map_err(|error| match error {
+        // It is not the kubeconfig's.
+        KubeconfigError::ParseProxyUrl(why) => unusable(format!("HTTPS_PROXY is no URL: {why}")),
+        error => unusable(error),
+    })?;
+    if config.proxy_url.take().is_some() {
+        tracing::info!("HTTPS_PROXY is set, and is not used for the API server");
+    }
+    Ok((config, Caller::Person))
 }
 
-fn read(access: &Access) -> Result<Kubeconfig, Error> {
-    match &access.kubeconfig {
-        Some(path) => Kubeconfig::read_from(path).map_err(unusable),
-        None => Kubeconfig::read().map_err(|error| match error {
-            KubeconfigError::ReadConfig(..) | KubeconfigError::FindPath => Error::NoKubeconfig {
-                message: error.to_string(),
-            },
-            error => unusable(error),
-        }),
+/// The file that was named, else those of `KUBECONFIG`, else the usual one.
+pub(super) fn read(access: &Access, variable: Option<&OsStr>) -> Result<Kubeconfig, Error> {
+    if let Some(path) = &access.kubeconfig {
+        return Kubeconfig::read_from(path).map_err(unusable);
+    }
+    let paths = variable.into_iter().flat_map(std::env::split_paths);
+    let paths: Vec<_> = paths.filter(|path| !path.as_os_str().is_empty()).collect();
+    if paths.is_empty() {
+        return Kubeconfig::read().map_err(unread);
+    }
+    let mut merged: Option<Kubeconfig> = None;
+    let mut missing = None;
+    for path in paths {
+        match Kubeconfig::read_from(path) {
+            Ok(next) => {
+                let before = merged.take().unwrap_or_default();
+                merged = Some(before.merge(next).map_err(unusable)?);
+            }
+            Err(error) if is_missing(&error) => missing = Some(error),
+            Err(error) => return Err(unusable(error)),
+        }
+    }
+    merged.ok_or_else(|| unread(missing.unwrap_or(KubeconfigError::FindPath)))
+}
+
+fn is_missing(error: &KubeconfigError) -> bool {
+    matches!(error, KubeconfigError::ReadConfig(why, _) if why.kind() == ErrorKind::NotFound)
+}
+
+fn unread(error: KubeconfigError) -> Error {
+    match error {
+        KubeconfigError::ReadConfig(..) | KubeconfigError::FindPath => Error::NoKubeconfig {
+            message: error.to_string(),
+        },
+        error => unusable(error),
     }
 }
 
@@ -122,24 +158,27 @@ fn unusable(error: impl ToString) -> Error {
     }
 }
 
-fn check_context(kubeconfig: &Kubeconfig, access: &Access) -> Result<(), Error> {
-    let wanted = access
-        .context
-        .as_ref()
-        .or(kubeconfig.current_context.as_ref())
-        .cloned()
-        .unwrap_or_default();
-    let known: Vec<_> = kubeconfig
-        .contexts
-        .iter()
-        .map(|context| context.name.clone())
-        .collect();
-    if known.contains(&wanted) {
-        Ok(())
-    } else {
-        Err(Error::Context {
-            wanted,
+/// The context that counts.
+fn context<'a>(kubeconfig: &'a Kubeconfig, access: &Access) -> Result<&'a NamedContext, Error> {
+    let current = kubeconfig.current_context.as_ref();
+    let wanted = access.context.as_ref().or(current);
+    let wanted = wanted.filter(|name| !name.is_empty());
+    let mut contexts = kubeconfig.contexts.iter();
+    let found = contexts.find(|context| Some(&context.name) == wanted);
+    found.ok_or_else(|| {
+        let contexts = kubeconfig.contexts.iter();
+        let known: Vec<_> = contexts.map(|context| context.name.as_str()).collect();
+        Error::Context {
+            wanted: wanted.cloned(),
             known: known.join(", "),
-        })
-    }
+        }
+    })
+}
+
+fn has_proxy(kubeconfig: &Kubeconfig, context: &NamedContext) -> bool {
+    let name = context.context.as_ref().map(|context| &context.cluster);
+    let mut clusters = kubeconfig.clusters.iter();
+    let cluster = clusters.find(|cluster| Some(&cluster.name) == name);
+    let proxy = cluster.and_then(|cluster| cluster.cluster.as_ref()?.proxy_url.as_ref());
+    proxy.is_some_and(|proxy| !proxy.is_empty())
 }

@@ -1,5 +1,6 @@
 //! What watches say, in any order that they can, and what becomes of it.
 
+mod access;
 mod answers;
 mod away;
 mod hindered;
