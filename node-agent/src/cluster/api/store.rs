@@ -8,7 +8,7 @@ use node_agent_engine::model::ObjectKey;
 
 use super::kinds::{KINDS, Kind, Presence};
 use super::notice::Notice;
-use super::problem::Problem;
+use super::problem::{Concerns, Problem};
 use super::said::{Said, What};
 use super::state::{Knowledge, Phase, State, Told, Trouble};
 use super::strings::Strings;
@@ -145,6 +145,9 @@ impl Store {
         if self.is_synced {
             return None;
         }
+        if let Some(away) = self.away() {
+            return Some(away);
+        }
         let unlisted = |state: &&State| state.knowledge != Knowledge::Listed;
         let stuck: Option<Vec<_>> = self
             .kinds
@@ -154,6 +157,20 @@ impl Store {
             .collect();
         let is_needed = |(kind, _): &(&Kind, _)| kind.presence == Presence::Always;
         stuck.filter(|stuck| stuck.iter().any(is_needed))
+    }
+
+    /// The kinds that every server has, when the server itself is what keeps all of them: nothing can be said of others.
+    fn away(&self) -> Option<Vec<(&'static Kind, &Problem)>> {
+        let needed = self.kinds.iter().filter(|state| {
+            state.kind.presence == Presence::Always && state.knowledge != Knowledge::Listed
+        });
+        let away: Option<Vec<_>> = needed
+            .map(|state| {
+                let stuck = state.stuck();
+                stuck.filter(|(_, problem)| problem.concerns() == Concerns::Server)
+            })
+            .collect();
+        away.filter(|away| !away.is_empty())
     }
 
     /// The version of an object as delivered.
