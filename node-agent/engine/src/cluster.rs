@@ -6,6 +6,7 @@
 mod apply;
 mod blocks;
 mod classes;
+mod cluster_ips;
 mod decided;
 mod label_index;
 mod owners;
@@ -25,6 +26,7 @@ pub(crate) use blocks::BlockClass;
 use blocks::Blocks;
 pub(crate) use classes::Class;
 use classes::{ClassId, Classes, ClassesHere};
+use cluster_ips::ClusterIps;
 use decided::Decided;
 pub(crate) use decided::{How, Key, Side};
 pub(crate) use owners::Owner;
@@ -80,6 +82,7 @@ pub struct Cluster {
     /// When a node's addresses or labels, or its pods that share its network, last changed.
     nodes_changed: BTreeMap<Arc<str>, Moment>,
     services: BTreeMap<ObjectKey, Service>,
+    cluster_ips: ClusterIps,
     slices: BTreeMap<ObjectKey, EndpointSlice>,
     /// When a Service or one of its slices last changed.
     services_changed: BTreeMap<ObjectKey, Moment>,
@@ -206,22 +209,6 @@ impl Cluster {
     /// Every node, by name.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
-    }
-
-    /// A Service.
-    #[must_use]
-    pub fn service(&self, key: &ObjectKey) -> Option<&Service> {
-        self.services.get(key)
-    }
-
-    /// Every Service, by namespace and name.
-    pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.services.values()
-    }
-
-    /// Every EndpointSlice, by namespace and name.
-    pub fn slices(&self) -> impl Iterator<Item = &EndpointSlice> {
-        self.slices.values()
     }
 
     /// A policy.

@@ -62,7 +62,9 @@ impl Ends {
             link.is_some_and(|link| links.get(link).is_some()) || links.lead_to(ip)
         };
         let found = |link, ip, at| match cluster.lookup(ip, at) {
-            Identity::World if is_behind(link, ip) => Identity::Unknown,
+            Identity::World if is_behind(link, ip) || cluster.is_left_by_service(ip, at) => {
+                Identity::Unknown
+            }
             identity => identity,
         };
         let source = sender(
@@ -277,14 +279,17 @@ impl Ends {
         !is_the_node || !ending.sent_to.is_none_or(called)
     }
 
-    /// Whether it went to a Service for which nobody is known to be ready. A Service of which no slice was ever
-    /// heard may have backends.
-    pub(crate) fn has_no_backend(&self, cluster: &Cluster) -> bool {
-        let Identity::Service(key) = &self.destination else {
-            return false;
-        };
-        let mut slices = cluster.slices_of(key).peekable();
-        slices.peek().is_some() && slices.all(|slice| slice.ready.is_empty())
+    /// The Service at whose own address it ended: nobody had led it to a backend.
+    pub(crate) fn unled_service(&self) -> Option<&ObjectKey> {
+        match &self.destination {
+            Identity::Service(key) => Some(key),
+            Identity::Pod(_)
+            | Identity::Node(_)
+            | Identity::NodeService(_)
+            | Identity::World
+            | Identity::Ambiguous
+            | Identity::Unknown => None,
+        }
     }
 }
 

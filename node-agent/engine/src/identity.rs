@@ -3,6 +3,8 @@
 //! Addresses are used again, so every claim on one has a beginning and an end. What has ended is kept for
 //! a while, for events that come late, and no longer: see [`KEPT_NS`] and [`KEPT_PER_ADDRESS`].
 
+mod ended;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -385,23 +387,6 @@ impl Addresses {
             && let Some(oldest) = claims.iter().position(|claim| claim.until.is_some())
         {
             claims.remove(oldest);
-        }
-    }
-
-    /// Forgets what ended long ago.
-    pub(crate) fn forget(&mut self, now: Moment) {
-        while let Some((until, ip)) = self.ended.front().copied() {
-            if now.since(until) <= KEPT_NS {
-                return;
-            }
-            self.ended.pop_front();
-            let Some(Claims { claims, .. }) = self.known.get_mut(&ip) else {
-                continue;
-            };
-            claims.retain(|claim| claim.until.is_none_or(|until| now.since(until) <= KEPT_NS));
-            if claims.is_empty() {
-                self.known.remove(&ip);
-            }
         }
     }
 }

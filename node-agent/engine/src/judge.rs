@@ -1,9 +1,10 @@
 //! Joins an ending with what policy says of it, or says what it has to wait for.
 
+mod unled;
 mod written;
 
 use crate::Moment;
-use crate::assessment::{Assessed, assess};
+use crate::assessment::{Assessed, assess, is_problem};
 use crate::cluster::{Cluster, Throughout};
 use crate::connection::Profile;
 use crate::ends::Ends;
@@ -156,9 +157,11 @@ impl Judge<'_> {
         let mut assessed = assess(&verdict, ending);
         if let Some(because) = self.doubt(&ends, ending) {
             assessed = (Assessment::Unknown, Some(because));
-        } else if comes_of_no_backend(ending.outcome) && ends.has_no_backend(self.cluster) {
+        } else if self.has_no_backend(&ends, ending) {
             cause = Some(Cause::NoEndpoints);
             assessed = (Assessment::Refused, None);
+        } else if is_problem(assessed.0) && self.may_be_shut_out(&ends, ending) {
+            assessed = (Assessment::Unknown, Some(UnknownBecause::Backend));
         }
         if assessed == (Assessment::Unknown, Some(UnknownBecause::NotSeenStopped))
             && ending.outcome == OutcomeKind::Unanswered
@@ -314,17 +317,6 @@ impl Judge<'_> {
         if case.assessed.0 == Assessment::Blocked && is_younger() {
             case.assessed = (Assessment::Unknown, Some(UnknownBecause::InFlux));
         }
-    }
-}
-
-/// Whether that is how a Service without a backend looks: what answers, or drops, is somebody else.
-fn comes_of_no_backend(outcome: OutcomeKind) -> bool {
-    match outcome {
-        OutcomeKind::Refused | OutcomeKind::Rejected | OutcomeKind::Unanswered => true,
-        OutcomeKind::Answered
-        | OutcomeKind::Delivered
-        | OutcomeKind::Dropped
-        | OutcomeKind::Unknown => false,
     }
 }
 

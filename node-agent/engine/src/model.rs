@@ -137,6 +137,12 @@ pub struct Service {
     /// What its backends see of who comes to those.
     #[serde(default)]
     pub external_clients: ExternalClients,
+    /// `spec.internalTrafficPolicy: Local`: who comes to its cluster addresses is led to backends of his own node only.
+    #[serde(default)]
+    pub stays_on_node: bool,
+    /// `spec.loadBalancerSourceRanges`: not everybody may come to its load balancer's addresses.
+    #[serde(default)]
+    pub limits_sources: bool,
     /// Its ports.
     pub ports: Vec<ServicePort>,
 }

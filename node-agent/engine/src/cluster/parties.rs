@@ -34,6 +34,11 @@ impl Cluster {
         self.addresses.is_among_pods(ip)
     }
 
+    /// Whether an address that nobody has is no outside one: it was a Service's, or lies among those of Services.
+    pub(crate) fn is_left_by_service(&self, ip: IpAddr, at: Moment) -> bool {
+        self.addresses.was_a_service(ip, at) || self.cluster_ips.are_around(ip)
+    }
+
     /// Who has followed the pod that has the address at a time, if it had it already when its interface went.
     pub(crate) fn successor(&self, ip: IpAddr, left: Moment, at: Moment) -> Successor {
         self.addresses.successor(ip, left, at)

@@ -19,6 +19,22 @@ impl Service {
 }
 
 impl Cluster {
+    /// A Service.
+    #[must_use]
+    pub fn service(&self, key: &ObjectKey) -> Option<&Service> {
+        self.services.get(key)
+    }
+
+    /// Every Service, by namespace and name.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+
+    /// Every EndpointSlice, by namespace and name.
+    pub fn slices(&self) -> impl Iterator<Item = &EndpointSlice> {
+        self.slices.values()
+    }
+
     pub(super) fn set_service(
         &mut self,
         key: &ObjectKey,
@@ -29,6 +45,12 @@ impl Cluster {
             Some(service) => self.services.insert(key.clone(), service.clone()),
             None => self.services.remove(key),
         };
+        for ip in old.iter().flat_map(Service::cluster_ips) {
+            self.cluster_ips.remove(ip);
+        }
+        for ip in service.into_iter().flat_map(Service::cluster_ips) {
+            self.cluster_ips.add(ip);
+        }
         for claimant in [
             Claimant::Service(key.clone()),
             Claimant::Published(key.clone()),
@@ -144,6 +166,13 @@ impl Cluster {
                 self.party_settled(&party)
             }
         }
+    }
+}
+
+impl Service {
+    fn cluster_ips(&self) -> impl Iterator<Item = IpAddr> {
+        let ips = self.ips.iter().copied();
+        ips.filter(|ip| !self.external_ips.contains(ip))
     }
 }
 

@@ -61,6 +61,47 @@ impl Cluster {
             .collect()
     }
 
+    /// Whether nobody is known to be ready for a connection to a Service's address. A Service of which no slice was
+    /// ever heard may have backends.
+    pub(crate) fn has_no_backend(&self, connection: &Connection, key: &ObjectKey) -> bool {
+        let mut slices = self.slices_of(key).peekable();
+        slices.peek().is_some()
+            && (slices.all(|slice| slice.ready.is_empty())
+                || self.serves(connection, key) && self.backends(connection, key).is_empty())
+    }
+
+    /// Whether a Service keeps such a connection to the backends of the node it comes by, and none of them is known to be
+    /// ready there.
+    pub(crate) fn has_no_backend_on(
+        &self,
+        node: &str,
+        connection: &Connection,
+        key: &ObjectKey,
+    ) -> bool {
+        let service = self.service(key);
+        let is_there = |backend: &Connection| match &backend.destination.identity {
+            PartyKind::Pod(key) => self.pod(key).is_some_and(|pod| &*pod.node == node),
+            PartyKind::Node(name) => &**name == node,
+            PartyKind::Service(_) | PartyKind::World | PartyKind::Unknown => false,
+        };
+        service.is_some_and(|service| service.keeps_to_node(connection))
+            && self.slices_of(key).next().is_some()
+            && self.serves(connection, key)
+            && !self.backends(connection, key).iter().any(is_there)
+    }
+
+    /// Whether a Service lets only some come to that address.
+    pub(crate) fn limits_sources(&self, connection: &Connection, key: &ObjectKey) -> bool {
+        let service = self.service(key);
+        service.is_some_and(|service| service.limits_sources && service.is_external(connection))
+    }
+
+    /// Whether a Service has the port that a client asks for.
+    fn serves(&self, connection: &Connection, key: &ObjectKey) -> bool {
+        let service = self.service(key);
+        service.is_some_and(|service| service.port_of(connection).is_some())
+    }
+
     fn backend_party(&self, ip: IpAddr) -> Party {
         // As of now: the slice says nothing of the past.
         let identity = match self.lookup(ip, Moment(u64::MAX)) {
@@ -80,10 +121,8 @@ impl Cluster {
 
     /// Whether a node may stand for the client before the backend sees it (R39).
     fn is_client_hidden(&self, connection: &Connection, key: &ObjectKey) -> bool {
-        let external = self.service(key).filter(|service| {
-            let ip = connection.destination.ip.map(|ip| ip.to_canonical());
-            ip.is_some_and(|ip| service.external_ips.contains(&ip))
-        });
+        let service = self.service(key);
+        let external = service.filter(|service| service.is_external(connection));
         let is_node = matches!(
             self.end(&connection.source, None).who,
             Who::Node { .. } | Who::Unknown
@@ -167,6 +206,22 @@ impl Service {
         self.ports
             .iter()
             .find(|port| Some(port.port) == connection.port && port.protocol == connection.protocol)
+    }
+
+    fn is_external(&self, connection: &Connection) -> bool {
+        let ip = connection.destination.ip.map(|ip| ip.to_canonical());
+        ip.is_some_and(|ip| self.external_ips.contains(&ip))
+    }
+
+    /// Whether whoever comes to that address is led to backends of the same node only.
+    fn keeps_to_node(&self, connection: &Connection) -> bool {
+        if !self.is_external(connection) {
+            return self.stays_on_node;
+        }
+        match self.external_clients {
+            ExternalClients::Seen => true,
+            ExternalClients::Hidden => false,
+        }
     }
 }
 

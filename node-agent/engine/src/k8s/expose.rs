@@ -43,6 +43,8 @@ pub(super) fn service_of(written: WrittenService, options: &Decode) -> Result<Se
             Some("Local") => ExternalClients::Seen,
             Some(_) | None => ExternalClients::Hidden,
         },
+        stays_on_node: spec.internal_traffic_policy.as_deref() == Some("Local"),
+        limits_sources: (spec.load_balancer_source_ranges).is_some_and(|ranges| !ranges.is_empty()),
         ports: ports
             .iter()
             .filter_map(service_port)

@@ -124,6 +124,8 @@ pub(super) struct ServiceSpec {
     #[serde(rename = "externalIPs")]
     pub(super) external_ips: Option<Vec<String>>,
     pub(super) external_traffic_policy: Option<String>,
+    pub(super) internal_traffic_policy: Option<String>,
+    pub(super) load_balancer_source_ranges: Option<Vec<String>>,
     pub(super) ports: Option<Vec<ServicePort>>,
 }
 

@@ -22,4 +22,5 @@ mod seen;
 mod senders;
 mod sides;
 mod translated;
+mod unled;
 mod young;

@@ -29,8 +29,7 @@ fn a_drop_behind_address_translation_is_judged_there() {
     assert_eq!(bench.counted, 1);
 }
 
-/// That nobody is ready explains a refusal and silence, and nothing else; that no slice was ever heard of
-/// explains nothing.
+/// That nobody is ready explains whatever is no answer; that no slice was ever heard of explains nothing.
 #[test]
 fn only_a_service_known_to_have_nobody_ready_refuses() {
     let refused: Tell =
@@ -50,7 +49,8 @@ fn only_a_service_known_to_have_nobody_ready_refuses() {
         ),
         ("silent, nobody ready", silent, Some(&[]), no_endpoints),
         ("answered, nobody ready", answered, Some(&[]), as_seen),
-        ("dropped, nobody ready", dropped, Some(&[]), as_seen),
+        ("dropped, nobody ready", dropped, Some(&[]), no_endpoints),
+        ("dropped, no slices", dropped, None, as_seen),
         ("refused, no slices", refused, None, as_seen),
         ("answered, no slices", answered, None, as_seen),
         (
