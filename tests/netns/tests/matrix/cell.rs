@@ -9,6 +9,7 @@ use anyhow::{Context, anyhow, ensure};
 use netns::paths;
 use netns::scenario::Family;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 pub(crate) use self::kinds::{
     Attach, ClientWay, Counts, From, Ground, Hook, Pods, Policy, Saw, Serves, To, Transport,
@@ -39,6 +40,9 @@ pub(crate) struct Cell {
     pub(crate) from: From,
     #[serde(default)]
     pub(crate) to: To,
+    /// What its Service's `spec` says besides.
+    #[serde(default)]
+    pub(crate) service: Map<String, Value>,
     #[serde(default)]
     pub(crate) pods: Pods,
     pub(crate) protocols: Vec<Transport>,

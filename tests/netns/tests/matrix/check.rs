@@ -125,6 +125,7 @@ fn differences(cell: &Cell, claim: &Claim, attempt: &Attempt, record: &Record) -
         From::Node => ("node", Some("node-1")),
         From::World => ("world", None),
     };
+    let service = cluster::service_name(attempt);
     let (destination, destination_name) = match cell.to {
         To::Pod | To::Service | To::NodePort | To::LoadBalancer | To::Headless => {
             ("pod", name(&server))
@@ -132,9 +133,10 @@ fn differences(cell: &Cell, claim: &Claim, attempt: &Attempt, record: &Record) -
         To::Itself => ("pod", name(&client)),
         To::Node => ("node", Some("node-1")),
         To::FarNode => ("node", Some("node-2")),
+        To::EmptyService => ("service", Some(service.as_str())),
+        To::Unallocated => ("unknown", None),
         To::NodeService | To::World | To::Nobody | To::Second => ("world", None),
     };
-    let service = cluster::service_name(attempt);
     let family = match attempt.family {
         Family::V4 => "IPv4",
         Family::V6 => "IPv6",
@@ -168,7 +170,7 @@ fn differences(cell: &Cell, claim: &Claim, attempt: &Attempt, record: &Record) -
         wanted.push(("/destination/name", destination_name.map(str::to_owned)));
     }
     if cell.names_service {
-        wanted.push(("/service/name", Some(service)));
+        wanted.push(("/service/name", Some(service.clone())));
     }
     let mut wrong: Vec<String> = wanted
         .into_iter()

@@ -139,7 +139,9 @@ pub(crate) fn target(
     let address = match cell.to {
         To::Pod | To::Headless => scenario.address(&server(attempt.cell, cell), family)?,
         To::LoadBalancer => load_balancer(attempt),
-        To::Service | To::NodeService | To::Itself => virtual_address(attempt),
+        To::Service | To::NodeService | To::Itself | To::EmptyService | To::Unallocated => {
+            virtual_address(attempt)
+        }
         To::NodePort => return Ok((node(cell.ground, family), attempt.port + NODE_PORTS)),
         To::Node => of(family, NODE_ADDRESSES),
         To::FarNode => pair::node_address(1, family),
@@ -199,9 +201,16 @@ fn has_service(to: To) -> bool {
         | To::NodeService
         | To::NodePort
         | To::Itself
+        | To::EmptyService
         | To::LoadBalancer
         | To::Headless => true,
-        To::Pod | To::Node | To::World | To::Nobody | To::Second | To::FarNode => false,
+        To::Pod
+        | To::Node
+        | To::World
+        | To::Nobody
+        | To::Unallocated
+        | To::Second
+        | To::FarNode => false,
     }
 }
 
@@ -310,15 +319,19 @@ fn service(scenario: &Scenario, cell: &Cell, attempt: &Attempt) -> anyhow::Resul
     let name = service_name(attempt);
     let pod = name_of(&backend);
     let node = node_name(node_of(&backend, cell.ground.way().is_some()));
+    let mut spec = json!({
+        "type": kind, "clusterIP": cluster_ip, "clusterIPs": [cluster_ip],
+        "ipFamilies": [family(attempt)], "ports": [port],
+    });
+    if let Some(spec) = spec.as_object_mut() {
+        spec.extend(cell.service.clone());
+    }
+    let is_ready = cell.to != To::EmptyService;
     Ok([
         json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": name, "namespace": "shop"},
-            "spec": {
-                "type": kind, "clusterIP": cluster_ip, "clusterIPs": [cluster_ip],
-                "ipFamilies": [family(attempt)], "ports": [port],
-            },
-            "status": status,
+            "spec": spec, "status": status,
         }),
         json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
@@ -327,7 +340,7 @@ fn service(scenario: &Scenario, cell: &Cell, attempt: &Attempt) -> anyhow::Resul
             },
             "addressType": family(attempt),
             "endpoints": [{
-                "addresses": [address], "conditions": {"ready": true}, "nodeName": node,
+                "addresses": [address], "conditions": {"ready": is_ready}, "nodeName": node,
                 "targetRef": {"kind": "Pod", "namespace": "shop", "name": pod},
             }],
             "ports": [{"port": attempt.port, "protocol": protocol}],

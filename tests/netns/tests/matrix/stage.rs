@@ -276,6 +276,8 @@ impl Stage<'_> {
             To::Second => cluster::second(attempt),
             To::Pod
             | To::Service
+            | To::EmptyService
+            | To::Unallocated
             | To::NodePort
             | To::Itself
             | To::Node
@@ -289,9 +291,14 @@ impl Stage<'_> {
     fn server_place(&self, attempt: &Attempt) -> anyhow::Result<(&Namespace, IpAddr)> {
         let cell = self.cell(attempt)?;
         let key = match cell.to {
-            To::Pod | To::Service | To::NodePort | To::Second | To::LoadBalancer | To::Headless => {
-                cluster::server(attempt.cell, cell)
-            }
+            To::Pod
+            | To::Service
+            | To::EmptyService
+            | To::Unallocated
+            | To::NodePort
+            | To::Second
+            | To::LoadBalancer
+            | To::Headless => cluster::server(attempt.cell, cell),
             To::Itself => self.client_key(attempt)?,
             To::Node | To::NodeService => {
                 let address = cluster::of(attempt.family, NODE_ADDRESSES);

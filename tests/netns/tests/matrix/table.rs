@@ -115,6 +115,8 @@ fn path(cell: &Cell) -> String {
         (To::Pod, Serves::Closed) => "pod, port closed",
         (To::Pod, Serves::Full) => "pod, queue full",
         (To::Service, _) => "Service to pod",
+        (To::EmptyService, _) => "Service with nobody ready",
+        (To::Unallocated, _) => "address of no Service",
         (To::NodePort, _) => "NodePort to pod",
         (To::Itself, _) => "Service to itself",
         (To::NodeService, _) => "Service of the node",

@@ -79,6 +79,10 @@ pub(crate) enum To {
     Nobody,
     /// A Service's address that the node itself has (`$vip`).
     NodeService,
+    /// The address of a Service whose backend is not ready (`$vip`).
+    EmptyService,
+    /// An address among those of Services that none has (`$vip`).
+    Unallocated,
     /// An address that the API does not know (`$second`).
     Second,
     /// The pod, through an address that its Service has outside (`$lb`).
