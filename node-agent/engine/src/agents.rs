@@ -55,19 +55,25 @@ impl Agents {
             && !is_passed_by(connection)
             && match destination.kind {
                 EndpointKind::Pod => destination.node.as_deref().is_some_and(is_away),
-                EndpointKind::Service | EndpointKind::Node => {
-                    self.are_at_a_backend(connection, is_away, cluster)
+                EndpointKind::Service => self.are_at_a_backend(connection, is_away, cluster),
+                EndpointKind::Node => {
+                    let is_own = destination.name.as_deref() == Some(own);
+                    // Another node sends what came to its port as its own: whoever gets it, here too, sees a first sighting.
+                    let comes_back = |node: &str| !is_own && node == own;
+                    let is_told = |node: &str| is_away(node) || comes_back(node);
+                    self.are_at_a_backend(connection, is_told, cluster)
                 }
                 EndpointKind::World | EndpointKind::Unknown => false,
             }
     }
 
-    /// Whether they came to a backend that nobody named. Had it been a pod of this node they would be told of there, but
-    /// for datagrams; or it was the client itself. Of refused connections conntrack knows nothing any more.
+    /// Whether they came to a backend that nobody named, where they are told of. Had it been a pod of this node that this
+    /// one sent them to they would be told of there, but for datagrams; or it was the client itself. Of refused connections
+    /// conntrack knows nothing any more.
     fn are_at_a_backend(
         &self,
         connection: &Connection,
-        is_away: impl Fn(&str) -> bool,
+        is_told: impl Fn(&str) -> bool,
         cluster: &Cluster,
     ) -> bool {
         let Some(service) = &connection.service else {
@@ -76,9 +82,14 @@ impl Agents {
         let client = connection.source.ip;
         let mut pods = cluster
             .backend_pods(&service.key)
-            .filter_map(|key| cluster.pod(&key));
-        connection.protocol != Protocol::Udp
-            && pods.any(|pod| is_away(&pod.node) || pod.ips.contains(&client))
+            .filter_map(|key| cluster.pod(&key))
+            .map(|pod| is_told(&pod.node) || pod.ips.contains(&client))
+            .peekable();
+        if connection.protocol == Protocol::Udp {
+            pods.peek().is_some() && pods.all(|is_told| is_told)
+        } else {
+            pods.any(|is_told| is_told)
+        }
     }
 
     /// Whether a node has an agent. Where none runs in a pod they are run in another way, on every node.

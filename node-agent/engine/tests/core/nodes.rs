@@ -3,7 +3,7 @@
 use node_agent_engine::Input;
 use node_agent_engine::input::DropClass::Netfilter;
 use node_agent_engine::input::EventKind::{Answered, Dropped, Established, Unreachable};
-use node_agent_engine::model::{Delta, ObjectKey};
+use node_agent_engine::model::{Delta, ObjectKey, Protocol};
 use node_agent_engine::record::OutcomeKind::{Refused, Rejected};
 use node_agent_engine::record::{Assessment, ClientSaw};
 use serde_json::json;
@@ -94,6 +94,34 @@ fn a_refusal_from_an_unknown_backend_counts_there() {
         bench.pass(20 * S);
         assert_eq!(bench.only().assessment, Assessment::Refused, "{what}");
         assert_eq!(bench.counted, counted, "{what}");
+    }
+}
+
+/// The other node sends it on as its own, so that whoever gets it, here or there, sees it come for the first time.
+#[test]
+fn what_goes_by_another_nodes_port_counts_where_it_comes_out() {
+    for (what, backends, counted) in [
+        ("back here", &[DB][..], 0),
+        ("there", &[AWAY], 0),
+        ("one of both", &[DB, AWAY], 0),
+        ("none of a pod", &[OTHER_NODE], 1),
+    ] {
+        for (name, protocol) in [("TCP", Protocol::Tcp), ("UDP", Protocol::Udp)] {
+            let mut bench = Bench::settled();
+            let (mut service, mut slice) = (node_port(), slice(backends));
+            service["spec"]["ports"][0]["protocol"] = json!(name);
+            slice["ports"][0]["protocol"] = json!(name);
+            bench.apply(&agent("node-2"));
+            bench.apply(&service);
+            bench.apply(&slice);
+            bench.pass(20 * S);
+            let mut seen = bench.attempt(WEB, OTHER_NODE);
+            seen.flow.destination_port = NODE_PORT;
+            seen.flow.protocol = protocol;
+            bench.give(seen.event(bench.now, Answered, 1));
+            bench.pass(20 * S);
+            assert_eq!(bench.counted, counted, "{name} {what}");
+        }
     }
 }
 
