@@ -75,8 +75,9 @@ pub struct Attempt {
     pub dropped_at_destination: u8,
     /// 1 when an answer on its way out at its source's interface was made on this node: no interface had let it in.
     pub answered_here: u8,
-    /// Always zero.
-    pub padding: u8,
+    /// UDP: 1 when what answered it came to its source's interface from no other pod of this node, but from outside or
+    /// from that very interface: whoever it was asked for it at a sighting of its own.
+    pub answered_elsewhere: u8,
     /// Whose share of the tables it is held in, see [`crate::maps::share`].
     pub slot: u16,
 }
@@ -195,6 +196,7 @@ impl Ended {
 }
 
 /// All attempts of one kind between two addresses; the client's port is left out, because no policy looks at it.
+/// Those that count at another sighting are apart from those that do not: of one Service there may be both.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConversationKey {
@@ -210,8 +212,10 @@ pub struct ConversationKey {
     pub family: u8,
     /// What is counted, see [`crate::kind`].
     pub kind: u8,
+    /// [`Attempt::answered_elsewhere`].
+    pub elsewhere: u8,
     /// Always zero.
-    pub padding: [u8; 3],
+    pub padding: [u8; 2],
 }
 
 const _: () = assert!(size_of::<ConversationKey>() == 40 && align_of::<ConversationKey>() == 8);
@@ -220,7 +224,7 @@ impl ConversationKey {
     /// Returns the conversation that an attempt belongs to.
     #[inline(always)]
     #[must_use]
-    pub fn of(tuple: &Tuple, kind: u8) -> Self {
+    pub fn of(tuple: &Tuple, kind: u8, elsewhere: u8) -> Self {
         Self {
             source: tuple.source,
             destination: tuple.destination,
@@ -228,7 +232,8 @@ impl ConversationKey {
             protocol: tuple.protocol,
             family: tuple.family,
             kind,
-            padding: [0; 3],
+            elsewhere,
+            padding: [0; 2],
         }
     }
 }

@@ -166,8 +166,13 @@ impl Counted {
 /// A function of its own, so that its key does not lie on the callers' stack of 512 bytes.
 #[inline(never)]
 pub(crate) fn count(tuple: &Tuple, kind: u8, attempt: &Attempt, now: u64) -> Counted {
-    let key = ConversationKey::of(tuple, kind);
-    let Attempt { epoch, slot, .. } = *attempt;
+    let Attempt {
+        epoch,
+        slot,
+        answered_elsewhere,
+        ..
+    } = *attempt;
+    let key = ConversationKey::of(tuple, kind, answered_elsewhere);
     if let Some(known) = CONVERSATIONS.get_ptr_mut(&key) {
         return count_known(known, epoch, now);
     }

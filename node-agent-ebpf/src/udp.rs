@@ -1,9 +1,11 @@
 //! UDP: the first packet of a silent tuple is an attempt, the first one back its answer.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
+use node_agent_common::maps::share;
 use node_agent_common::{Tuple, UdpFlow, kind};
 
 use crate::events::tell_superseded;
+use crate::shares::role;
 use crate::tables::{ATTEMPTS, UDP_FLOWS, attempt, forget, forget_udp, leads_to, settle_udp};
 use crate::{Place, Way, cache, opened};
 
@@ -74,11 +76,27 @@ pub(crate) fn replied(tuple: &Tuple, place: &Place) {
         if opened::is_late(known, opened::heard_how(known, place.ifindex), now) {
             return;
         }
+        (*known).answered_elsewhere = u8::from(comes_from_elsewhere(place));
         *known
     };
     if forget(&asked, &answered) {
         opened::ended(&asked, &answered, place.ifindex, kind::ANSWERED, |_| {});
     }
+}
+
+/// Tells whether a reply comes to a pod from no other pod of this node: then its peer's interface, there or here, is where
+/// the attempt was seen to come.
+#[inline(always)]
+fn comes_from_elsewhere(place: &Place) -> bool {
+    let Place {
+        ifindex,
+        came_in_at,
+        way,
+        ..
+    } = *place;
+    way == Way::ToPod
+        && came_in_at != 0
+        && (came_in_at == ifindex || role(came_in_at) & share::OWNED == 0)
 }
 
 /// Ends the attempt that a datagram crosses: both have the same key.

@@ -257,6 +257,7 @@ fn counted(pair: u32, events: u32, now: Moment) -> Counted {
         destination_port: PORT,
         protocol: Protocol::Tcp,
         kind: EventKind::Answered,
+        elsewhere: false,
         total: u64::from(9 * (events / (10 * PAIRS))),
         last: now,
     }

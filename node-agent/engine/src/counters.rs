@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use crate::Moment;
 use crate::aggregate::Kind;
-use crate::input::{Counted, Event, EventKind, Flow};
+use crate::input::{Counted, Event, EventKind};
 use crate::model::Protocol;
 
 /// The kernel side forgets a conversation only after 300 s without an attempt.
@@ -28,20 +28,19 @@ pub(crate) struct CounterKey {
     port: u16,
     protocol: Protocol,
     kind: EventKind,
+    elsewhere: bool,
 }
 
 impl CounterKey {
     pub(crate) fn of(event: &Event) -> Self {
-        Self::new(&event.flow, event.kind)
-    }
-
-    pub(crate) fn new(flow: &Flow, kind: EventKind) -> Self {
+        let flow = &event.flow;
         Self {
             source: flow.source,
             destination: flow.destination,
             port: flow.destination_port,
             protocol: flow.protocol,
-            kind,
+            kind: event.kind,
+            elsewhere: event.attempt.answered_elsewhere,
         }
     }
 
@@ -52,6 +51,7 @@ impl CounterKey {
             port: counted.destination_port,
             protocol: counted.protocol,
             kind: counted.kind,
+            elsewhere: counted.elsewhere,
         }
     }
 }

@@ -172,6 +172,9 @@ pub struct Counted {
     pub protocol: Protocol,
     /// What is counted.
     pub kind: EventKind,
+    /// Only those with [`AttemptState::answered_elsewhere`]; otherwise only those without.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub elsewhere: bool,
     /// How many so far.
     pub total: u64,
     /// When the latest one was.

@@ -105,6 +105,7 @@ impl Decoder {
             refused: attempt.answered == REFUSED_LATE,
             heard: matches!(attempt.answered, HEARD_LATE | ANSWERED_AND_HEARD_LATE),
             answered_here: attempt.answered_here != 0,
+            answered_elsewhere: attempt.answered_elsewhere != 0,
             forged: attempt.forged != 0,
             drops: attempt.drops,
             retransmissions: attempt.retransmissions,
@@ -179,6 +180,7 @@ pub(super) fn counted(key: &ConversationKey, conversation: &Conversation) -> Opt
         destination_port: u16::from_be_bytes(key.destination_port_be),
         protocol: protocol_of(key.protocol)?,
         kind: event_kind(key.kind)?,
+        elsewhere: key.elsewhere != 0,
         total: conversation.total,
         last: Moment(conversation.last_ns),
     })

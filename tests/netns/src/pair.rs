@@ -38,6 +38,8 @@ pub struct Member {
     pub node: usize,
     /// Who may reach it.
     pub guard: Guard,
+    /// Whom its Service leads to in turn with it.
+    pub beside: &'static [&'static str],
 }
 
 /// Two nodes.

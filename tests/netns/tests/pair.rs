@@ -146,6 +146,7 @@ fn outside() -> anyhow::Result<()> {
         name: "inside",
         node: 0,
         guard: Guard::Open,
+        beside: &[],
     };
     let mut pair = Pair::new(&[inside])?;
     let mut listens = Vec::new();
@@ -198,6 +199,7 @@ fn pair() -> anyhow::Result<Pair> {
             "leak" => Guard::Closed,
             _ => case.guard,
         },
+        beside: &[],
     };
     Pair::new(&CASES.iter().map(member).collect::<Vec<_>>())
 }

@@ -30,6 +30,9 @@ pub struct AttemptState {
     /// An answer to its source was made on this node: it came in at no interface.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub answered_here: bool,
+    /// A datagram's answer came to its source from no other pod of this node: from outside, or from the source itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub answered_elsewhere: bool,
     /// A pod that is not the peer answered it, or the answer went to a pod that is not the sender.
     pub forged: bool,
     /// The first drop of one of its packets.

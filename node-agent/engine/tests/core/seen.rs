@@ -142,6 +142,7 @@ impl Seen {
             destination_port: self.flow.destination_port,
             protocol: self.flow.protocol,
             kind,
+            elsewhere: self.attempt.answered_elsewhere,
             total,
             last,
         }))

@@ -10,8 +10,8 @@ use node_agent_engine::{Input, Moment};
 use serde_json::{Value, json};
 
 use crate::bench::{
-    API, AWAY, Bench, DB, JOB, MS, NODE, NODE_PORT, OTHER_NODE, S, Seen, WEB, WORLD, egress_denied,
-    node_port, pod, slice,
+    API, AWAY, Bench, DB, JOB, MS, NODE, NODE_PORT, OTHER_NODE, S, Seen, WEB, WORLD, agent,
+    egress_denied, node_port, pod, slice,
 };
 
 /// Where somebody is, and at which port.
@@ -309,6 +309,30 @@ fn two_nodes_agree_on_a_conversation() {
         assert_eq!(here.community_id, there.community_id, "{what}");
         assert_eq!(here.source.name.as_deref(), Some("job"), "{what}");
     }
+}
+
+/// What pods of other nodes answered counts there, whoever is told of between two that a pod here took.
+#[test]
+fn datagrams_count_at_the_nodes_whose_pods_took_them() {
+    let mut bench = bench_with(&[DB, AWAY]);
+    bench.apply(&agent("node-2"));
+    let mut totals = [0, 0];
+    for backend in [DB, AWAY, AWAY, DB] {
+        let mut seen = through(&mut bench, WEB, backend);
+        seen.attempt.answered_elsewhere = backend == AWAY;
+        seen.flow.protocol = Protocol::Udp;
+        for tracked in &mut bench.tracked {
+            tracked.original.protocol = Protocol::Udp;
+            tracked.reply.protocol = Protocol::Udp;
+        }
+        let total = &mut totals[usize::from(backend == AWAY)];
+        bench.give(seen.event(bench.now, Answered, *total + 1));
+        *total += 10;
+        bench.pass(S);
+        bench.give(seen.total(Answered, *total, bench.now));
+    }
+    bench.pass(20 * S);
+    assert_eq!(bench.counted, totals[0]);
 }
 
 /// A Service that is nobody's: translation is believed, the name is not made up.

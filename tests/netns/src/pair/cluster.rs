@@ -22,11 +22,16 @@ pub(super) fn manifests(members: &[Member]) -> anyhow::Result<TempDir> {
         items.push(node(index));
     }
     for (index, member) in members.iter().enumerate() {
-        let pod = both(members, member.name)?;
         let service = FAMILIES.map(|family| service_address(index, family));
-        items.push(pod_object(member, pod));
+        items.push(pod_object(member, both(members, member.name)?));
         items.push(service_object(member.name, service, node_port(index)));
-        items.extend(pod.map(|ip| slice(member.name, ip)));
+        for family in FAMILIES {
+            items.push(slice(
+                member.name,
+                family,
+                &backends(members, member, family)?,
+            ));
+        }
     }
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
     let folder = tempfile::tempdir().context("make a folder for the cluster")?;
@@ -60,6 +65,14 @@ pub(super) fn pod_address(
         Family::V4 => IpAddr::V4(v4),
         Family::V6 => IpAddr::V6(second_address(v4)),
     })
+}
+
+/// Whom the Service before a pod leads to.
+fn backends(members: &[Member], member: &Member, family: Family) -> anyhow::Result<Vec<IpAddr>> {
+    let names = std::iter::once(&member.name).chain(member.beside);
+    names
+        .map(|name| pod_address(members, name, family))
+        .collect()
 }
 
 pub(super) fn service_address(index: usize, family: Family) -> IpAddr {
@@ -125,19 +138,21 @@ fn service_object(name: &str, ips: [IpAddr; 2], node_port: u16) -> Value {
     })
 }
 
-fn slice(name: &str, ip: IpAddr) -> Value {
-    let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+fn slice(name: &str, family: Family, ips: &[IpAddr]) -> Value {
     let service = format!("{name}-service");
     let ports = ["TCP", "UDP"].map(
         |protocol| json!({"name": protocol.to_lowercase(), "protocol": protocol, "port": PORT}),
     );
+    let endpoints = ips
+        .iter()
+        .map(|ip| json!({"addresses": [ip], "conditions": {"ready": true}}));
     json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family.name(),
         "metadata": {
-            "name": format!("{service}-{}", family.to_lowercase()), "namespace": "pair",
+            "name": format!("{service}-{}", family.name().to_lowercase()), "namespace": "pair",
             "labels": {"kubernetes.io/service-name": service},
         },
         "ports": ports,
-        "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
+        "endpoints": endpoints.collect::<Vec<_>>(),
     })
 }

@@ -15,7 +15,7 @@ pub(super) fn rules(members: &[Member], family: Family) -> String {
     };
     let (mut elements, mut node_ports) = (Vec::new(), Vec::new());
     let mut chains = String::new();
-    for (index, Member { name, .. }) in members.iter().enumerate() {
+    for (index, Member { name, beside, .. }) in members.iter().enumerate() {
         let Ok(backend) = pod_address(members, name, family) else {
             continue;
         };
@@ -23,21 +23,29 @@ pub(super) fn rules(members: &[Member], family: Family) -> String {
         for protocol in ["tcp", "udp"] {
             let to = SocketAddr::new(backend, PORT);
             elements.push(format!(
-                "{service} . {protocol} . {PORT} : goto endpoint-{name}-{protocol}"
+                "{service} . {protocol} . {PORT} : goto service-{name}-{protocol}"
             ));
             node_ports.push(format!(
                 "{protocol} . {} : goto external-{name}-{protocol}",
                 node_port(index)
             ));
+            let names = std::iter::once(name).chain(*beside).enumerate();
+            let turns =
+                names.map(|(turn, name)| format!("{turn} : goto endpoint-{name}-{protocol}"));
+            let turns = turns.collect::<Vec<_>>().join(", ");
             chains.push_str(&format!(
                 "\tchain endpoint-{name}-{protocol} {{\n\
                  \t\t{ip} saddr {backend} meta mark set meta mark or 0x4000\n\
                  \t\tmeta l4proto {protocol} dnat to {to}\n\
                  \t}}\n\
+                 \tchain service-{name}-{protocol} {{\n\
+                 \t\tnumgen inc mod {} vmap {{ {turns} }}\n\
+                 \t}}\n\
                  \tchain external-{name}-{protocol} {{\n\
                  \t\tmeta mark set meta mark or 0x4000\n\
-                 \t\tgoto endpoint-{name}-{protocol}\n\
-                 \t}}\n"
+                 \t\tgoto service-{name}-{protocol}\n\
+                 \t}}\n",
+                1 + beside.len()
             ));
         }
     }
