@@ -9,8 +9,9 @@ use crate::identity::{Identity, Successor};
 use crate::input::Link;
 use crate::links::Links;
 use crate::model::{ObjectKey, Pod};
+use crate::options::Options;
 use crate::outcome::Ending;
-use crate::verdict::{UnknownBecause, Verdict};
+use crate::verdict::{Decision, UnknownBecause, Verdict};
 
 /// Both ends of an attempt.
 #[derive(Clone, Debug)]
@@ -141,6 +142,27 @@ impl Ends {
             Some(seen_from) => cluster.evaluate_seen_from(&self.connection, seen_from, profile),
             None => cluster.evaluate(&self.connection, profile),
         }
+    }
+
+    /// Whether policy allows what was sent back as well, so that it does not matter which of the two opened a conversation. Where
+    /// ports tell a reply it does: the record would have its ends the wrong way round.
+    pub(crate) fn are_free_both_ways(
+        &self,
+        cluster: &Cluster,
+        options: &Options,
+        ending: &Ending,
+    ) -> bool {
+        if ending.may_be_a_reply() || self.seen_from.is_some() || ending.sent_to.is_some() {
+            return false;
+        }
+        let back = Connection {
+            source: self.connection.destination.clone(),
+            destination: self.connection.source.clone(),
+            protocol: self.connection.protocol,
+            port: Some(ending.flow.source_port),
+            via_service: false,
+        };
+        cluster.evaluate(&back, options.profile).verdict == Decision::Allowed
     }
 
     pub(crate) fn settled_since(&self, cluster: &Cluster) -> Moment {

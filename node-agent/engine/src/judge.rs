@@ -157,6 +157,8 @@ impl Judge<'_> {
         let mut assessed = assess(&verdict, ending);
         if let Some(because) = self.doubt(&ends, ending) {
             assessed = (Assessment::Unknown, Some(because));
+        } else if self.is_too_old_for(assessed.0, &ends, ending) {
+            assessed = (Assessment::Unknown, Some(UnknownBecause::Orientation));
         } else if self.has_no_backend(&ends, ending) {
             cause = Some(Cause::NoEndpoints);
             assessed = (Assessment::Refused, None);
@@ -199,11 +201,27 @@ impl Judge<'_> {
         if self.comes_from_elsewhere(ending) || self.is_taken(ends, ending) {
             return Some(UnknownBecause::SourceMismatch);
         }
-        if ends.unsure {
-            return Some(ends.doubt(self.cluster, self.links, ending));
+        ends.unsure
+            .then(|| ends.doubt(self.cluster, self.links, ending))
+    }
+
+    /// Whether a claim would say more of a UDP conversation than is known when it may be an older one.
+    fn is_too_old_for(&self, claim: Assessment, ends: &Ends, ending: &Ending) -> bool {
+        if !self.may_be_old(ending) {
+            return false;
         }
-        (ending.flow.protocol == Protocol::Udp && !ending.oriented && self.may_be_old(ending))
-            .then_some(UnknownBecause::Orientation)
+        match claim {
+            // Whoever opened it, policy may have allowed it then (R40).
+            Assessment::Unenforced => true,
+            Assessment::Allowed => {
+                !ending.oriented && !ends.are_free_both_ways(self.cluster, self.options, ending)
+            }
+            Assessment::Blocked
+            | Assessment::UnexpectedDrop
+            | Assessment::Refused
+            | Assessment::Unanswered
+            | Assessment::Unknown => !ending.oriented,
+        }
     }
 
     /// Whether the source address is known to lie behind another interface than the one that let the attempt in.
@@ -233,7 +251,10 @@ impl Judge<'_> {
     }
 
     /// Whether a UDP conversation may have begun before its interface was watched.
-    fn may_be_old(&self, ending: &Ending) -> bool {
+    pub(crate) fn may_be_old(&self, ending: &Ending) -> bool {
+        if ending.flow.protocol != Protocol::Udp {
+            return false;
+        }
         let attempt = &ending.attempt;
         let first = attempt.source_link.or(attempt.destination_link);
         let seen = first.and_then(|index| self.links.get(index));

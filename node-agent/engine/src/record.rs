@@ -333,7 +333,7 @@ pub enum Evidence {
     SocketEstablished,
     /// The deadline passed.
     Deadline,
-    /// Conntrack's translation of its addresses.
+    /// Conntrack's entry: how its addresses were translated, and who opened it.
     Conntrack,
     /// The process's call, which asked for another destination than its packets have.
     AskedAtSocket,

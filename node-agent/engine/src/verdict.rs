@@ -300,7 +300,7 @@ pub enum UnknownBecause {
     FarSide,
     /// It is not known which backend of a Service it was.
     Backend,
-    /// It is not known who opened it.
+    /// It is not known who opened it, or, where datagrams may be part of an older conversation, whether policy denied it then.
     Orientation,
     /// The source address is not the interface's pod's.
     SourceMismatch,

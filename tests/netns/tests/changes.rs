@@ -1,5 +1,6 @@
 //! What changes while netverdict runs: pods, policies, files.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use netns::agent::{Agent, Setup};
 use netns::enforcer::{Mode, Stop};
-use netns::ground::{Ground, LIMIT, is, none_says};
+use netns::ground::{DB_FROM_API, Ground, LIMIT, is, none_says};
 use netns::record::Record;
 use netns::scenario::{Family, Row};
 use netns::traffic::{Listen, Protocol, Saw, Server, Servers};
@@ -30,6 +31,13 @@ fn main() {
             another_pod("debug")
         }),
         trials::test("a pod that was there before is watched", earlier_pod),
+        trials::test("conntrack says who opened what was there before", || {
+            earlier_datagrams(true)
+        }),
+        trials::test(
+            "without conntrack what may go both ways needs nobody who opened it",
+            || earlier_datagrams(false),
+        ),
         trials::test(
             "allowed turns to blocked with policy and rules",
             turns_blocked,
@@ -174,6 +182,114 @@ fn earlier_pod() -> anyhow::Result<()> {
     let row = ground.row("kasm/kasm-agent-0", "kasm/kasm-db-0")?;
     ground.until(&mut agent, &row, "unenforced")?;
     agent.stop().map(drop)
+}
+
+/// Datagrams of pods that were there before the agent, some of a conversation that was, too: nothing says that those leaked.
+fn earlier_datagrams(is_tracked: bool) -> anyhow::Result<()> {
+    let mut ground = Ground::new()?;
+    ground.write_policies(DB_FROM_API)?;
+    ground.node.add_pods(&ground.scenario.pod_specs())?;
+    if is_tracked {
+        let rule = "type filter hook forward priority 0\nct state new counter\n";
+        let table = format!("table inet tracks {{\nchain passing {{\n{rule}}}\n}}\n");
+        ground.node.namespace.nft(&table)?;
+    }
+    let [db, api, other] = ["kasm/kasm-db-0", "kasm/kasm-api-0", "kasm/kasm-agent-0"];
+    let doubt = ("unknown", Some("orientation"));
+    let allowed = ("allowed", None);
+    let by_entry = if is_tracked { allowed } else { doubt };
+    // Who asks whom at which port, since before the agent or not, who speaks first then, and what is said.
+    let rows = [
+        (api, db, 7000, true, api, allowed),
+        (other, db, 7001, true, other, doubt),
+        (db, other, 7002, true, db, by_entry),
+        // Its answers would be let in nowhere.
+        (other, db, 7003, true, db, doubt),
+        (api, db, 53, false, api, allowed),
+        (other, db, 54, false, other, doubt),
+        (db, other, 55, false, db, by_entry),
+    ];
+    let mut pairs = Vec::new();
+    for (client, server, port, is_old, first, _) in rows {
+        let pair = Pair {
+            client: datagrams(&ground, client, port + 1_000)?,
+            server: datagrams(&ground, server, port)?,
+        };
+        if is_old {
+            pair.talk(true)?;
+        }
+        pairs.push((pair, first == client));
+    }
+    let mut agent = ground.agent()?;
+    agent.settle()?;
+    for (pair, asks) in pairs {
+        pair.talk(asks)?;
+    }
+    agent.wait_until(LIMIT, |records| told(records).len() >= rows.len())?;
+    let finished = agent.stop()?;
+    let expected = rows.map(|(client, server, port, _, first, (assessment, because))| {
+        let (to, port) = match first == client {
+            true => (server, port),
+            false => (client, port + 1_000),
+        };
+        let because = because.map(str::to_owned);
+        (
+            (first.into(), to.into(), port),
+            (assessment.into(), because),
+        )
+    });
+    let found = told(&finished.records);
+    ensure!(found == BTreeMap::from(expected), "told: {found:#?}");
+    Ok(())
+}
+
+/// Both ends of a conversation.
+struct Pair {
+    client: UdpSocket,
+    server: UdpSocket,
+}
+
+impl Pair {
+    /// One speaks, the client or the server, and the other speaks back.
+    fn talk(&self, client_first: bool) -> anyhow::Result<()> {
+        let (first, second) = match client_first {
+            true => (&self.client, &self.server),
+            false => (&self.server, &self.client),
+        };
+        first.send_to(b"word", second.local_addr()?)?;
+        second.recv(&mut [0; 4]).context("hear")?;
+        second.send_to(b"word", first.local_addr()?)?;
+        first.recv(&mut [0; 4]).context("hear back")?;
+        Ok(())
+    }
+}
+
+fn datagrams(ground: &Ground, pod: &str, port: u16) -> anyhow::Result<UdpSocket> {
+    let at = SocketAddr::new(ground.scenario.address(pod, Family::V4)?, port);
+    let bind = || UdpSocket::bind(at).with_context(|| format!("bind {at}"));
+    let socket = ground.node.namespace_of(pod)?.enter(bind)?;
+    socket.set_read_timeout(Some(LIMIT))?;
+    Ok(socket)
+}
+
+/// Assessment and reason, by source, destination and port.
+fn told(records: &[Record]) -> BTreeMap<(String, String, u16), (String, Option<String>)> {
+    let connections = records
+        .iter()
+        .filter(|record| record.kind() == "connection");
+    let entry = |record: &Record| {
+        let end = |side: &str| {
+            let text = |field: &str| record.text(&format!("/{side}/{field}")).unwrap_or_default();
+            format!("{}/{}", text("namespace"), text("name"))
+        };
+        let port = record.number("/destination/port")?.try_into().ok()?;
+        let because = record.text("/unknown_because").map(str::to_owned);
+        Some((
+            (end("source"), end("destination"), port),
+            (record.assessment().to_owned(), because),
+        ))
+    };
+    connections.filter_map(entry).collect()
 }
 
 /// The policies without the rule that lets the manager into the database.

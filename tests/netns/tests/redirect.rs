@@ -130,8 +130,9 @@ impl Case {
     /// What has to be claimed, and why nothing is.
     fn claim(&self, way: Way) -> (&'static str, Option<&'static str>) {
         let denied = self.from == DENIED;
-        // Who began a conversation that may be older than the agent is not known.
-        if way.first == First::Program && self.protocol() == Protocol::Udp {
+        // Who began a conversation that may be older than the agent is not known; whoever of these two did was free to.
+        let is_free = self.to.port() == OPEN && !denied;
+        if way.first == First::Program && self.protocol() == Protocol::Udp && !is_free {
             return ("unknown", Some("orientation"));
         }
         match self.to.port() {

@@ -1,4 +1,4 @@
-//! Conntrack is asked which backend took a connection, and from whom a translated one came.
+//! Conntrack is asked which backend took a connection, from whom a translated one came, and who opened what may be old.
 
 use super::Core;
 use crate::Moment;
@@ -35,15 +35,17 @@ impl LookUps {
 }
 
 impl Core {
-    /// Asks once for what translation did to an ending's addresses, where it may have; gives how long to wait.
+    /// Asks once for what translation did to an ending's addresses, where it may have, and for who opened a conversation of
+    /// datagrams that may be older than its interface is watched; gives how long to wait.
     pub(super) fn look_up(
         &mut self,
         now: Moment,
         held: &mut Held,
         out: &mut Vec<Output>,
     ) -> Option<Moment> {
-        if held.asked.is_some() || !self.may_be_translated(&held.ending) || !self.look_ups.take(now)
-        {
+        let ending = &held.ending;
+        let is_wanted = || self.may_be_translated(ending) || self.may_be_turned(ending);
+        if held.asked.is_some() || !is_wanted() || !self.look_ups.take(now) {
             return None;
         }
         let tuple = held.ending.tuple();
@@ -76,6 +78,11 @@ impl Core {
         }
     }
 
+    /// Whether it may go the other way than its first packet that was seen.
+    fn may_be_turned(&self, ending: &Ending) -> bool {
+        !ending.oriented && self.judging().may_be_old(ending)
+    }
+
     /// Judges what waited for that answer. That conntrack knows nothing proves nothing.
     pub(super) fn looked_up(
         &mut self,
@@ -86,7 +93,11 @@ impl Core {
     ) {
         while let Some((number, mut held)) = self.waiting.take_looked_up(tuple) {
             if let Some(tracked) = tracked {
+                let may_be_turned = self.may_be_turned(&held.ending);
                 held.ending.translate(tracked);
+                if may_be_turned {
+                    held.ending.orient(tracked);
+                }
             }
             self.judge_again(now, number, held, out);
         }

@@ -90,7 +90,7 @@ impl Ending {
     /// as long as they are set to, and let a server speak again after a silence that is longer than what is remembered here.
     pub(crate) fn may_be_a_reply(&self) -> bool {
         self.flow.protocol == Protocol::Udp
-            && !self.oriented
+            && !self.attempt.tracked
             && self.flow.source_port < CLIENT_PORTS
             && self.flow.destination_port >= CLIENT_PORTS
     }

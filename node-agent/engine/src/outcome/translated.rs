@@ -1,4 +1,4 @@
-//! What conntrack adds to an ending: whom its packets were for, and from whom, before translation and after.
+//! What conntrack adds to an ending: who opened it, whom its packets were for, and from whom, before translation and after.
 
 use super::Ending;
 use crate::input::{Flow, Tracked};
@@ -18,12 +18,7 @@ impl Ending {
     pub(crate) fn translate(&mut self, tracked: &Tracked) {
         let Tracked { original, reply } = *tracked;
         let behind = reply.reversed();
-        // An entry that has the tuple in its other direction is another connection's.
-        let own = match self.attempt.source_link {
-            Some(_) => original,
-            None => behind,
-        };
-        if own != self.key || original == behind {
+        if !self.is_opened_as(tracked) || original == behind {
             return;
         }
         let changed = |before, after| (before != after).then_some(before);
@@ -39,6 +34,26 @@ impl Ending {
             ..behind
         };
         self.evidence.push(Evidence::Conntrack);
+    }
+
+    /// Takes in who opened it, where what was seen does not tell.
+    pub(crate) fn orient(&mut self, tracked: &Tracked) {
+        if !self.is_opened_as(tracked) {
+            return;
+        }
+        self.oriented = true;
+        if !self.evidence.contains(&Evidence::Conntrack) {
+            self.evidence.push(Evidence::Conntrack);
+        }
+    }
+
+    /// Whether an entry is its own: one that has the tuple in its other direction is another connection's.
+    fn is_opened_as(&self, tracked: &Tracked) -> bool {
+        let own = match self.attempt.source_link {
+            Some(_) => tracked.original,
+            None => tracked.reply.reversed(),
+        };
+        own == self.key
     }
 
     /// Its packets as its destination sees them.
@@ -120,6 +135,12 @@ mod tests {
                     (here.flow, here.sent_to, here.seen_from),
                     (there.flow, there.sent_to, there.seen_from)
                 );
+                for mut ending in [here, there] {
+                    ending.orient(&tracked);
+                    let told = ending.evidence.iter();
+                    let told = told.filter(|seen| **seen == Evidence::Conntrack);
+                    assert_eq!((ending.oriented, told.count()), (true, 1), "{bits:04b}");
+                }
             }
         }
     }
@@ -134,7 +155,9 @@ mod tests {
         };
         let mut ending = sighted(sent, Some(1));
         ending.translate(&other);
+        ending.orient(&other);
         assert_eq!((ending.flow, ending.sent_to), (sent, None));
+        assert!(!ending.oriented);
         assert!(
             ending
                 .evidence

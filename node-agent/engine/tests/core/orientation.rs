@@ -1,13 +1,13 @@
 //! Who opened a conversation of datagrams: what ports and interfaces prove of that, and what they do not.
 
-use node_agent_engine::input::{DropClass, EventKind, Input, Link};
+use node_agent_engine::input::{DropClass, EventKind, Flow, Input, Link, Tracked};
 use node_agent_engine::model::Protocol;
-use node_agent_engine::record::Assessment::{Allowed, Blocked, Unenforced, Unknown};
+use node_agent_engine::record::Assessment::{Allowed, Blocked, Refused, Unenforced, Unknown};
 use node_agent_engine::verdict::UnknownBecause::Orientation;
 
-use super::bench::{AWAY, Bench, DB, JOB, S, WEB};
+use super::bench::{API, AWAY, Bench, DB, JOB, S, Seen, WEB, service, slice};
 use super::outcomes::drop;
-use super::senders::swept;
+use super::senders::{Claim, swept};
 
 /// An enforcer may remember a conversation for longer than it is remembered here: then its server, that speaks again,
 /// opens none.
@@ -123,4 +123,106 @@ fn a_datagram_that_came_to_no_interface_is_new_if_its_ends_were_watched_from_bir
             "{from_birth} {foreign_program:?}"
         );
     }
+}
+
+/// What conntrack remembers of a datagram's conversation.
+#[derive(Clone, Copy, Debug)]
+enum Entry {
+    None,
+    SameWay,
+    OtherWay,
+}
+
+/// What is claimed of datagrams of pods that were there before the agent.
+fn of_old(
+    (from, to): (&str, &str),
+    ports: [u16; 2],
+    entry: Entry,
+    tell: impl FnOnce(&mut Bench, Seen) -> Vec<Input>,
+) -> Claim {
+    let mut bench = Bench::begun(false);
+    bench.pass(20 * S);
+    let mut seen = bench.attempt(from, to);
+    seen.flow.protocol = Protocol::Udp;
+    [seen.flow.source_port, seen.flow.destination_port] = ports;
+    let way = |original: Flow| Tracked {
+        original,
+        reply: original.reversed(),
+    };
+    bench.tracked = match entry {
+        Entry::None => Vec::new(),
+        Entry::SameWay => vec![way(seen.flow)],
+        Entry::OtherWay => vec![way(seen.flow.reversed())],
+    };
+    for input in tell(&mut bench, seen) {
+        bench.give(input);
+    }
+    bench.pass(20 * S);
+    let found = bench.only();
+    (found.assessment, found.unknown_because)
+}
+
+/// It may have begun before a policy that denies it now (R40): that it goes on is no leak, whoever opened it.
+#[test]
+fn conntrack_says_who_opened_what_may_be_old_and_not_when() {
+    type Tell = fn(&mut Bench, Seen) -> Vec<Input>;
+    let answered: Tell = |bench, seen| vec![seen.event(bench.now, EventKind::Answered, 1)];
+    let delivered: Tell = |bench, seen| {
+        bench.pass(3 * S);
+        vec![seen.arrived().swept()]
+    };
+    let refused: Tell = |bench, seen| vec![seen.event(bench.now, EventKind::Refused, 1)];
+    let stopped: Tell = |bench, seen| drop(bench, seen, DropClass::Tc, false);
+    let asks = [40_000, 53];
+    let replies = [53, 40_000];
+    let doubt = (Unknown, Some(Orientation));
+    // Nothing isolates `job`, and what it would send back is denied.
+    for (ends, ports, entry, tell, expected) in [
+        ((DB, JOB), asks, Entry::SameWay, answered, (Allowed, None)),
+        ((DB, JOB), asks, Entry::SameWay, delivered, (Allowed, None)),
+        ((DB, JOB), asks, Entry::SameWay, refused, (Refused, None)),
+        ((DB, JOB), asks, Entry::OtherWay, answered, doubt),
+        ((DB, JOB), asks, Entry::None, answered, doubt),
+        ((JOB, DB), asks, Entry::SameWay, answered, doubt),
+        ((JOB, DB), asks, Entry::SameWay, delivered, doubt),
+        ((JOB, DB), asks, Entry::SameWay, refused, doubt),
+        ((JOB, DB), asks, Entry::SameWay, stopped, (Blocked, None)),
+        ((JOB, DB), asks, Entry::OtherWay, stopped, doubt),
+        ((JOB, DB), asks, Entry::None, stopped, doubt),
+        // Whoever opened it was free to.
+        ((WEB, DB), asks, Entry::None, answered, (Allowed, None)),
+        ((WEB, DB), asks, Entry::None, delivered, (Allowed, None)),
+        ((WEB, DB), asks, Entry::None, refused, doubt),
+        ((WEB, DB), replies, Entry::None, answered, doubt),
+    ] {
+        assert_eq!(
+            of_old(ends, ports, entry, tell),
+            expected,
+            "{ends:?} {ports:?} {entry:?}"
+        );
+    }
+}
+
+/// As each pod asks for names.
+#[test]
+fn a_question_to_a_service_that_may_be_old_is_oriented_by_its_translation() {
+    let mut bench = Bench::begun(false);
+    bench.apply(&service());
+    bench.apply(&slice(&[DB]));
+    bench.pass(20 * S);
+    let mut seen = bench.attempt(WEB, API);
+    seen.flow.protocol = Protocol::Udp;
+    let backend = Flow {
+        destination: DB.parse().unwrap(),
+        ..seen.flow
+    };
+    bench.tracked = vec![Tracked {
+        original: seen.flow,
+        reply: backend.reversed(),
+    }];
+    bench.give(seen.event(bench.now, EventKind::Answered, 1));
+    bench.pass(10 * S);
+    let found = bench.only();
+    assert_eq!((found.assessment, found.unknown_because), (Allowed, None));
+    assert_eq!(bench.look_ups, 1);
 }

@@ -35,7 +35,8 @@ const ISOLATED_BY_ITSELF: &[Claim] = &[
     ("unknown", "open_in_specification"),
 ];
 const HAIRPIN: &[Claim] = &[("unknown", "open_in_specification")];
-/// Its pod has not been watched for as long as a conversation may have been silent, and conntrack knows of none.
+/// Its pod has not been watched for as long as a conversation may have been silent, and conntrack knows of none; nor was it
+/// seen to be answered, so that it could be said that whoever opened it was free to.
 const DOUBT: &[Claim] = &[("unknown", "orientation")];
 const UNSEEN: &[Claim] = &[];
 const NOBODY: &[Claim] = &[("unknown", "identity")];
@@ -86,8 +87,8 @@ const BOTH: [Row; 20] = [
 const STACK: [Row; 10] = [
     ("world", "open", 8090, Tcp, Answer, ALLOWED, FORWARDED),
     ("world", "fenced", 8080, Tcp, Answer, ALLOWED, FORWARDED),
-    ("client", "open", 8090, Udp, Answer, DOUBT, FORWARDED),
-    ("client", "world", 8080, Udp, Answer, DOUBT, FORWARDED),
+    ("client", "open", 8090, Udp, Answer, ALLOWED, FORWARDED),
+    ("client", "world", 8080, Udp, Answer, ALLOWED, FORWARDED),
     ("client", "nobody", 8080, Tcp, Nothing, NOBODY, "dropped, STALE_OR_UNROUTABLE_IP"),
     ("client", "service/open", 80, Tcp, Answer, ALLOWED, FORWARDED),
     ("open", "service/open", 80, Tcp, Answer, BY_ITSELF, FORWARDED),
@@ -101,7 +102,7 @@ const STACK: [Row; 10] = [
 const STRAIGHT: [Row; 10] = [
     ("world", "open", 8090, Tcp, Answer, UNSEEN, FORWARDED),
     ("world", "fenced", 8080, Tcp, Answer, UNSEEN, FORWARDED),
-    ("client", "open", 8090, Udp, Answer, DOUBT, FORWARDED),
+    ("client", "open", 8090, Udp, Answer, ALLOWED, FORWARDED),
     ("client", "world", 8080, Udp, Answer, DOUBT, FORWARDED),
     ("client", "nobody", 8080, Tcp, Nothing, NOBODY, FORWARDED),
     ("client", "service/open", 80, Tcp, Answer, ALLOWED, FORWARDED),
