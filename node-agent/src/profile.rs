@@ -279,6 +279,7 @@ mod tests {
             labels: [(Arc::from(INSTANCE_TYPE), Arc::from(value))].into(),
             ips: Vec::new(),
             pod_ranges: Vec::new(),
+            tunnel_ips: Vec::new(),
         };
         for (node, wanted) in [
             (Some(node("k3s")), true),

@@ -3,6 +3,7 @@
 //! Addresses are used again, so every claim on one has a beginning and an end. What has ended is kept for
 //! a while, for events that come late, and no longer: see [`KEPT_NS`] and [`KEPT_PER_ADDRESS`].
 
+mod claim;
 mod ended;
 
 use std::collections::hash_map::Entry;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use ipnet::IpNet;
 
+pub(crate) use self::claim::Claimant;
+use self::claim::{Claim, Owner};
 use crate::input::Moment;
 use crate::model::ObjectKey;
 use crate::prefixes::{Prefixes, block};
@@ -52,79 +55,6 @@ pub(crate) enum Successor {
     Since(Moment),
     /// Nobody yet.
     Unknown,
-}
-
-/// What claims an address. A pod is another one when its UID is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Claimant {
-    Pod {
-        key: ObjectKey,
-        uid: Arc<str>,
-    },
-    HostPod {
-        key: ObjectKey,
-        node: Arc<str>,
-    },
-    Node(Arc<str>),
-    OwnNode(Arc<str>),
-    /// A Service, by an address of the cluster.
-    Service(ObjectKey),
-    /// The same, by one for clients outside: it may be a node's, whose other ports stay that node's.
-    Published(ObjectKey),
-}
-
-impl Claimant {
-    fn is_pod(&self) -> bool {
-        match self {
-            Self::Pod { .. } => true,
-            Self::HostPod { .. }
-            | Self::Node(_)
-            | Self::OwnNode(_)
-            | Self::Service(_)
-            | Self::Published(_) => false,
-        }
-    }
-
-    fn owner(&self) -> Owner<'_> {
-        match self {
-            Self::Pod { key, uid } => Owner::Pod(key, uid),
-            Self::HostPod { node, .. } | Self::Node(node) | Self::OwnNode(node) => {
-                Owner::Node(node)
-            }
-            Self::Service(key) => Owner::Service(key),
-            Self::Published(key) => Owner::Published(key),
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Owner<'a> {
-    Pod(&'a ObjectKey, &'a str),
-    Node(&'a Arc<str>),
-    Service(&'a ObjectKey),
-    Published(&'a ObjectKey),
-}
-
-impl Owner<'_> {
-    fn is_nameless(self) -> bool {
-        match self {
-            Self::Node(name) => name.is_empty(),
-            Self::Pod(..) | Self::Service(_) | Self::Published(_) => false,
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Claim {
-    claimant: Claimant,
-    from: Moment,
-    until: Option<Moment>,
-}
-
-impl Claim {
-    fn holds_at(&self, at: Moment) -> bool {
-        self.from <= at && self.until.is_none_or(|until| at < until)
-    }
 }
 
 /// The claims on one address.
@@ -210,6 +140,7 @@ impl Addresses {
         let claims = self.claims(ip);
         let holding = || {
             let holding = claims.iter().filter(|claim| claim.holds_at(at));
+            let holding = holding.filter(|claim| !claim.claimant.is_tunnel());
             holding.map(|claim| claim.claimant.owner())
         };
         // A pod on its node's network that says nothing of its node leaves the word to whoever names it.
@@ -222,9 +153,23 @@ impl Addresses {
         }
         match Self::soon_after(claims, at) {
             Some(claim) => Self::identity(claim.claimant.owner()),
-            None if self.in_pod_range(ip) => Identity::Unknown,
-            None => Identity::World,
+            None => Self::tunnel(claims, at).unwrap_or_else(|| match self.in_pod_range(ip) {
+                true => Identity::Unknown,
+                false => Identity::World,
+            }),
         }
+    }
+
+    /// The node that has an end of a tunnel there.
+    fn tunnel(claims: &[Claim], at: Moment) -> Option<Identity> {
+        let tunnels = claims.iter().filter(|claim| claim.claimant.is_tunnel());
+        let holding = tunnels.filter(|claim| claim.holds_at(at) || claim.is_soon_after(at));
+        let mut owners = holding.map(|claim| claim.claimant.owner());
+        let first = owners.next()?;
+        Some(match owners.all(|other| other == first) {
+            true => Self::identity(first),
+            false => Identity::Ambiguous,
+        })
     }
 
     /// Who it is that several claim.
@@ -292,7 +237,8 @@ impl Addresses {
     /// Until when whoever had the address at that time had it, if that was one alone.
     pub(crate) fn held_until(&self, ip: IpAddr, at: Moment) -> Option<Moment> {
         let claims = self.claims(ip.to_canonical());
-        let mut holding = claims.iter().filter(|claim| claim.holds_at(at));
+        let claims = claims.iter().filter(|claim| !claim.claimant.is_tunnel());
+        let mut holding = claims.filter(|claim| claim.holds_at(at));
         let only = holding.next().filter(|_| holding.next().is_none())?;
         Some(only.until.unwrap_or(Moment(u64::MAX)))
     }
@@ -309,6 +255,7 @@ impl Addresses {
             Claimant::HostPod { .. }
             | Claimant::Node(_)
             | Claimant::OwnNode(_)
+            | Claimant::Tunnel(_)
             | Claimant::Service(_)
             | Claimant::Published(_) => None,
         }
@@ -323,7 +270,7 @@ impl Addresses {
     fn soon_after(claims: &[Claim], at: Moment) -> Option<&Claim> {
         claims
             .iter()
-            .filter(|claim| claim.from > at && claim.from.since(at) <= WATCH_LAG_NS)
+            .filter(|claim| claim.is_soon_after(at) && !claim.claimant.is_tunnel())
             .min_by_key(|claim| claim.from)
     }
 

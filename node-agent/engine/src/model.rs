@@ -119,6 +119,9 @@ pub struct Node {
     pub labels: Labels,
     /// Every address of `status.addresses`, canonical.
     pub ips: Vec<IpAddr>,
+    /// The node's own addresses among those of pods: its ends of tunnels and bridges, as far as an object tells of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tunnel_ips: Vec<IpAddr>,
     /// `spec.podCIDRs`: where its pods get their addresses from; empty when the API does not say.
     #[serde(default)]
     pub pod_ranges: Vec<IpNet>,

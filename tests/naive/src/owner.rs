@@ -33,6 +33,22 @@ impl Objects {
         match owners.split_first() {
             Some((first, others)) if others.iter().all(|other| other == first) => *first,
             Some(_) => Owner::Unknown,
+            None => self.owner_by_range(ip),
+        }
+    }
+
+    /// Who has an address that nobody says he has: of those that a node gives to its pods the first two are its own, ends of
+    /// its tunnel and its bridge.
+    fn owner_by_range(&self, ip: IpAddr) -> Owner<'_> {
+        let nodes = self.of_kind("Node").filter(|node| {
+            let mut ranges = pod_ranges(node);
+            ranges
+                .any(|range| range.contains(&ip) && number_of(ip) - number_of(range.network()) < 2)
+        });
+        let mut names = nodes.map(|node| text(&node["metadata"]["name"]));
+        match names.next() {
+            Some(first) if names.all(|other| other == first) => Owner::Node(first),
+            Some(_) => Owner::Unknown,
             None if self.is_in_a_pod_range(ip) => Owner::Unknown,
             None => Owner::World,
         }
@@ -98,8 +114,7 @@ impl Objects {
 
     fn is_in_a_pod_range(&self, ip: IpAddr) -> bool {
         self.of_kind("Node")
-            .flat_map(|node| list(&node["spec"]["podCIDRs"]))
-            .filter_map(|range| text(range).parse::<IpNet>().ok())
+            .flat_map(pod_ranges)
             .any(|range| range.contains(&ip))
     }
 
@@ -175,6 +190,18 @@ fn pod_addresses(pod: &Value) -> impl Iterator<Item = IpAddr> {
     list(&pod["status"]["podIPs"])
         .iter()
         .filter_map(|entry| address(&entry["ip"]))
+}
+
+fn pod_ranges(node: &Value) -> impl Iterator<Item = IpNet> {
+    let ranges = list(&node["spec"]["podCIDRs"]).iter();
+    ranges.filter_map(|range| text(range).parse().ok())
+}
+
+fn number_of(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => ip.to_bits().into(),
+        IpAddr::V6(ip) => ip.to_bits(),
+    }
 }
 
 pub(crate) fn node_addresses(node: &Value) -> impl Iterator<Item = IpAddr> {

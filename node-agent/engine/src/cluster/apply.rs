@@ -66,6 +66,9 @@ impl Cluster {
             .as_ref()
             .zip(old.as_ref().map(|own| own.addresses.as_slice()));
         let changed = self.reclaim(old_claims, Some((&new, &addresses)), now);
+        if let Some(node) = self.nodes.get(name).filter(|_| old.is_none()).cloned() {
+            self.claim_tunnels(&node, &node.tunnel_ips, &[], now);
+        }
         self.own_node = Some(OwnNode {
             name: Arc::clone(name),
             addresses,
@@ -234,6 +237,8 @@ impl Cluster {
         let old = self.nodes.insert(Arc::clone(&node.name), node.clone());
         let old_claims = old.as_ref().map(|old| (&claimant, old.ips.as_slice()));
         let moved = self.reclaim(old_claims, Some((&claimant, &node.ips)), now);
+        let old_tunnels = old.as_ref().map_or(&[][..], |old| &old.tunnel_ips);
+        let moved = self.claim_tunnels(node, old_tunnels, &node.tunnel_ips, now) || moved;
         let labelled = old.as_ref().is_some_and(|old| old.labels != node.labels);
         self.addresses.set_pod_ranges(&node.name, &node.pod_ranges);
         self.node_changed(&node.name, moved || labelled, now)
@@ -245,12 +250,23 @@ impl Cluster {
         };
         let claimant = Claimant::Node(Arc::clone(name));
         let changed = self.reclaim(Some((&claimant, &old.ips)), None, now);
+        let changed = self.claim_tunnels(&old, &old.tunnel_ips, &[], now) || changed;
         self.addresses.set_pod_ranges(name, &[]);
         self.node_changed(name, changed, now);
         if !self.host_pods.contains_key(name) {
             self.nodes_changed.remove(name);
         }
         verdicts_if(changed)
+    }
+
+    /// Changes which ends of tunnels another node has, and says whether anything changed. Of the own node its interfaces say it.
+    fn claim_tunnels(&mut self, node: &Node, old: &[IpAddr], new: &[IpAddr], now: Moment) -> bool {
+        let own = self.own_node.as_ref();
+        if own.is_some_and(|own| own.name == node.name) {
+            return false;
+        }
+        let claimant = Claimant::Tunnel(Arc::clone(&node.name));
+        self.reclaim(Some((&claimant, old)), Some((&claimant, new)), now)
     }
 
     /// Changes who claims addresses, once everything else that changes with it is in its place.

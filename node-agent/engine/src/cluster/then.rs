@@ -116,7 +116,9 @@ impl Key {
     fn of_claimant(claimant: &Claimant) -> Self {
         match claimant {
             Claimant::Pod { key, .. } | Claimant::HostPod { key, .. } => Self::Pod(key.clone()),
-            Claimant::Node(name) | Claimant::OwnNode(name) => Self::Node(Arc::clone(name)),
+            Claimant::Node(name) | Claimant::OwnNode(name) | Claimant::Tunnel(name) => {
+                Self::Node(Arc::clone(name))
+            }
             Claimant::Service(key) | Claimant::Published(key) => Self::Service(key.clone()),
         }
     }
@@ -267,10 +269,11 @@ fn decisions(brief: &Brief) -> [Decision; 3] {
 
 /// Whether an object has one of these addresses.
 fn has_one_of(delta: &Delta, addresses: &BTreeSet<IpAddr>) -> bool {
-    let ips = match delta {
-        Delta::Pod(pod) => pod.ips.as_slice(),
-        Delta::Node(node) => node.ips.as_slice(),
-        Delta::Service(service) => service.ips.as_slice(),
+    let none: &[IpAddr] = &[];
+    let (ips, more) = match delta {
+        Delta::Pod(pod) => (pod.ips.as_slice(), none),
+        Delta::Node(node) => (node.ips.as_slice(), node.tunnel_ips.as_slice()),
+        Delta::Service(service) => (service.ips.as_slice(), none),
         Delta::Namespace(_)
         | Delta::NamespaceGone(_)
         | Delta::PodGone(_)
@@ -279,7 +282,7 @@ fn has_one_of(delta: &Delta, addresses: &BTreeSet<IpAddr>) -> bool {
         | Delta::EndpointSlice(_)
         | Delta::EndpointSliceGone(_)
         | Delta::Policy(_)
-        | Delta::PolicyGone(_) => &[],
+        | Delta::PolicyGone(_) => (none, none),
     };
-    ips.iter().any(|ip| addresses.contains(ip))
+    ips.iter().chain(more).any(|ip| addresses.contains(ip))
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::{IpAdd, IpNet};
 use serde_json::Value;
 
 use super::fields::{
@@ -46,6 +47,15 @@ pub(super) fn node_of(written: WrittenNode) -> Result<Node, Problem> {
     let ranges = spec
         .pod_cidrs
         .unwrap_or_else(|| spec.pod_cidr.into_iter().collect());
+    let pod_ranges: Vec<IpNet> = ranges
+        .iter()
+        .filter_map(|range| range.parse().ok())
+        .collect();
+    let annotations = metadata.annotations();
+    let by_calico = CALICO_TUNNELS.iter().filter_map(|end| {
+        let key = format!("projectcalico.org/{end}");
+        address(annotations.get(key.as_str())?)
+    });
     Ok(Node {
         name: name_of(&metadata)?,
         labels: metadata.labels(),
@@ -55,11 +65,32 @@ pub(super) fn node_of(written: WrittenNode) -> Result<Node, Problem> {
                 .iter()
                 .filter_map(|entry| address(entry.address.as_deref()?)),
         ),
-        pod_ranges: ranges
-            .iter()
-            .filter_map(|range| range.parse().ok())
-            .collect(),
+        tunnel_ips: distinct(pod_ranges.iter().flat_map(first_two).chain(by_calico)),
+        pod_ranges,
     })
+}
+
+/// What Calico annotates Nodes with, each the address of an interface of the node that tunnels to other nodes
+/// (`libcalico-go/lib/backend/k8s/resources/node.go`).
+const CALICO_TUNNELS: [&str; 5] = [
+    "IPv4IPIPTunnelAddr",
+    "IPv4VXLANTunnelAddr",
+    "IPv6VXLANTunnelAddr",
+    "IPv4WireguardInterfaceAddr",
+    "IPv6WireguardInterfaceAddr",
+];
+
+/// The first two addresses of a node's pods: flannel's VXLAN device has that of the network (`pkg/backend/vxlan/vxlan.go`), and
+/// the bridge before its pods the one after, which the CNI plugin `host-local` keeps for the gateway. What the node sends to
+/// another's pod, or translates on its way there, comes from the former.
+fn first_two(range: &IpNet) -> impl Iterator<Item = IpAddr> {
+    let range = range.trunc();
+    let second = match range {
+        IpNet::V4(range) => IpAddr::from(range.network().saturating_add(1)),
+        IpNet::V6(range) => IpAddr::from(range.network().saturating_add(1)),
+    };
+    let both = [range.network(), second].into_iter();
+    both.filter(move |ip| range.contains(ip))
 }
 
 pub(super) fn pod(object: &Value, options: &Decode) -> Result<Pod, Problem> {

@@ -27,6 +27,7 @@ mod services;
 mod subjects;
 mod suggestions;
 mod tiers;
+mod tunnels;
 mod unsupported;
 mod v1alpha1;
 mod validation;

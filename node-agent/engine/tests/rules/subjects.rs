@@ -373,6 +373,7 @@ fn services_and_ranges_of_pods_are_known() {
         ("192.0.2.1", Identity::Node("n1".into())),
         ("10.43.0.7", Identity::Service(key("x/db"))),
         ("10.42.0.9", Identity::Unknown),
+        ("10.42.0.2", Identity::Unknown),
         ("10.42.1.9", Identity::World),
     ];
     for (ip, expected) in table {

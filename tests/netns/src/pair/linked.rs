@@ -1,5 +1,6 @@
 //! Two nodes that reach each other's pods, and nobody else.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::Context;
@@ -18,6 +19,21 @@ pub enum Way {
     Routed,
     /// Within a tunnel, as flannel does it on K3s: VXLAN, whose ends have the first address of each node's pods.
     Vxlan,
+}
+
+impl Way {
+    /// The address from which a node speaks to the other's pods: its end of the tunnel, where there is one.
+    #[must_use]
+    pub fn sender(self, index: usize, family: Family) -> IpAddr {
+        let index = u8::try_from(index).unwrap_or(u8::MAX);
+        match (self, family) {
+            (Self::Routed, _) => node_address(usize::from(index), family),
+            (Self::Vxlan, Family::V4) => IpAddr::from([10, 42, index, 0]),
+            (Self::Vxlan, Family::V6) => {
+                IpAddr::from([0xfd00, 0x10, 0x42, u16::from(index), 0, 0, 0, 0])
+            }
+        }
+    }
 }
 
 /// Two nodes without pods, and a router between them.

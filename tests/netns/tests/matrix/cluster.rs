@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netns::node::NODE_ADDRESSES;
-use netns::pair;
+use netns::pair::{self, Way};
 use netns::scenario::{Family, Scenario, second_address};
 use serde_json::{Value, json};
 
@@ -173,9 +173,9 @@ pub(crate) fn scenario(
         let served = if two && is_server(key) { attempts } else { &[] };
         objects.push(manifest(key, number, two, ports(served)));
     }
-    if two {
+    if let Some(way) = ground.way() {
         objects.extend([0, 1].map(pair::node_object));
-        objects.push(entrances(cells, attempts));
+        objects.push(entrances(way, cells, attempts));
     }
     let text = serde_json::to_string(&objects)?;
     let without_services = Scenario::new("matrix", &as_documents(&objects)?, text, "\n")?;
@@ -236,14 +236,14 @@ fn name_of(key: &str) -> &str {
     key.split('/').next_back().unwrap_or_default()
 }
 
-/// Who comes from outside by way of the first node has its address, which may enter at some ports.
-fn entrances(cells: &[Cell], attempts: &[Attempt]) -> Value {
+/// Who comes from outside by way of the first node has the address that it has there, which may enter at some ports.
+fn entrances(way: Way, cells: &[Cell], attempts: &[Attempt]) -> Value {
     let may_enter = |attempt: &&Attempt| {
         let from = cells.get(attempt.cell).map(|cell| cell.from);
         from == Some(From::World) && attempt.policy == Policy::Allowed
     };
     let node = [("32", Family::V4), ("128", Family::V6)].map(|(bits, family)| {
-        let address = pair::node_address(0, family);
+        let address = way.sender(0, family);
         json!({"ipBlock": {"cidr": format!("{address}/{bits}")}})
     });
     let port = |attempt: &Attempt| json!({"port": attempt.port, "protocol": attempt.transport.name(attempt.family)});
