@@ -5,6 +5,7 @@
 
 mod apply;
 mod blocks;
+mod claims;
 mod classes;
 mod cluster_ips;
 mod decided;
