@@ -172,41 +172,33 @@ impl Ends {
         own.max(seen_from.unwrap_or_default())
     }
 
-    /// The connection by its addresses, when those have not changed hands since a moment. Absent for one to a
-    /// Service, of which it is not known who took it, and for one with a source before translation and one after.
+    /// The connection by its addresses, when those have not changed hands since a moment.
     pub(crate) fn between(&self, cluster: &Cluster, since: Moment) -> Option<Between> {
-        let kept = |party: &Party| party.ip.filter(|ip| cluster.owned_since(*ip) <= since);
+        let between = self.by_addresses()?;
+        let is_kept = |ip| cluster.owned_since(ip) <= since;
+        (is_kept(between.source) && is_kept(between.destination)).then_some(between)
+    }
+
+    /// The same, and until when both were those ends' that had them at a moment.
+    pub(crate) fn between_until(&self, cluster: &Cluster, at: Moment) -> Option<(Between, Moment)> {
+        let between = self.by_addresses()?;
+        let [one, other] =
+            [between.source, between.destination].map(|ip| cluster.held_until(ip, at));
+        Some((between, one?.min(other?)))
+    }
+
+    /// Absent for a connection to a Service, of which it is not known who took it, and for one with a source before
+    /// translation and one after.
+    fn by_addresses(&self) -> Option<Between> {
         if matches!(self.destination, Identity::Service(_)) || self.seen_from.is_some() {
             return None;
         }
         Some(Between {
-            source: kept(&self.connection.source)?,
-            destination: kept(&self.connection.destination)?,
+            source: self.connection.source.ip?,
+            destination: self.connection.destination.ip?,
             protocol: self.connection.protocol,
             port: self.connection.port,
         })
-    }
-
-    /// The connection by its addresses, and until when both were those ends' that had them at a moment.
-    pub(crate) fn between_until(&self, cluster: &Cluster, at: Moment) -> Option<(Between, Moment)> {
-        let Connection {
-            source,
-            destination,
-            protocol,
-            port,
-            ..
-        } = &self.connection;
-        let (source, destination) = (source.ip?, destination.ip?);
-        let [one, other] = [source, destination].map(|ip| cluster.held_until(ip, at));
-        let between = Between {
-            source,
-            destination,
-            protocol: *protocol,
-            port: *port,
-        };
-        let is_plain =
-            !matches!(self.destination, Identity::Service(_)) && self.seen_from.is_none();
-        is_plain.then_some((between, one?.min(other?)))
     }
 
     /// When the younger of its pods was first heard of with an address.

@@ -6,7 +6,7 @@ mod written;
 use crate::Moment;
 use crate::assessment::{Assessed, assess, is_problem};
 use crate::cluster::{Cluster, Throughout};
-use crate::connection::Profile;
+use crate::connection::{Between, Profile};
 use crate::ends::Ends;
 use crate::input::Flow;
 use crate::links::Links;
@@ -90,7 +90,7 @@ impl Judge<'_> {
             let too_long = |since: Moment| now.since(since) > self.options.stale_after_ns;
             let is_given = matches!(held.confirmation, Confirmation::Given(_));
             let confirmed = now >= due && is_given;
-            let asked_since = self.options.asked_since(ending);
+            let asked_since = ending.asked_since(self.options);
             let stale = too_long(self.heard) || (!confirmed && too_long(asked_since));
             if !stale && !confirmed {
                 return Judgement::Wait {
@@ -304,24 +304,21 @@ impl Judge<'_> {
 
     /// Whether whatever changed since left both ends who they are, and policy said the same in every state.
     fn is_unmoved(&self, case: &Case, since: Moment) -> bool {
-        let said = |between| {
-            let profile = self.options.profile;
-            self.cluster
-                .throughout(&between, profile, since, Moment(u64::MAX))
-        };
-        let same = case.ends.between(self.cluster, since).map(said);
-        matches!(same, Some(Throughout::Same(brief)) if brief.decides_as(&case.verdict))
+        let between = case.ends.between(self.cluster, since);
+        between.is_some_and(|between| self.is_same(case, &between, since, Moment(u64::MAX)))
     }
 
     /// The same until one of the two ended, as pods do that are refused: that is no change of policy.
     fn was_unmoved(&self, case: &Case, since: Moment) -> bool {
-        let said = |(between, ended): (_, Moment)| {
-            let profile = self.options.profile;
-            self.cluster
-                .throughout(&between, profile, since, ended.minus(1))
-        };
-        let same = case.ends.between_until(self.cluster, since).map(said);
-        matches!(same, Some(Throughout::Same(brief)) if brief.decides_as(&case.verdict))
+        let between = case.ends.between_until(self.cluster, since);
+        between.is_some_and(|(between, ended)| self.is_same(case, &between, since, ended.minus(1)))
+    }
+
+    /// Whether policy said in every state between two moments what it says of the case.
+    fn is_same(&self, case: &Case, between: &Between, since: Moment, until: Moment) -> bool {
+        let profile = self.options.profile;
+        let said = self.cluster.throughout(between, profile, since, until);
+        matches!(said, Throughout::Same(brief) if brief.decides_as(&case.verdict))
     }
 
     /// What stopped an attempt before policy wanted it did not do so because of policy. A pod that was heard of after

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Moment;
 use crate::connection::Profile;
-use crate::outcome::Ending;
 use crate::render::ClockBase;
 
 /// What the core has to know from the start. Times in nanoseconds.
@@ -32,15 +30,6 @@ pub struct Options {
     pub log: Log,
     /// What the dataplane does where the specification is open.
     pub profile: Profile,
-}
-
-impl Options {
-    /// From when on a claim about an ending waits for nothing but a fresh reading: its time has passed, what was seen of
-    /// it is told, and who its ends are is known.
-    pub(crate) fn asked_since(&self, ending: &Ending) -> Moment {
-        let due = ending.attempt.first.plus(self.confirm_ns);
-        due.max(ending.at.plus(self.grace_ns))
-    }
 }
 
 /// Which records are written; all are counted.

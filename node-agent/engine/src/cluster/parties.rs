@@ -133,21 +133,11 @@ impl Cluster {
 
     /// The latest change of each that a verdict on a party rests on besides its address.
     pub(crate) fn identity_changes(&self, party: &Party) -> [Moment; 4] {
-        let only = |moment| {
-            [
-                moment,
-                Moment::default(),
-                Moment::default(),
-                Moment::default(),
-            ]
-        };
         match &party.identity {
             PartyKind::Pod(key) => self.pod_changes(key),
-            PartyKind::Node(name) => {
-                only(self.nodes_changed.get(name).copied().unwrap_or_default())
-            }
-            PartyKind::Service(key) => only(self.service_settled(key)),
-            PartyKind::World | PartyKind::Unknown => only(Moment::default()),
+            PartyKind::Node(name) => [self.nodes_changed.get(name).copied().unwrap_or_default(); 4],
+            PartyKind::Service(key) => [self.service_settled(key); 4],
+            PartyKind::World | PartyKind::Unknown => [Moment::default(); 4],
         }
     }
 
@@ -174,12 +164,7 @@ impl Cluster {
             .map(|state| state.labels_changed)
             .unwrap_or_default();
         let Some(Endpoint { state, class }) = self.remembered(key) else {
-            return [
-                namespace,
-                Moment::default(),
-                Moment::default(),
-                Moment::default(),
-            ];
+            return [namespace; 4];
         };
         let node = match state.pod.host_network {
             true => self

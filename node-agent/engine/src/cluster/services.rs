@@ -9,15 +9,6 @@ use crate::identity::{Claimant, Identity};
 use crate::input::Moment;
 use crate::model::{EndpointSlice, ObjectKey, Protocol, Service};
 
-impl Service {
-    /// Its addresses of the cluster, or those for clients outside.
-    fn claimed_as(&self, claimant: &Claimant) -> Vec<IpAddr> {
-        let is_published = matches!(claimant, Claimant::Published(_));
-        let is_wanted = |ip: &&IpAddr| self.external_ips.contains(ip) == is_published;
-        self.ips.iter().filter(is_wanted).copied().collect()
-    }
-}
-
 impl Cluster {
     /// A Service.
     #[must_use]
@@ -51,12 +42,17 @@ impl Cluster {
         for ip in service.into_iter().flat_map(Service::cluster_ips) {
             self.cluster_ips.add(ip);
         }
-        for claimant in [
-            Claimant::Service(key.clone()),
-            Claimant::Published(key.clone()),
-        ] {
-            let claims = |service: &Service| service.claimed_as(&claimant);
-            let (old_ips, new_ips) = (old.as_ref().map(claims), service.map(claims));
+        type Ips = fn(&Service) -> Vec<IpAddr>;
+        let kinds: [(Claimant, Ips); 2] = [
+            (Claimant::Service(key.clone()), |service| {
+                service.cluster_ips().collect()
+            }),
+            (Claimant::Published(key.clone()), |service| {
+                service.external_ips.clone()
+            }),
+        ];
+        for (claimant, ips) in kinds {
+            let (old_ips, new_ips) = (old.as_ref().map(ips), service.map(ips));
             self.reclaim(
                 old_ips.as_deref().map(|ips| (&claimant, ips)),
                 new_ips.as_deref().map(|ips| (&claimant, ips)),

@@ -43,7 +43,7 @@ impl Core {
             return;
         }
         let options = self.options.clone();
-        let given_up = |held: &Held| now.since(options.asked_since(&held.ending)) > stale_after;
+        let given_up = |held: &Held| now.since(held.ending.asked_since(&options)) > stale_after;
         self.settle_claims(now, given_up, out);
         if now >= self.asked.next {
             self.repeat_claims(now, out);

@@ -5,6 +5,7 @@ use super::stops::client_saw;
 use crate::Moment;
 use crate::input::{AttemptState, Event, Flow, IcmpError};
 use crate::model::Protocol;
+use crate::options::Options;
 use crate::record::{ClientSaw, Evidence, OutcomeKind};
 
 /// From here on Linux gives ports to clients (`net.ipv4.ip_local_port_range`).
@@ -84,6 +85,13 @@ impl Ending {
     /// A rejection whose drop may be told a moment later: it is sent before its packet is freed.
     pub(crate) fn drop_may_follow(&self) -> bool {
         self.attempt.rejected.is_some() && self.drop.is_none()
+    }
+
+    /// From when on a claim about it waits for nothing but a fresh reading: its time has passed, what was seen of it is told,
+    /// and who its ends are is known.
+    pub(crate) fn asked_since(&self, options: &Options) -> Moment {
+        let due = self.attempt.first.plus(options.confirm_ns);
+        due.max(self.at.plus(options.grace_ns))
     }
 
     /// Whether a datagram goes from a service's port to one that clients are given: enforcers remember conversations for
