@@ -36,6 +36,16 @@ fn job_is_scheduled(bench: &mut Bench) {
     bench.apply(&job);
 }
 
+/// A pod of that name follows it a while later, and has its interface now.
+fn job_has_a_successor(bench: &mut Bench) {
+    bench.give(gone());
+    bench.give(Input::LinkGone(2));
+    bench.pass(100 * S);
+    job_is_scheduled(bench);
+    bench.pass(S);
+    bench.link(2, JOB, true);
+}
+
 fn job_fails(bench: &mut Bench) {
     let mut job = pod("job", "job", JOB, "node-1");
     job["status"]["phase"] = json!("Failed");
@@ -55,12 +65,7 @@ fn what_stops_a_young_pod_is_policy() {
         for is_young in [true, false] {
             let mut bench = Bench::settled();
             if is_young {
-                bench.give(gone());
-                bench.give(Input::LinkGone(2));
-                bench.pass(100 * S);
-                job_is_scheduled(&mut bench);
-                bench.pass(S);
-                bench.link(2, JOB, true);
+                job_has_a_successor(&mut bench);
                 bench.pass(200 * MS);
             }
             let seen = bench.attempt(JOB, DB).dropped(DropClass::Netfilter, false);
@@ -208,12 +213,7 @@ fn a_pod_that_takes_over_an_address_is_not_its_predecessor() {
 #[test]
 fn a_policy_that_came_while_a_pod_started_leaves_it_in_flux() {
     let mut bench = Bench::settled();
-    bench.give(gone());
-    bench.give(Input::LinkGone(2));
-    bench.pass(100 * S);
-    job_is_scheduled(&mut bench);
-    bench.pass(S);
-    bench.link(2, JOB, true);
+    job_has_a_successor(&mut bench);
     bench.pass(100 * MS);
     let mut denial = policy();
     denial["metadata"]["name"] = json!("job");

@@ -117,10 +117,7 @@ impl fmt::Display for Notice {
                     f,
                     "watching {kind}: {problem}; what was known of them stays"
                 )?;
-                match rule {
-                    Some(rule) => write!(f, "; add to the ClusterRole: {rule}"),
-                    None => Ok(()),
-                }
+                lacking(f, rule.as_deref())
             }
             Self::Unlisted {
                 kind,
@@ -147,10 +144,7 @@ impl fmt::Display for Notice {
                     f,
                     "reading {kind} afresh: {problem}; no claim about them is confirmed"
                 )?;
-                match rule {
-                    Some(rule) => write!(f, "; add to the ClusterRole: {rule}"),
-                    None => Ok(()),
-                }
+                lacking(f, rule.as_deref())
             }
             Self::Confirmed { kind } => write!(f, "{kind}: claims about them are confirmed again"),
             Self::Mended { kind } => write!(f, "{kind}: all is known again"),
@@ -166,5 +160,13 @@ impl fmt::Display for Notice {
                 "{rejection}: nothing is claimed where this policy may apply"
             ),
         }
+    }
+}
+
+/// The rule that would mend it.
+fn lacking(f: &mut fmt::Formatter<'_>, rule: Option<&str>) -> fmt::Result {
+    match rule {
+        Some(rule) => write!(f, "; add to the ClusterRole: {rule}"),
+        None => Ok(()),
     }
 }
