@@ -1,7 +1,7 @@
 //! What the kernel side remembers of attempts and conversations.
 
-use crate::Tuple;
 use crate::repeats::{MOST_REPEATS, may_repeat};
+use crate::{FAMILY_V4, Tuple, mapped};
 
 /// [`Attempt::answered`] of one whose peer's answer left its own interface.
 pub const ANSWERED: u8 = 1;
@@ -29,8 +29,9 @@ pub struct Attempt {
     pub cookie: u64,
     /// Who sent the ICMP error; zero without one.
     pub rejected_by: [u8; 16],
-    /// Destination of the dropped packet when it was not the key's: address translation came before the drop.
-    pub dropped_to: [u8; 16],
+    /// Where its packets went when that was not the key's destination: address translation had led the dropped one there,
+    /// or the one that a RST came back for.
+    pub led_to: [u8; 16],
     /// The epoch in which it began; its outcome counts in that epoch.
     pub epoch: u32,
     /// TCP: initial sequence number. SCTP: initiate tag. Host order; 0 for UDP.
@@ -48,8 +49,8 @@ pub struct Attempt {
     pub drops: u32,
     /// How often its first packet was sent again.
     pub retransmissions: u32,
-    /// Destination port of the dropped packet, big-endian; see `dropped_to`.
-    pub dropped_port_be: [u8; 2],
+    /// Port there, big-endian; see `led_to`.
+    pub led_to_port_be: [u8; 2],
     /// 1 when a packet of it was dropped.
     pub dropped: u8,
     /// Class of the first drop, see [`crate::maps::drop_class`].
@@ -158,9 +159,42 @@ pub struct Joined {
     pub at_ns: u64,
     /// The destination that it had there: the same as an attempt's own is no translation of it.
     pub destination: [u8; 16],
+    /// Where its source had sent it.
+    pub sent_to: SentTo,
+    /// Always zero.
+    pub padding: [u8; 4],
 }
 
-const _: () = assert!(size_of::<Joined>() == 24 && align_of::<Joined>() == 8);
+const _: () = assert!(size_of::<Joined>() == 48 && align_of::<Joined>() == 8);
+
+/// Where an attempt was sent that translation led elsewhere: the second half of a `struct nf_conntrack_tuple`, the same since
+/// Linux 2.6. Zero when that is not known.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SentTo {
+    /// An IPv4 address takes the first four bytes.
+    pub address: [u8; 16],
+    /// Big-endian.
+    pub port_be: [u8; 2],
+    /// See [`crate::protocol`].
+    pub protocol: u8,
+    /// Which direction of its connection, and flags.
+    pub direction: u8,
+}
+
+const _: () = assert!(size_of::<SentTo>() == 20 && align_of::<SentTo>() == 1);
+
+impl SentTo {
+    /// Returns the address of this family, as it stands in a [`Tuple`].
+    #[inline(always)]
+    #[must_use]
+    pub fn address(&self, family: u8) -> [u8; 16] {
+        match self.address {
+            [a, b, c, d, ..] if family == FAMILY_V4 => mapped([a, b, c, d]),
+            address => address,
+        }
+    }
+}
 
 /// A TCP or SCTP attempt that has ended where nobody saw its client's side: whether that heard the answer is not known,
 /// and while it did not it sends the same first packet again.

@@ -1,6 +1,6 @@
 //! What the kernel side says.
 
-use crate::{Attempt, Tuple};
+use crate::{Attempt, SentTo, Tuple};
 
 /// What an [`Event`] tells, and what a [`crate::Conversation`] counts. A new attempt is none of it: it is counted
 /// by its end, which is one of these or the sweep.
@@ -21,7 +21,7 @@ pub mod kind {
     /// `attempt` is the old one's.
     pub const SUPERSEDED: u8 = 7;
     /// A program of its cgroups let a process not connect or send: no packet was made. The tuple goes to where the
-    /// process asked to go, `attempt.dropped_to` to what another program had made of it. Its source is where the
+    /// process asked to go, `attempt.led_to` to what another program had made of it. Its source is where the
     /// socket is bound, else [`crate::Tuple::unbound`].
     pub const DENIED: u8 = 8;
 }
@@ -48,9 +48,13 @@ pub struct Event {
     pub icmp_code: u8,
     /// DENIED: what the call failed with (`errno`). Otherwise 0.
     pub errno: u8,
+    /// Where its source had sent it, when it was seen behind address translation alone; else zero.
+    pub sent_to: SentTo,
+    /// Always zero.
+    pub padding: [u8; 4],
 }
 
-const _: () = assert!(size_of::<Event>() == 168 && align_of::<Event>() == 8);
+const _: () = assert!(size_of::<Event>() == 192 && align_of::<Event>() == 8);
 
 /// Kernel text whose drops without a reason count, and as what.
 #[repr(C)]

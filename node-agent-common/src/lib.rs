@@ -16,7 +16,7 @@ mod tuple;
 
 pub use attempt::{
     ANSWERED, ANSWERED_AND_HEARD_LATE, Attempt, Conversation, ConversationKey, Ended, HEARD_LATE,
-    Joined, Joint, REFUSED_LATE, UdpFlow,
+    Joined, Joint, REFUSED_LATE, SentTo, UdpFlow,
 };
 pub use caller::{CallKey, Caller};
 pub use event::{Event, LocationRange, kind};

@@ -281,8 +281,8 @@ fn denied(call: &mut Call, hook: Hook, error: u8) {
     if call.tuple.destination != call.asked_for
         || call.tuple.destination_port_be != call.asked_port_be
     {
-        attempt.dropped_to = call.tuple.destination;
-        attempt.dropped_port_be = call.tuple.destination_port_be;
+        attempt.led_to = call.tuple.destination;
+        attempt.led_to_port_be = call.tuple.destination_port_be;
         call.tuple.destination = call.asked_for;
         call.tuple.destination_port_be = call.asked_port_be;
     }

@@ -56,6 +56,8 @@ offsets! {
     SK_DADDR6,
     /// `nf_conn.tuplehash[0].tuple`.
     CT_TUPLE,
+    /// `nf_conn.tuplehash[1].tuple`.
+    CT_REPLY,
     /// 1 when `kfree_skb` has a reason (Linux 5.17).
     HAS_REASON,
     /// 1 when the kernel has conntrack.

@@ -27,6 +27,7 @@ mod stops;
 mod tables;
 mod udp;
 
+use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::macros::{btf_tracepoint, cgroup_sock_addr, classifier, raw_tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext, SockAddrContext, TcContext};
 
@@ -50,10 +51,10 @@ pub(crate) struct Place {
     pub(crate) ifindex: u32,
     /// Where the packet came into the node.
     pub(crate) came_in_at: u32,
-    /// The sending socket's, see [`node_agent_common::Attempt`].
-    pub(crate) cookie: u64,
     /// Which way it goes.
     pub(crate) way: Way,
+    /// The packet.
+    pub(crate) skb: *mut __sk_buff,
 }
 
 /// Looks at what a pod sends: ingress of its host-side interface.

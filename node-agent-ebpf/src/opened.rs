@@ -12,8 +12,9 @@ use crate::events::{Seen, replace, tell};
 use crate::shares::was_lost_at;
 use crate::tables::{
     ATTEMPTS, Room, counts_at_backend, epoch, forget, join, leads, leads_to, remember, settle_udp,
+    tell_sent_to,
 };
-use crate::{Place, Way, repeats};
+use crate::{Place, Way, calls, conntrack, repeats};
 
 /// A SYN or INIT: a new attempt, another sighting of one, or the same one again.
 #[inline(never)]
@@ -50,7 +51,7 @@ pub(crate) fn begin(tuple: &Tuple, sequence: u32, place: &Place) {
     if place.way == Way::ToPod && repeats::is_one(tuple, sequence, now) {
         // Its sender's interface has seen the repeat, too, and leaves it to this one.
         if from != 0 {
-            let _ = join(tuple, sequence, now);
+            let _ = join(tuple, sequence, now, conntrack::of(place.skb));
         }
         return;
     }
@@ -66,7 +67,9 @@ pub(crate) fn begin(tuple: &Tuple, sequence: u32, place: &Place) {
         return settle_udp(tuple, &attempt, now, 0);
     }
     // Without room it counts as it came in: nothing is lost.
-    if remember(tuple, &mut attempt, Room::Wanted) && !join(tuple, sequence, now) {
+    if remember(tuple, &mut attempt, Room::Wanted)
+        && !join(tuple, sequence, now, conntrack::of(place.skb))
+    {
         forget(tuple, &attempt);
     }
 }
@@ -74,17 +77,14 @@ pub(crate) fn begin(tuple: &Tuple, sequence: u32, place: &Place) {
 #[inline(always)]
 fn new(sequence: u32, place: &Place, slot: u16, now: u64) -> Attempt {
     let Place {
-        ifindex,
-        way,
-        cookie,
-        ..
+        ifindex, way, skb, ..
     } = *place;
     Attempt {
         first_ns: now,
         epoch: epoch(),
         sequence,
         slot,
-        cookie,
+        cookie: calls::cookie(skb.cast()),
         source_ifindex: if way == Way::FromPod { ifindex } else { 0 },
         destination_ifindex: if way == Way::ToPod { ifindex } else { 0 },
         ..Attempt::default()
@@ -228,7 +228,8 @@ pub(crate) unsafe fn note_forged(known: *mut Attempt, ifindex: u32) {
 ///
 /// A RST without ACK answers a segment that had one, and so no SYN.
 #[inline(never)]
-pub(crate) fn reset(tuple: &Tuple, answers: u32, ifindex: u32, way: Way) {
+pub(crate) fn reset(tuple: &Tuple, answers: u32, place: &Place) {
+    let Place { ifindex, way, .. } = *place;
     let tuple = tuple.reversed();
     let Some(known) = answered(&tuple, answers) else {
         return;
@@ -247,6 +248,7 @@ pub(crate) fn reset(tuple: &Tuple, answers: u32, ifindex: u32, way: Way) {
             return;
         }
         (*known).rejected = 1;
+        conntrack::note_led_to(place.skb, &tuple, known);
         stopped(known, &tuple, ifindex, kind::RESET);
     }
 }
@@ -340,7 +342,12 @@ fn end(tuple: &Tuple, known: *mut Attempt, ifindex: u32, kind: u8) {
     let attempt = unsafe { *known };
     if forget(tuple, &attempt) {
         repeats::expect(tuple, &attempt);
-        ended(tuple, &attempt, ifindex, kind, |_| {});
+        ended(tuple, &attempt, ifindex, kind, |event| {
+            // Its client's interface is another, or has not seen it: it may have gone elsewhere there.
+            if attempt.source_ifindex == 0 {
+                tell_sent_to(tuple, attempt.sequence, event);
+            }
+        });
     }
 }
 

@@ -11,7 +11,7 @@ use node_agent_common::protocol;
 
 use crate::diagnose::diagnose;
 use crate::tables::lose;
-use crate::{Place, Way, cache, calls, errors, opened, repeats, udp};
+use crate::{Place, Way, cache, errors, opened, repeats, udp};
 
 /// Length of an Ethernet header; capture attaches to interfaces that have one, and to no others.
 pub(crate) const ETHERNET: usize = 14;
@@ -262,8 +262,8 @@ fn look(skb: *mut __sk_buff, way: Way) {
     let place = Place {
         ifindex,
         came_in_at,
-        cookie: calls::cookie(skb.cast()),
         way,
+        skb,
     };
     let Packet { tuple, flags, .. } = &packet;
     match packet.content {
@@ -273,7 +273,7 @@ fn look(skb: *mut __sk_buff, way: Way) {
                 repeats::heard(tuple, packet.sequence.wrapping_sub(1));
             }
             if flags & ACK != 0 {
-                opened::reset(tuple, packet.answers, ifindex, way);
+                opened::reset(tuple, packet.answers, &place);
             }
         }
         Content::Tcp if flags & (SYN | ACK) == SYN => {
@@ -286,7 +286,7 @@ fn look(skb: *mut __sk_buff, way: Way) {
         Content::Sctp => match *flags {
             INIT => opened::syn(tuple, packet.sequence, &place),
             INIT_ACK => opened::answer(tuple, packet.answers, &place),
-            _ => opened::reset(tuple, packet.answers, ifindex, way),
+            _ => opened::reset(tuple, packet.answers, &place),
         },
         // Not from within `seen`: their stacks would add up.
         Content::Udp => match udp::seen(tuple, ifindex, way) {

@@ -110,7 +110,7 @@ pub(crate) fn seen(dropped: &Dropped) {
         && is_watched(&tuple.source)
         && namespace_is_own(dropped.freed.netns)
     {
-        let _ = join(tuple, dropped.packet.sequence, dropped.now);
+        let _ = join(tuple, dropped.packet.sequence, dropped.now, 0);
     }
 }
 
@@ -296,7 +296,7 @@ fn describe(attempt: &mut Attempt, key: &Tuple, dropped: &Dropped) {
     if key.destination != packet.tuple.destination
         || key.destination_port_be != packet.tuple.destination_port_be
     {
-        attempt.dropped_to = packet.tuple.destination;
-        attempt.dropped_port_be = packet.tuple.destination_port_be;
+        attempt.led_to = packet.tuple.destination;
+        attempt.led_to_port_be = packet.tuple.destination_port_be;
     }
 }

@@ -6,9 +6,11 @@ use aya_ebpf::macros::btf_map;
 use node_agent_common::maps as sizes;
 use node_agent_common::maps::stage;
 use node_agent_common::{
-    Attempt, Conversation, ConversationKey, Joined, Joint, LocationRange, Tuple, UdpFlow, protocol,
+    Attempt, Conversation, ConversationKey, Event, Joined, Joint, LocationRange, Tuple, UdpFlow,
+    protocol,
 };
 
+use crate::conntrack;
 use crate::counters::add_one;
 use crate::kernel::OWN_NETNS;
 use crate::shares;
@@ -113,15 +115,17 @@ pub(crate) fn leads(address: &[u8; 16]) -> Option<u32> {
     ADDRESSES.get_ptr(address).map(|known| unsafe { *known })
 }
 
-/// Remembers that an attempt was sighted at the server behind address translation; false when there was no room.
+/// Remembers that an attempt was sighted at the server behind address translation; false when there was no room. `nfct` is
+/// its packet's, which says what its destination was before; 0 when there is none.
 #[inline(never)]
-pub(crate) fn join(tuple: &Tuple, sequence: u32, now: u64) -> bool {
-    let joined = Joined {
-        at_ns: now,
-        destination: tuple.destination,
-    };
+pub(crate) fn join(tuple: &Tuple, sequence: u32, now: u64, nfct: u64) -> bool {
+    // SAFETY: zero is valid; `default` would take its room on the stack twice.
+    let mut joined: Joined = unsafe { core::mem::zeroed() };
+    joined.at_ns = now;
+    joined.destination = tuple.destination;
+    conntrack::copy_sent_to(nfct, &mut joined.sent_to);
     JOINTS
-        .insert(Joint::of(tuple, sequence), joined, u64::from(BPF_ANY))
+        .insert(&Joint::of(tuple, sequence), &joined, u64::from(BPF_ANY))
         .is_ok()
 }
 
@@ -136,6 +140,20 @@ pub(crate) fn counts_at_backend(tuple: &Tuple, sequence: u32) -> bool {
     // SAFETY: a value of the map.
     let is_other = |joined: *const Joined| unsafe { (*joined).destination != tuple.destination };
     JOINTS.get_ptr(&joint).is_some_and(is_other) && JOINTS.remove(&joint).is_ok()
+}
+
+/// Writes down where the source of an attempt had sent it which has ended behind address translation.
+#[inline(always)]
+pub(crate) fn tell_sent_to(tuple: &Tuple, sequence: u32, event: &mut Event) {
+    let Some(joined) = JOINTS.get_ptr(Joint::of(tuple, sequence)) else {
+        return;
+    };
+    // SAFETY: a value of the map.
+    unsafe {
+        if (*joined).destination == tuple.destination {
+            event.sent_to = (*joined).sent_to;
+        }
+    }
 }
 
 /// What [`count`] found: the running total, and whether it is news.

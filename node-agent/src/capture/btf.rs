@@ -159,6 +159,18 @@ impl<'a> Types<'a> {
         Ok(bytes)
     }
 
+    /// Size of a structure, bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`] names it.
+    pub(super) fn size(&self, structure: &str) -> Result<u32, Error> {
+        let head = self.find(kind::STRUCT, structure);
+        // For a structure the third word is its size.
+        let size = head.map(|head| head.of);
+        size.ok_or_else(|| Error::Missing(structure.to_owned()))
+    }
+
     /// Follows typedefs, qualifiers and arrays to what they are of.
     fn resolved(&self, mut number: u32) -> Option<Head> {
         for _ in 0..DEPTH {

@@ -48,6 +48,7 @@ impl Decoder {
         if kind == EventKind::Denied {
             self.denied(event, &mut attempt)?;
         }
+        attempt.sent_to = sent_to(event);
         let is_icmp = kind == EventKind::Refused && event.icmp_type != 0;
         Some(EngineEvent {
             at: Moment(event.time_ns),
@@ -94,12 +95,8 @@ impl Decoder {
                 0 => None,
                 _ => self.drop(attempt, now)?,
             },
-            dropped_to: if attempt.dropped_port_be == [0; 2] && attempt.dropped_to == [0; 16] {
-                None
-            } else {
-                let port = u16::from_be_bytes(attempt.dropped_port_be);
-                Some((address(attempt.dropped_to, family)?, port))
-            },
+            led_to: place(attempt.led_to, attempt.led_to_port_be, family)?,
+            sent_to: None,
             tracked: attempt.tracked != 0,
             answered: matches!(attempt.answered, ANSWERED | ANSWERED_AND_HEARD_LATE),
             refused: attempt.answered == REFUSED_LATE,
@@ -218,6 +215,24 @@ pub(super) fn address(bytes: [u8; 16], family: u8) -> Option<IpAddr> {
         FAMILY_V6 => Some(IpAddr::V6(Ipv6Addr::from(bytes))),
         _ => None,
     }
+}
+
+/// Where its source had sent an attempt that was led to the event's destination.
+fn sent_to(event: &Event) -> Option<(IpAddr, u16)> {
+    let Event { tuple, sent_to, .. } = event;
+    let to = (sent_to.address(tuple.family), sent_to.port_be);
+    if sent_to.protocol != tuple.protocol || to == (tuple.destination, tuple.destination_port_be) {
+        return None;
+    }
+    Some((address(to.0, tuple.family)?, u16::from_be_bytes(to.1)))
+}
+
+/// An address with a port, which need not be there.
+fn place(bytes: [u8; 16], port_be: [u8; 2], family: u8) -> Option<Option<(IpAddr, u16)>> {
+    if bytes == [0; 16] && port_be == [0; 2] {
+        return Some(None);
+    }
+    Some(Some((address(bytes, family)?, u16::from_be_bytes(port_be))))
 }
 
 fn protocol_of(number: u8) -> Option<Protocol> {

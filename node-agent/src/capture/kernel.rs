@@ -129,7 +129,12 @@ fn offsets(types: &Types<'_>) -> Result<Vec<(&'static str, u32)>, Error> {
     let conntrack = types.offset("sk_buff", "_nfct").and_then(|nfct| {
         let hash = types.offset("nf_conn", "tuplehash")?;
         let tuple = types.offset("nf_conntrack_tuple_hash", "tuple")?;
-        Ok([("SKB_NFCT", nfct), ("CT_TUPLE", hash + tuple)])
+        let each = types.size("nf_conntrack_tuple_hash")?;
+        Ok([
+            ("SKB_NFCT", nfct),
+            ("CT_TUPLE", hash + tuple),
+            ("CT_REPLY", hash + each + tuple),
+        ])
     });
     globals.push(("HAS_CONNTRACK", u32::from(conntrack.is_ok())));
     globals.extend(conntrack.into_iter().flatten());

@@ -37,8 +37,13 @@ pub struct AttemptState {
     pub forged: bool,
     /// The first drop of one of its packets.
     pub drop: Option<Drop>,
-    /// Where the dropped packet went, when address translation came before the drop.
-    pub dropped_to: Option<(IpAddr, u16)>,
+    /// Where its packets went, when address translation led them elsewhere: the one that was dropped, or the one that a RST
+    /// came back for.
+    #[serde(alias = "dropped_to")]
+    pub led_to: Option<(IpAddr, u16)>,
+    /// Where its source had sent it, when address translation led it here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_to: Option<(IpAddr, u16)>,
     /// Conntrack knew the dropped packet, and that it went in its conversation's first direction; or a connect was
     /// denied, which nobody calls for a reply.
     pub tracked: bool,

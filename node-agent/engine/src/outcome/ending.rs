@@ -22,12 +22,18 @@ impl Ending {
         }
         let mut flow = key;
         let mut sent_to = None;
-        if let Some((destination, port)) = attempt.dropped_to {
+        if let Some((destination, port)) = attempt.led_to {
             sent_to = Some((key.destination, key.destination_port));
             (flow.destination, flow.destination_port) = (destination, port);
+            if attempt.drop.is_none() {
+                evidence.push(Evidence::Conntrack);
+            }
         } else if let Some(asked_for) = attempt.asked_for {
             sent_to = Some(asked_for);
             evidence.push(Evidence::AskedAtSocket);
+        } else if attempt.sent_to.is_some() {
+            sent_to = attempt.sent_to;
+            evidence.push(Evidence::Conntrack);
         }
         Self {
             key,

@@ -13,6 +13,7 @@ mod counts;
 mod denied;
 mod folding;
 mod gone;
+mod led;
 mod measures;
 mod nodes;
 mod notes;

@@ -18,7 +18,7 @@ fn a_drop_behind_address_translation_is_judged_there() {
     let mut seen = bench
         .attempt(JOB, "10.43.0.9")
         .dropped(DropClass::Netfilter, false);
-    seen.attempt.dropped_to = Some((DB.parse().unwrap(), 5432));
+    seen.attempt.led_to = Some((DB.parse().unwrap(), 5432));
     for input in stopped(&mut bench, seen, EventKind::Dropped) {
         bench.give(input);
     }

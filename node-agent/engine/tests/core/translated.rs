@@ -1,7 +1,6 @@
 //! What conntrack adds: the backend behind a Service, the client behind a node's address, and who counts it.
 
-use node_agent_engine::input::DropClass::Netfilter;
-use node_agent_engine::input::EventKind::{Answered, Dropped};
+use node_agent_engine::input::EventKind::Answered;
 use node_agent_engine::input::{Flow, Tracked};
 use node_agent_engine::model::Protocol;
 use node_agent_engine::record::{Assessment, Connection, EndpointKind, Evidence};
@@ -33,7 +32,7 @@ fn led(sent: (At<'_>, At<'_>), on: (At<'_>, At<'_>)) -> Tracked {
 }
 
 /// A Service with these backends, and a settled node; what a Service's name stands for is known.
-fn bench_with(backends: &[&str]) -> Bench {
+pub(super) fn bench_with(backends: &[&str]) -> Bench {
     let mut bench = Bench::begun(true);
     bench.apply(&node_port());
     bench.apply(&slice(backends));
@@ -59,7 +58,7 @@ fn through(bench: &mut Bench, from: &str, backend: &str) -> Seen {
     seen
 }
 
-fn names(connection: &Connection) -> (Option<&str>, Option<&str>) {
+pub(super) fn names(connection: &Connection) -> (Option<&str>, Option<&str>) {
     let service = connection.service.as_ref();
     (
         connection.destination.name.as_deref(),
@@ -90,19 +89,6 @@ fn the_backend_is_judged_and_the_service_is_named() {
         assert!(evidence.contains(&Evidence::Conntrack), "{evidence:?}");
         assert_eq!((bench.counted, bench.look_ups), (1, 1));
     }
-}
-
-#[test]
-fn a_drop_behind_translation_names_the_service_without_asking() {
-    let mut bench = bench_with(&[DB]);
-    let mut seen = bench.attempt(JOB, API).dropped(Netfilter, false);
-    seen.attempt.dropped_to = Some((DB.parse().unwrap(), 5432));
-    bench.give(seen.event(bench.now, Dropped, 0));
-    bench.give(Input::Tick);
-    let connection = bench.only();
-    assert_eq!(connection.assessment, Assessment::Blocked);
-    assert_eq!(names(connection), (Some("db"), Some("api")));
-    assert_eq!(bench.look_ups, 0);
 }
 
 #[test]
