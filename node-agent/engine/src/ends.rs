@@ -293,12 +293,17 @@ impl Ends {
         !is_the_node || !ending.sent_to.is_none_or(called)
     }
 
-    /// The Service at whose own address it ended: nobody had led it to a backend.
-    pub(crate) fn unled_service(&self) -> Option<&ObjectKey> {
+    /// The Service at whose own address it ended, or at a node's with its port there: nobody had led it to a backend.
+    pub(crate) fn unled_service(&self, cluster: &Cluster, at: Moment) -> Option<ObjectKey> {
+        let Connection {
+            destination, port, ..
+        } = &self.connection;
         match &self.destination {
-            Identity::Service(key) => Some(key),
+            Identity::Service(key) => Some(key.clone()),
+            Identity::Node(_) => {
+                cluster.service_at(destination.ip?, ((*port)?, self.connection.protocol), at)
+            }
             Identity::Pod(_)
-            | Identity::Node(_)
             | Identity::NodeService(_)
             | Identity::World
             | Identity::Ambiguous

@@ -203,9 +203,20 @@ impl Cluster {
 impl Service {
     /// The port that a client asks for.
     fn port_of(&self, connection: &Connection) -> Option<&ServicePort> {
-        self.ports
-            .iter()
-            .find(|port| Some(port.port) == connection.port && port.protocol == connection.protocol)
+        let is_at_node = self.is_at_node(connection);
+        self.ports.iter().find(|port| {
+            let number = match is_at_node {
+                true => port.node_port,
+                false => Some(port.port),
+            };
+            number.is_some() && number == connection.port && port.protocol == connection.protocol
+        })
+    }
+
+    /// Whether a client came by a node's own address.
+    fn is_at_node(&self, connection: &Connection) -> bool {
+        let is_node = matches!(connection.destination.identity, PartyKind::Node(_));
+        is_node && !self.is_external(connection)
     }
 
     fn is_external(&self, connection: &Connection) -> bool {
@@ -215,7 +226,7 @@ impl Service {
 
     /// Whether whoever comes to that address is led to backends of the same node only.
     fn keeps_to_node(&self, connection: &Connection) -> bool {
-        if !self.is_external(connection) {
+        if !self.is_external(connection) && !self.is_at_node(connection) {
             return self.stays_on_node;
         }
         match self.external_clients {

@@ -9,7 +9,10 @@ use node_agent_engine::record::Cause;
 use node_agent_engine::verdict::UnknownBecause;
 use serde_json::{Value, json};
 
-use super::bench::{API, Bench, JOB, NODE, S, WEB, WORLD, pod, service, slice};
+use super::bench::{
+    API, Bench, JOB, NODE, NODE_PORT, OTHER_NODE, S, Seen, WEB, WORLD, node_port, pod, service,
+    slice,
+};
 use super::outcomes::{Tell, drop, stopped};
 
 /// The load balancer's address of the Service `api`.
@@ -63,7 +66,11 @@ fn claimed(objects: &[Value], tell: Tell, to: &str) -> Claim {
 }
 
 fn claim(bench: &mut Bench, tell: Tell, from: &str, to: &str) -> Claim {
-    let mut seen = bench.attempt(from, to);
+    let seen = bench.attempt(from, to);
+    claim_of(bench, tell, seen)
+}
+
+fn claim_of(bench: &mut Bench, tell: Tell, mut seen: Seen) -> Claim {
     seen.attempt.source_link = Some(1);
     for input in tell(bench, seen) {
         bench.give(input);
@@ -76,6 +83,13 @@ fn claim(bench: &mut Bench, tell: Tell, from: &str, to: &str) -> Claim {
 const DROPPED: Tell = |bench, seen| drop(bench, seen, DropClass::Netfilter, false);
 const REJECTED: Tell =
     |bench, seen| stopped(bench, seen.rejected(NODE, 3, 3), EventKind::Unreachable);
+const FAR: Tell = |bench, seen| {
+    stopped(
+        bench,
+        seen.rejected(OTHER_NODE, 3, 3),
+        EventKind::Unreachable,
+    )
+};
 const IN_POD: Tell = |bench, seen| drop(bench, seen, DropClass::Netfilter, true);
 const SILENT: Tell = |_, seen| vec![seen.swept()];
 
@@ -131,6 +145,87 @@ fn a_service_that_stays_on_its_node_has_nobody_there() {
     for (name, spec, ready, tell, to, expected) in rows {
         let objects = [free(), service_with(spec), slice(&[ready])];
         assert_eq!(claimed(&objects, tell, to), expected, "{name}");
+    }
+}
+
+/// A node's port is its Service's: who calls it is told so when there is nobody to lead him to.
+#[test]
+fn a_node_port_has_nobody_behind_it() {
+    let local = |mut service: Value| {
+        service["spec"]["externalTrafficPolicy"] = json!("Local");
+        service
+    };
+    let open = (Unknown, Some(UnknownBecause::OpenInSpecification), None);
+    let (port, other) = (NODE_PORT, NODE_PORT + 1);
+    type Row<'a> = (&'a str, Value, &'a [&'a str], Tell, (&'a str, u16), Claim);
+    let rows: [Row<'_>; 8] = [
+        (
+            "rejected",
+            node_port(),
+            &[],
+            REJECTED,
+            (NODE, port),
+            NO_ENDPOINTS,
+        ),
+        (
+            "dropped",
+            node_port(),
+            &[],
+            DROPPED,
+            (NODE, port),
+            NO_ENDPOINTS,
+        ),
+        (
+            "refused far away",
+            node_port(),
+            &[],
+            FAR,
+            (OTHER_NODE, port),
+            NO_ENDPOINTS,
+        ),
+        (
+            "own firewall",
+            node_port(),
+            &[],
+            IN_POD,
+            (NODE, port),
+            (Unknown, open.1, Some(Cause::OwnFirewall)),
+        ),
+        ("somebody", node_port(), &[JOB], DROPPED, (NODE, port), open),
+        (
+            "another port",
+            node_port(),
+            &[],
+            DROPPED,
+            (NODE, other),
+            DROP,
+        ),
+        (
+            "nobody here",
+            local(node_port()),
+            &[FREE],
+            DROPPED,
+            (NODE, port),
+            NO_ENDPOINTS,
+        ),
+        (
+            "somebody there",
+            local(node_port()),
+            &[FREE],
+            DROPPED,
+            (OTHER_NODE, port),
+            open,
+        ),
+    ];
+    for (name, service, ready, tell, (to, port), expected) in rows {
+        let mut bench = Bench::settled();
+        for object in [free(), service, slice(ready)] {
+            bench.apply(&object);
+        }
+        bench.pass(30 * S);
+        let mut seen = bench.attempt(WEB, to);
+        seen.flow.destination_port = port;
+        assert_eq!(claim_of(&mut bench, tell, seen), expected, "{name}");
     }
 }
 
