@@ -98,7 +98,10 @@ impl Surroundings<'_> {
         self.last(ending, true)
     }
 
-    fn begin(&self, key: Flow, attempt: AttemptState, at: Moment) -> Ending {
+    fn begin(&self, key: Flow, mut attempt: AttemptState, at: Moment) -> Ending {
+        if self.is_flooded(&key, &attempt) {
+            attempt.destination_link = None;
+        }
         let mut ending = Ending::new(key, attempt, at);
         // A conversation that was forgotten would look like a new one, and from either side.
         if key.protocol == Protocol::Udp && !ending.oriented {
@@ -108,6 +111,14 @@ impl Surroundings<'_> {
             ending.doubt = forgotten.then_some(UnknownBecause::Orientation);
         }
         ending
+    }
+
+    /// Whether it was passed out at another pod's interface than its destination's: a bridge floods what it knows nobody for.
+    fn is_flooded(&self, key: &Flow, attempt: &AttemptState) -> bool {
+        let owner = self.cluster.lookup(key.destination, attempt.first);
+        let link = attempt.destination_link;
+        let link = link.and_then(|index| self.links.get(index));
+        matches!(owner, Identity::Pod(_)) && link.is_some_and(|link| link.denies(key.destination))
     }
 
     /// What another pod's interface let in, the peer did not say.

@@ -4,7 +4,7 @@ use node_agent_engine::Input;
 use node_agent_engine::input::{DropClass, EventKind};
 use node_agent_engine::model::{Delta, ObjectKey};
 use node_agent_engine::record::Assessment::{self, Allowed, Unknown};
-use node_agent_engine::record::{Cause, EndpointKind};
+use node_agent_engine::record::{Cause, EndpointKind, Evidence};
 use node_agent_engine::verdict::UnknownBecause;
 use serde_json::json;
 
@@ -130,5 +130,20 @@ fn a_pod_that_is_first_heard_with_its_address_when_it_is_finished_is_not_the_wor
                 "{phase} after {after} ns: {found:#?}"
             );
         }
+    }
+}
+
+/// A bridge floods what it knows nobody for: a copy at another pod's interface is no sighting at the destination.
+#[test]
+fn what_a_bridge_floods_has_not_arrived() {
+    for (seen_at, is_there) in [(1, false), (3, true)] {
+        let mut bench = Bench::settled();
+        let mut seen = bench.attempt(JOB, DB);
+        seen.attempt.destination_link = Some(seen_at);
+        bench.give(seen.swept());
+        bench.pass(10 * S);
+        let evidence = &bench.only().outcome.evidence;
+        let arrived = evidence.contains(&Evidence::AttemptAtDestination);
+        assert_eq!(arrived, is_there, "{seen_at}: {evidence:?}");
     }
 }
