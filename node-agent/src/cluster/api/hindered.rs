@@ -50,7 +50,7 @@ impl Hindered {
         Some(Notice::Unconfirmed {
             kind: kind.resource(),
             problem: problem.to_string(),
-            rule: (*problem == Problem::Forbidden).then(|| kind.rule_in_a_line()),
+            rule: problem.is_forbidden().then(|| kind.rule_in_a_line()),
         })
     }
 

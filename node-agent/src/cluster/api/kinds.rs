@@ -268,16 +268,36 @@ impl Kind {
 
     /// What a ClusterRole must say for it, as YAML.
     pub(super) fn rule(&self) -> String {
-        let Self { group, plural, .. } = self;
-        let verbs = self.verbs();
-        format!("- apiGroups: [\"{group}\"]\n  resources: [{plural}]\n  verbs: [{verbs}]")
+        let group = self.group;
+        let rules = self.grants().into_iter().map(|(resources, verbs)| {
+            format!("- apiGroups: [\"{group}\"]\n  resources: [{resources}]\n  verbs: [{verbs}]")
+        });
+        rules.collect::<Vec<_>>().join("\n")
     }
 
     /// The same in one line, as whatever is logged is.
     pub(super) fn rule_in_a_line(&self) -> String {
+        let group = self.group;
+        let rules = self.grants().into_iter().map(|(resources, verbs)| {
+            format!("- {{apiGroups: [\"{group}\"], resources: [{resources}], verbs: [{verbs}]}}")
+        });
+        rules.collect::<Vec<_>>().join(" and ")
+    }
+
+    /// Resources and verbs. Calico's own API server shows the policies of those tiers that one may get, and then only to who may
+    /// do the same with the tier's (`apiserver/pkg/registry/projectcalico/authorizer/authorizer.go`).
+    fn grants(&self) -> Vec<(String, &'static str)> {
         let Self { group, plural, .. } = self;
         let verbs = self.verbs();
-        format!("- {{apiGroups: [\"{group}\"], resources: [{plural}], verbs: [{verbs}]}}")
+        match *group {
+            "projectcalico.org" => {
+                vec![
+                    (format!("{plural}, tier.{plural}"), verbs),
+                    ("tiers".to_owned(), "get"),
+                ]
+            }
+            _ => vec![((*plural).to_owned(), verbs)],
+        }
     }
 
     fn verbs(&self) -> &'static str {

@@ -266,7 +266,7 @@ impl ApiServer {
         let server = self.server.clone();
         let forbidden = stuck
             .iter()
-            .filter(|(_, problem)| **problem == Problem::Forbidden)
+            .filter(|(_, problem)| problem.is_forbidden())
             .map(|(kind, _)| *kind);
         let rules = problem::rules(forbidden);
         let missing = stuck

@@ -14,8 +14,8 @@ pub(super) enum Problem {
     Certificate(String),
     /// 401.
     Unauthorized,
-    /// 403.
-    Forbidden,
+    /// 403, with the server's words: one of its own may ask for more than the role of a kind.
+    Forbidden(String),
     /// 404: no such kind, or no such object.
     NotFound,
     /// 410: the server has forgotten the version that was asked for.
@@ -73,7 +73,7 @@ impl Problem {
             Self::Unreachable(_)
             | Self::Certificate(_)
             | Self::Unauthorized
-            | Self::Forbidden
+            | Self::Forbidden(_)
             | Self::NotFound => true,
             Self::Expired
             | Self::SetBack
@@ -86,6 +86,11 @@ impl Problem {
         }
     }
 
+    /// Whether a role lacks a rule.
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Forbidden(_))
+    }
+
     /// Whether another is the same, but for its words.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
@@ -95,7 +100,9 @@ impl Problem {
     pub(super) fn concerns(&self) -> Concerns {
         match self {
             Self::Unreachable(_) | Self::Certificate(_) | Self::Unauthorized => Concerns::Server,
-            Self::Forbidden | Self::NotFound | Self::Invalid(_) | Self::Other(_) => Concerns::Kind,
+            Self::Forbidden(_) | Self::NotFound | Self::Invalid(_) | Self::Other(_) => {
+                Concerns::Kind
+            }
             Self::Expired
             | Self::SetBack
             | Self::Busy(_)
@@ -112,7 +119,7 @@ impl Problem {
             Self::Unreachable(_)
             | Self::Certificate(_)
             | Self::Unauthorized
-            | Self::Forbidden
+            | Self::Forbidden(_)
             | Self::NotFound
             | Self::Expired
             | Self::SetBack
@@ -130,7 +137,7 @@ impl Problem {
             Self::Unreachable(_)
             | Self::Certificate(_)
             | Self::Unauthorized
-            | Self::Forbidden
+            | Self::Forbidden(_)
             | Self::NotFound
             | Self::Expired
             | Self::SetBack
@@ -148,7 +155,7 @@ impl Problem {
     ) -> Self {
         match code {
             401 => Self::Unauthorized,
-            403 => Self::Forbidden,
+            403 => Self::Forbidden(message.to_owned()),
             404 => Self::NotFound,
             410 => Self::Expired,
             429 => Self::Busy(retry_after()),
@@ -171,7 +178,7 @@ impl fmt::Display for Problem {
                 f,
                 "the API server does not know who asks (401): the token or client certificate is wrong or has expired"
             ),
-            Self::Forbidden => write!(f, "the API server forbids it (403)"),
+            Self::Forbidden(words) => write!(f, "the API server forbids it (403): {words}"),
             Self::NotFound => write!(f, "the API server does not have it (404)"),
             Self::Expired => write!(f, "the API server has forgotten that version (410)"),
             Self::SetBack => write!(f, "the API server is at a version before one that it told"),

@@ -77,7 +77,7 @@ async fn is_there(client: Client) -> bool {
         Ok(Ok(_)) => true,
         Ok(Err(error)) => match Problem::of(&error) {
             // Who may not ask is answered, too.
-            Problem::Forbidden | Problem::NotFound => true,
+            Problem::Forbidden(_) | Problem::NotFound => true,
             Problem::Unreachable(_)
             | Problem::Certificate(_)
             | Problem::Unauthorized

@@ -117,7 +117,7 @@ impl State {
     /// just begun does not give every kind at once: before the first picture, when nothing is claimed, a kind is tried again.
     pub(super) fn broken(&mut self, problem: &Problem, news: &mut News) {
         self.errors += 1;
-        self.refused = match *problem == Problem::Forbidden {
+        self.refused = match problem.is_forbidden() {
             true => self.refused + 1,
             false => 0,
         };
@@ -138,7 +138,7 @@ impl State {
 
     /// Whether it may be read a moment later: one that is forbidden, or of which nothing is known yet.
     pub(super) fn may_pass(&self, problem: &Problem) -> bool {
-        if *problem == Problem::Forbidden {
+        if problem.is_forbidden() {
             return self.refused < REFUSALS;
         }
         self.knowledge == Knowledge::None && self.failed < TRIES && problem.may_pass()
@@ -151,7 +151,7 @@ impl State {
     }
 
     pub(super) fn told(&self, problem: &Problem) -> Notice {
-        let rule = (*problem == Problem::Forbidden).then(|| self.kind.rule_in_a_line());
+        let rule = problem.is_forbidden().then(|| self.kind.rule_in_a_line());
         let (kind, problem) = (self.kind.resource(), problem.to_string());
         match self.knowledge {
             Knowledge::Unread => Notice::Unlisted {

@@ -34,6 +34,10 @@ fn pod(name: &str, version: u64, ip: &str) -> Value {
     })
 }
 
+fn forbidden() -> Problem {
+    Problem::Forbidden("no tier".to_owned())
+}
+
 fn form(kind: &'static Kind) -> Form {
     Form::new(kind, &kind.version.into(), Validation::Off)
 }

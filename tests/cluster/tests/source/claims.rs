@@ -156,7 +156,14 @@ pub(crate) async fn audited() -> anyhow::Result<()> {
         let asked = "asked whether it is there";
         mirror.until(asked, |_| is_asked().unwrap_or(false)).await?;
     }
-    let granted = rights(&role()?);
+    let (looked_at, granted): (BTreeSet<_>, _) = rights(&role()?)
+        .into_iter()
+        .partition(is_looked_at_by_calico);
+    let reviewed = may_read_tiers(&plane).await?;
+    ensure!(
+        looked_at == reviewed,
+        "{looked_at:?} is granted, {reviewed:?} is looked at"
+    );
     // The log is written a moment after the answer.
     let what = || format!("{granted:?} are asked for");
     wait::until(what, async || {
@@ -165,6 +172,35 @@ pub(crate) async fn audited() -> anyhow::Result<()> {
         Ok(&streams? | &pages? == granted)
     })
     .await
+}
+
+/// Nobody asks for these: Calico's API server looks whether one may, before it shows a policy.
+fn is_looked_at_by_calico((_, group, resource): &Right) -> bool {
+    group == "projectcalico.org" && (resource == "tiers" || resource.starts_with("tier."))
+}
+
+/// What Calico's API server looks at when policies are listed or watched, as it looks at it
+/// (`apiserver/pkg/registry/projectcalico/authorizer/authorizer.go`): each has to be allowed.
+async fn may_read_tiers(plane: &Plane) -> anyhow::Result<BTreeSet<Right>> {
+    const GROUP: &str = "projectcalico.org";
+    let mut looks = vec![("get", "tiers", "default")];
+    for verb in ["list", "watch"] {
+        for resource in ["tier.networkpolicies", "tier.globalnetworkpolicies"] {
+            looks.push((verb, resource, "default.*"));
+        }
+    }
+    let admin = plane.admin(STREAMS).await?;
+    let mut reviewed = BTreeSet::new();
+    for (verb, resource, name) in looks {
+        let review = json!({"spec": {"user": ACCOUNT, "resourceAttributes": {
+            "verb": verb, "group": GROUP, "version": "v3", "resource": resource, "name": name}}});
+        ensure!(
+            admin.review(&review).await?,
+            "{ACCOUNT} may not {verb} {resource}"
+        );
+        reviewed.insert((verb.to_owned(), GROUP.to_owned(), resource.to_owned()));
+    }
+    Ok(reviewed)
 }
 
 /// What was asked for, all of which was granted.

@@ -6,7 +6,7 @@ use super::super::notice::Notice;
 use super::super::problem::Problem;
 use super::super::said::What;
 use super::super::store::Store;
-use super::said;
+use super::{forbidden, said};
 
 #[test]
 fn a_server_that_is_away_is_told_once_and_a_missing_rule_for_each_kind() {
@@ -28,14 +28,14 @@ fn a_server_that_is_away_is_told_once_and_a_missing_rule_for_each_kind() {
     for kind in [0, 1] {
         // A server that has just begun forbids everything for a moment.
         for _ in 0..3 {
-            store.take(said(kind, What::Broken(Problem::Forbidden)), &mut news);
+            store.take(said(kind, What::Broken(forbidden())), &mut news);
         }
         store.take(said(kind, What::Following), &mut news);
     }
     assert_eq!(news.notices.len(), 2, "{:?}", news.notices);
     for kind in [0, 1] {
         for _ in 0..5 {
-            store.take(said(kind, What::Broken(Problem::Forbidden)), &mut news);
+            store.take(said(kind, What::Broken(forbidden())), &mut news);
         }
     }
     let told = news.notices[2..].iter().map(ToString::to_string);

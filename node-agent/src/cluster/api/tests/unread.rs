@@ -9,7 +9,7 @@ use super::super::problem::Problem;
 use super::super::said::What;
 use super::super::store::Store;
 use super::super::wire::Line;
-use super::{form, listed, said};
+use super::{forbidden, form, listed, said};
 
 /// The place of a kind that has a server of its own.
 fn calico() -> usize {
@@ -55,7 +55,7 @@ fn a_kind_whose_server_is_away_is_unknown_and_keeps_nobody_waiting() {
         Problem::Unavailable(None),
         Problem::Busy(None),
         Problem::Silent,
-        Problem::Forbidden,
+        forbidden(),
         Problem::Other("500".to_owned()),
     ] {
         let mut store = Store::new();
@@ -80,7 +80,11 @@ fn a_kind_whose_server_is_away_is_unknown_and_keeps_nobody_waiting() {
             "{told}"
         );
         let remedy = match problem {
-            Problem::Forbidden => "resources: [globalnetworkpolicies], verbs: [list, watch]}",
+            Problem::Forbidden(_) => {
+                assert!(told.contains("(403): no tier;"), "{told}");
+                "resources: [globalnetworkpolicies, tier.globalnetworkpolicies], verbs: [list, watch]} and \
+                 - {apiGroups: [\"projectcalico.org\"], resources: [tiers], verbs: [get]}"
+            }
             _ => "see `kubectl describe apiservice v3.projectcalico.org`",
         };
         assert!(told.ends_with(remedy), "{told}");
@@ -100,7 +104,7 @@ fn a_kind_that_a_server_does_not_give_at_once_is_asked_for_again() {
         Problem::Unavailable(None),
         Problem::Busy(None),
         Problem::Cut,
-        Problem::Forbidden,
+        forbidden(),
     ] {
         let mut store = Store::new();
         let mut news = all_but(calico(), &mut store);
@@ -173,7 +177,7 @@ fn missing_rules_of_installed_kinds_are_told_with_those_that_keep_the_agent() {
     for kind in 0..KINDS.len() {
         for round in 0..4 {
             assert!(store.stuck().is_none(), "kind {kind}, before {round}");
-            store.take(said(kind, What::Broken(Problem::Forbidden)), &mut news);
+            store.take(said(kind, What::Broken(forbidden())), &mut news);
         }
     }
     let stuck = store.stuck().unwrap();
