@@ -13,15 +13,17 @@ pub mod maps;
 pub mod parse;
 mod repeats;
 mod tuple;
+mod udp_flow;
 
 pub use attempt::{
-    ANSWERED, ANSWERED_AND_HEARD_LATE, Attempt, Conversation, ConversationKey, Ended, HEARD_LATE,
-    Joined, Joint, REFUSED_LATE, SentTo, UdpFlow,
+    ANSWERED, ANSWERED_AND_HEARD_LATE, Attempt, CONTINUES, Conversation, ConversationKey, Ended,
+    HEARD_LATE, Joined, Joint, REFUSED_LATE, SentTo, TRACKED,
 };
 pub use caller::{CallKey, Caller};
 pub use event::{Event, LocationRange, kind};
 pub use repeats::{MOST_REPEATS, may_repeat};
 pub use tuple::{FAMILY_V4, FAMILY_V6, Tuple, mapped, protocol};
+pub use udp_flow::UdpFlow;
 
 #[cfg(feature = "user")]
 mod pod;

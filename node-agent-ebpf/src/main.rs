@@ -53,6 +53,8 @@ pub(crate) struct Place {
     pub(crate) came_in_at: u32,
     /// Which way it goes.
     pub(crate) way: Way,
+    /// See [`node_agent_common::CONTINUES`].
+    pub(crate) continues: bool,
     /// The packet.
     pub(crate) skb: *mut __sk_buff,
 }

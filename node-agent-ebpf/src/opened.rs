@@ -3,8 +3,8 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use node_agent_common::maps::{DEADLINE_NS, share};
 use node_agent_common::{
-    ANSWERED, ANSWERED_AND_HEARD_LATE, Attempt, Event, HEARD_LATE, REFUSED_LATE, Tuple, kind,
-    protocol,
+    ANSWERED, ANSWERED_AND_HEARD_LATE, Attempt, CONTINUES, Event, HEARD_LATE, REFUSED_LATE, Tuple,
+    kind, protocol,
 };
 
 use crate::counters::add_one_u32;
@@ -77,13 +77,18 @@ pub(crate) fn begin(tuple: &Tuple, sequence: u32, place: &Place) {
 #[inline(always)]
 fn new(sequence: u32, place: &Place, slot: u16, now: u64) -> Attempt {
     let Place {
-        ifindex, way, skb, ..
+        ifindex,
+        way,
+        continues,
+        skb,
+        ..
     } = *place;
     Attempt {
         first_ns: now,
         epoch: epoch(),
         sequence,
         slot,
+        tracked: if continues { CONTINUES } else { 0 },
         cookie: calls::cookie(skb.cast()),
         source_ifindex: if way == Way::FromPod { ifindex } else { 0 },
         destination_ifindex: if way == Way::ToPod { ifindex } else { 0 },

@@ -259,10 +259,11 @@ fn look(skb: *mut __sk_buff, way: Way) {
     }
     // SAFETY: fields of the context.
     let (ifindex, came_in_at) = unsafe { ((*skb).ifindex, (*skb).ingress_ifindex) };
-    let place = Place {
+    let mut place = Place {
         ifindex,
         came_in_at,
         way,
+        continues: false,
         skb,
     };
     let Packet { tuple, flags, .. } = &packet;
@@ -290,7 +291,10 @@ fn look(skb: *mut __sk_buff, way: Way) {
         },
         // Not from within `seen`: their stacks would add up.
         Content::Udp => match udp::seen(tuple, ifindex, way) {
-            udp::Part::First => opened::begin(tuple, 0, &place),
+            part @ (udp::Part::First | udp::Part::Continues) => {
+                place.continues = part == udp::Part::Continues;
+                opened::begin(tuple, 0, &place);
+            }
             udp::Part::Crosses => {
                 udp::crossed(tuple, ifindex);
                 opened::begin(tuple, 0, &place);

@@ -2,7 +2,7 @@
 
 use node_agent_common::maps::{drop_class, share};
 use node_agent_common::parse::Packet;
-use node_agent_common::{Attempt, Tuple, kind, protocol};
+use node_agent_common::{Attempt, TRACKED, Tuple, kind, protocol};
 
 use crate::counters::add_one_u32;
 use crate::events::replace;
@@ -287,7 +287,7 @@ fn describe(attempt: &mut Attempt, key: &Tuple, dropped: &Dropped) {
         ..
     } = dropped;
     attempt.dropped = 1;
-    attempt.tracked = u8::from(*ctinfo_plus_one != 0);
+    attempt.tracked |= u8::from(*ctinfo_plus_one != 0) * TRACKED;
     attempt.drop_class = freed.class;
     attempt.dropped_at_destination = u8::from(is_at_destination(dropped));
     attempt.drop_reason = freed.reason;

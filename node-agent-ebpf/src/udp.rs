@@ -15,6 +15,8 @@ use crate::{Place, Way, cache, opened};
 pub(crate) enum Part {
     /// It opens one: an attempt begins.
     First,
+    /// It goes on where others were let through: so does an attempt.
+    Continues,
     /// It goes against an attempt's.
     Reply,
     /// It goes against an attempt's that never came through: it opens one of its own.
@@ -30,16 +32,13 @@ pub(crate) fn seen(tuple: &Tuple, ifindex: u32, way: Way) -> Part {
     let now = unsafe { bpf_ktime_get_ns() };
     let (key, turned) = tuple.paired();
     let is_own = way == Way::FromPod && leads_to(&tuple.source, ifindex);
-    if flows_on(&key, turned, tuple, now, is_own) {
-        return Part::Further;
-    }
     let concerns_us = way == Way::FromPod || leads_to(&tuple.destination, ifindex);
+    let part = flows_on(&key, turned, tuple, now, (is_own, concerns_us));
+    if part == Part::Further {
+        return part;
+    }
     let Some(known) = ATTEMPTS.get_ptr_mut(&key) else {
-        return if concerns_us {
-            Part::First
-        } else {
-            Part::Further
-        };
+        return if concerns_us { part } else { Part::Further };
     };
     // SAFETY: a value of the map.
     unsafe {
@@ -113,11 +112,17 @@ pub(crate) fn crossed(tuple: &Tuple, ifindex: u32) {
     }
 }
 
-/// Tells whether the packet belongs to a flow that has had its outcome, and keeps that awake.
+/// What a packet is to a flow that has had its outcome, which it keeps awake: [`Part::Further`], or what opens one.
 #[inline(always)]
-fn flows_on(key: &Tuple, turned: bool, packet: &Tuple, now: u64, is_own: bool) -> bool {
+fn flows_on(
+    key: &Tuple,
+    turned: bool,
+    packet: &Tuple,
+    now: u64,
+    (is_own, concerns_us): (bool, bool),
+) -> Part {
     let Some(known) = UDP_FLOWS.get_ptr_mut(key) else {
-        return false;
+        return Part::First;
     };
     // SAFETY: a value of the map.
     let (against, stopped) =
@@ -126,7 +131,18 @@ fn flows_on(key: &Tuple, turned: bool, packet: &Tuple, now: u64, is_own: bool) -
         // What comes now is an attempt, also where the other side speaks first.
         // SAFETY: a value of the map.
         forget_udp(key, unsafe { (*known).slot });
-        return false;
+        return Part::First;
+    }
+    // SAFETY: as above.
+    if !against && concerns_us && unsafe { (*known).is_due(now) } {
+        // SAFETY: as above.
+        forget_udp(key, unsafe { (*known).slot });
+        // Of one that was stopped nobody remembers that it was let through.
+        return if stopped {
+            Part::First
+        } else {
+            Part::Continues
+        };
     }
     // SAFETY: a value of the map.
     unsafe {
@@ -143,7 +159,7 @@ fn flows_on(key: &Tuple, turned: bool, packet: &Tuple, now: u64, is_own: bool) -
             cache::learn(packet);
         }
     }
-    true
+    Part::Further
 }
 
 #[inline(always)]
@@ -162,7 +178,7 @@ pub(crate) fn is_settled(tuple: &Tuple, now: u64) -> bool {
     };
     // SAFETY: a value of the map.
     unsafe {
-        if (*known).is_silent(now) {
+        if (*known).is_silent(now) || (*known).is_due(now) {
             return false;
         }
         if (*known).turned == u8::from(turned) && (*known).answered == 0 {

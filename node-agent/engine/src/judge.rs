@@ -207,6 +207,9 @@ impl Judge<'_> {
 
     /// Whether a claim would say more of a UDP conversation than is known when it may be an older one.
     fn is_too_old_for(&self, claim: Assessment, ends: &Ends, ending: &Ending) -> bool {
+        if claim == Assessment::Unenforced && ending.attempt.continues {
+            return true;
+        }
         if !self.may_be_old(ending) {
             return false;
         }

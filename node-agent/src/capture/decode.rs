@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use node_agent_common::{
-    ANSWERED, ANSWERED_AND_HEARD_LATE, Attempt, Conversation, ConversationKey, Event, FAMILY_V4,
-    FAMILY_V6, HEARD_LATE, REFUSED_LATE, Tuple, kind, maps::drop_class, protocol,
+    ANSWERED, ANSWERED_AND_HEARD_LATE, Attempt, CONTINUES, Conversation, ConversationKey, Event,
+    FAMILY_V4, FAMILY_V6, HEARD_LATE, REFUSED_LATE, TRACKED, Tuple, kind, maps::drop_class,
+    protocol,
 };
 use node_agent_engine::input::{
     AttemptState, Counted, Drop, DropClass, Event as EngineEvent, EventKind, Flow, IcmpError,
@@ -97,7 +98,8 @@ impl Decoder {
             },
             led_to: place(attempt.led_to, attempt.led_to_port_be, family)?,
             sent_to: None,
-            tracked: attempt.tracked != 0,
+            tracked: attempt.tracked & TRACKED != 0,
+            continues: attempt.tracked & CONTINUES != 0,
             answered: matches!(attempt.answered, ANSWERED | ANSWERED_AND_HEARD_LATE),
             refused: attempt.answered == REFUSED_LATE,
             heard: matches!(attempt.answered, HEARD_LATE | ANSWERED_AND_HEARD_LATE),

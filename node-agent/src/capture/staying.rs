@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use node_agent_common::maps::{OPEN_NS, UDP_OPEN_NS, UDP_SILENT_NS, share};
+use node_agent_common::maps::{OPEN_NS, UDP_OPEN_NS, UDP_SILENT_NS, drop_class, share};
 use node_agent_common::{Attempt, MOST_REPEATS, Tuple, may_repeat, protocol};
 use node_agent_engine::input::Moment;
 
@@ -26,6 +26,8 @@ struct Stays {
     repeats: u32,
     /// When that was last seen to have grown.
     since: Moment,
+    /// Of a datagram: one was stopped by then, and how many were dropped.
+    told: (bool, u32),
     /// Nothing came back by then, and if something does, here is where it is told.
     is_open: bool,
     /// The sweep that found it last.
@@ -42,14 +44,19 @@ pub(super) struct Found {
 }
 
 /// What is to be done with an attempt that was told of.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// It stays.
     Stay,
     /// It is forgotten: another first packet is a new attempt.
     Forget,
-    /// The same, of a datagram; its further packets are no attempts until it was silent.
+    /// The same, of a datagram; its further packets are no attempts until it was silent, or due.
     Settle,
+    /// The same, and its next packet is due: what becomes of it has changed.
+    Again {
+        /// It was stopped before.
+        was_stopped: bool,
+    },
 }
 
 impl Staying {
@@ -123,6 +130,7 @@ impl Staying {
             slot: attempt.slot,
             repeats: repeats(attempt),
             since: now,
+            told: (is_stopped_by_rule(attempt), attempt.drops),
             is_open: false,
             round: self.round,
         };
@@ -158,7 +166,15 @@ impl Stays {
     fn next(&self, protocol: u8, attempt: &Attempt, now: Moment) -> Next {
         let silent_ns = now.since(self.since);
         if protocol == protocol::UDP {
-            return if silent_ns >= UDP_SILENT_NS {
+            let (was_stopped, drops) = self.told;
+            // One that is on its way has been seen, and is not dropped yet.
+            let is_other = match was_stopped {
+                true => attempt.retransmissions > attempt.drops.saturating_add(1),
+                false => attempt.drops > drops && is_stopped_by_rule(attempt),
+            };
+            return if is_other && attempt.answered == 0 {
+                Next::Again { was_stopped }
+            } else if silent_ns >= UDP_SILENT_NS {
                 Next::Forget
             } else if attempt.answered != 0 || now.since(Moment(self.first_ns)) >= UDP_OPEN_NS {
                 Next::Settle
@@ -177,16 +193,26 @@ impl Stays {
     }
 }
 
+/// Whether a packet of it was dropped as enforcers do: a full receive buffer changes nothing.
+fn is_stopped_by_rule(attempt: &Attempt) -> bool {
+    let is_other = matches!(
+        attempt.drop_class,
+        drop_class::OTHER | drop_class::NO_SOCKET | drop_class::NEIGHBOUR | drop_class::MALFORMED
+    );
+    attempt.dropped != 0 && !is_other
+}
+
 fn repeats(attempt: &Attempt) -> u32 {
     attempt.retransmissions.wrapping_add(attempt.drops)
 }
 
 #[cfg(test)]
 mod tests {
+    use node_agent_common::maps::drop_class;
     use node_agent_common::{ANSWERED, Attempt, REFUSED_LATE, protocol};
     use node_agent_engine::input::Moment;
 
-    use super::{Next, Stays};
+    use super::{Next, Stays, is_stopped_by_rule};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -230,6 +256,7 @@ mod tests {
                 slot: 0,
                 repeats: 0,
                 since,
+                told: (is_stopped_by_rule(&attempt), attempt.drops),
                 is_open: true,
                 round: 0,
             };
@@ -239,6 +266,52 @@ mod tests {
                 next == expected,
                 "{name}, after {lasted_s} s and {silent_s} s"
             );
+        }
+    }
+
+    /// A stream of datagrams that nobody answers is another attempt when it is stopped, or is no more.
+    #[test]
+    fn what_is_stopped_or_is_no_more_begins_again() {
+        let (netfilter, other) = (drop_class::NETFILTER, drop_class::OTHER);
+        let attempt = |(retransmissions, drops), drop_class| Attempt {
+            retransmissions,
+            drops,
+            dropped: u8::from(drops != 0),
+            drop_class,
+            ..Attempt::default()
+        };
+        let (stopped, passes) = (
+            Next::Again { was_stopped: false },
+            Next::Again { was_stopped: true },
+        );
+        for (name, told, now, class, expected) in [
+            ("it goes on", (4, 0), (9, 0), 0, Next::Stay),
+            ("one more is dropped", (4, 0), (9, 1), netfilter, stopped),
+            ("one is too many", (4, 0), (9, 1), other, Next::Stay),
+            ("all are dropped", (4, 5), (9, 10), netfilter, Next::Stay),
+            ("one is on its way", (4, 5), (10, 10), netfilter, Next::Stay),
+            ("they pass", (4, 5), (12, 10), netfilter, passes),
+            (
+                "some were dropped, others not",
+                (4, 2),
+                (9, 2),
+                netfilter,
+                passes,
+            ),
+            ("some were too many", (4, 2), (9, 2), other, Next::Stay),
+        ] {
+            let (before, after) = (attempt(told, class), attempt(now, class));
+            let stays = Stays {
+                first_ns: SECOND,
+                slot: 0,
+                repeats: 0,
+                since: Moment(9 * SECOND),
+                told: (is_stopped_by_rule(&before), before.drops),
+                is_open: true,
+                round: 0,
+            };
+            let next = stays.next(protocol::UDP, &after, Moment(10 * SECOND));
+            assert_eq!(next, expected, "{name}");
         }
     }
 }

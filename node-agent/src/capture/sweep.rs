@@ -178,7 +178,8 @@ impl Tables {
     fn take(&mut self, tuple: &Tuple, attempt: &Attempt, next: Next, last: Moment) -> bool {
         match next {
             Next::Stay => return true,
-            Next::Settle => self.settle(tuple, attempt, last),
+            Next::Settle => self.settle(tuple, attempt, last, None),
+            Next::Again { was_stopped } => self.settle(tuple, attempt, last, Some(was_stopped)),
             Next::Forget => {}
         }
         self.forget(tuple, attempt.slot)
@@ -214,18 +215,19 @@ impl Tables {
         }
     }
 
-    /// Its further packets are no attempts until it was silent.
-    fn settle(&mut self, tuple: &Tuple, attempt: &Attempt, last: Moment) {
+    /// Its further packets are no attempts until it was silent, or due; its next one is when it is known whether all that came
+    /// before was stopped.
+    fn settle(&mut self, tuple: &Tuple, attempt: &Attempt, last: Moment, before: Option<bool>) {
         /// `BPF_NOEXIST`: an answer of this very moment stands.
         const NO_EXIST: u64 = 1;
         let (key, turned) = tuple.paired();
         let flow = UdpFlow {
-            first_ns: attempt.first_ns,
+            first_ns: before.map_or(attempt.first_ns, |_| 0),
             last_ns: last.0,
             answered: u8::from(!matches!(attempt.answered, 0 | REFUSED_LATE)),
             cached: 0,
             turned: u8::from(turned),
-            stopped: u8::from(attempt.is_stopped()),
+            stopped: u8::from(before.unwrap_or_else(|| attempt.is_stopped())),
             padding: [0; 2],
             slot: attempt.slot,
         };

@@ -47,6 +47,9 @@ pub struct AttemptState {
     /// Conntrack knew the dropped packet, and that it went in its conversation's first direction; or a connect was
     /// denied, which nobody calls for a reply.
     pub tracked: bool,
+    /// A datagram that goes on where others were let through: its conversation may be older than what policy says now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub continues: bool,
     /// How many of its packets were dropped.
     pub drops: u32,
     /// How often its first packet was sent again.

@@ -9,6 +9,23 @@ use super::bench::{API, AWAY, Bench, DB, JOB, S, Seen, WEB, service, slice};
 use super::outcomes::drop;
 use super::senders::{Claim, swept};
 
+/// What goes on since before a change of policy its enforcer may go on to let through (R40).
+#[test]
+fn a_stream_that_goes_on_has_not_leaked() {
+    for (from, continues, expected) in [
+        (JOB, true, (Unknown, Some(Orientation))),
+        (JOB, false, (Unenforced, None)),
+        (WEB, true, (Allowed, None)),
+    ] {
+        let found = swept(from, |mut seen| {
+            seen.flow.protocol = Protocol::Udp;
+            seen.attempt.continues = continues;
+            seen.arrived()
+        });
+        assert_eq!(found, expected, "{from}, {continues}");
+    }
+}
+
 /// An enforcer may remember a conversation for longer than it is remembered here: then its server, that speaks again,
 /// opens none.
 #[test]

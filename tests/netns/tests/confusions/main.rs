@@ -3,6 +3,7 @@
 mod copies;
 mod late;
 mod stage;
+mod streams;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -20,6 +21,7 @@ use socket2::SockAddr;
 use crate::copies::Mirror;
 use crate::late::Port;
 use crate::stage::{API, DB, OTHER, Stage, connections, lines, of};
+use crate::streams::{Change, goes_on};
 
 /// The database is open to nobody.
 const SHUT: &str = "\
@@ -82,6 +84,19 @@ fn main() {
             "what was stopped and then tried again from its port",
             stopped_then_not,
         ),
+        trials::test("a stream that policy stops is told of again", || {
+            goes_on(Change::Denied, "allowed", "blocked")
+        }),
+        trials::test("a stream that a policy denies and that goes on", || {
+            goes_on(Change::DeniedOnly, "allowed", "unknown: orientation")
+        }),
+        trials::test(
+            "a stream that something else stops is told of again",
+            || goes_on(Change::Stopped, "allowed", "unexpected_drop"),
+        ),
+        trials::test("a stream that is let through after all is a leak", || {
+            goes_on(Change::LetThrough, "blocked", "unenforced")
+        }),
         trials::test("a copy that is dropped where nobody is is no stop", || {
             copies::dropped(Mirror::Nowhere)
         }),
