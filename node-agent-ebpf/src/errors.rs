@@ -4,13 +4,14 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use node_agent_common::parse::Packet;
 use node_agent_common::{REFUSED_LATE, kind, protocol};
 
-use crate::Way;
 use crate::opened::{ended, is_late, is_left_to_backend, note_forged, speaks_for_peer, stopped};
 use crate::tables::{attempt, forget, settle_udp};
+use crate::{Place, Way, conntrack};
 
 /// An error about the tuple that it quotes: from a pod it is the pod's own refusal, towards one it came from the way.
 #[inline(never)]
-pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
+pub(crate) fn seen(error: &Packet, place: &Place) {
+    let Place { ifindex, way, .. } = *place;
     let tuple = &error.tuple;
     let Some(known) = attempt(tuple) else {
         return;
@@ -47,6 +48,7 @@ pub(crate) fn seen(error: &Packet, ifindex: u32, way: Way) {
         (*known).icmp_type = error.icmp_type;
         (*known).icmp_code = error.icmp_code;
         (*known).rejected_by = error.sender;
+        conntrack::note_led_to(place.skb, tuple, known);
         stopped(known, tuple, ifindex, kind::UNREACHABLE);
     }
 }

@@ -302,6 +302,6 @@ fn look(skb: *mut __sk_buff, way: Way) {
             udp::Part::Reply => udp::replied(tuple, &place),
             udp::Part::Further => {}
         },
-        Content::Error => errors::seen(&packet, ifindex, way),
+        Content::Error => errors::seen(&packet, &place),
     }
 }

@@ -2,6 +2,7 @@
 
 mod denied;
 mod ending;
+mod gone;
 mod stops;
 mod translated;
 
@@ -15,7 +16,7 @@ use crate::identity::Identity;
 use crate::input::{AttemptState, Drop, DropClass, Event, EventKind, Flow, Link};
 use crate::input::{Rejected, Swept};
 use crate::links::Links;
-use crate::model::{ObjectKey, Protocol};
+use crate::model::Protocol;
 use crate::record::{Cause, ClientSaw, Evidence, OutcomeKind};
 use crate::verdict::UnknownBecause;
 
@@ -237,17 +238,33 @@ impl Surroundings<'_> {
             return None;
         }
         ending.evidence.push(Evidence::IcmpAtSource);
+        // Translation gives it the address that the client called.
+        let is_hidden = from == ending.key.destination && from != ending.flow.destination;
         // From the destination itself it is that node's own refusal, or a REJECT there: the drop tells the two apart.
-        if from != ending.flow.destination && self.is_node(from, ending.at) {
+        if from != ending.flow.destination && !is_hidden && self.is_node(from, ending.at) {
             return Some(ending.with(OutcomeKind::Rejected, saw, Evidence::IcmpFromNode));
         }
         let dropped_here = ending.attempt.drop.as_ref();
         if !dropped_here.is_some_and(|drop| self.is_own_refusal(&ending, drop)) {
             ending.doubt_if_denied = Some(UnknownBecause::FarSide);
         }
-        ending.outcome = OutcomeKind::Refused;
+        ending.outcome = match is_hidden && self.resets(&ending) {
+            true => OutcomeKind::Rejected,
+            false => OutcomeKind::Refused,
+        };
         ending.client_saw = saw;
         Some(ending)
+    }
+
+    /// Whether who is there would refuse it by a RST or an ABORT. A host outside may have a firewall of its own.
+    fn resets(&self, ending: &Ending) -> bool {
+        let Flow {
+            destination,
+            protocol,
+            ..
+        } = ending.flow;
+        let owner = self.cluster.lookup(destination, ending.attempt.first);
+        matches!(protocol, Protocol::Tcp | Protocol::Sctp) && matches!(owner, Identity::Pod(_))
     }
 
     fn dropped(&self, mut ending: Ending, drop: Drop) -> Option<Ending> {
@@ -356,30 +373,6 @@ impl Surroundings<'_> {
         link.addresses.contains(&ending.flow.destination)
             && link.netns.is_some()
             && link.foreign_program == Some(false)
-    }
-
-    /// Whether a packet found no neighbour, or no way, because nobody is there: the pod is gone or its interface is, the node
-    /// of another one may be, and where pods' addresses are routed in blocks (Calico) what no pod has leads nowhere. A pod is
-    /// listed for minutes after it, or its node, went.
-    fn is_peer_gone(&self, ending: &Ending, class: DropClass) -> bool {
-        let ip = ending.flow.destination;
-        let at = |moment| self.cluster.lookup(ip, moment);
-        let is_owned = match (at(ending.attempt.first), at(ending.at)) {
-            (Identity::Pod(first), Identity::Pod(last)) if first == last => {
-                self.links.lead_to(ip) || class == DropClass::Route && !self.is_local(&first)
-            }
-            (_, Identity::World) => class == DropClass::Route && !self.cluster.is_among_pods(ip),
-            (_, Identity::Node(_) | Identity::Service(_) | Identity::NodeService(_)) => {
-                class == DropClass::Route
-            }
-            (_, Identity::Pod(_) | Identity::Ambiguous | Identity::Unknown) => false,
-        };
-        matches!(class, DropClass::Neighbour | DropClass::Route) && !is_owned
-    }
-
-    fn is_local(&self, key: &ObjectKey) -> bool {
-        let pod = self.cluster.recalled(key);
-        pod.is_some_and(|pod| pod.is_local_to(self.node))
     }
 
     fn is_node(&self, address: IpAddr, at: Moment) -> bool {

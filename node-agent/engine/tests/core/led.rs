@@ -4,10 +4,13 @@ use std::net::IpAddr;
 
 use node_agent_engine::Input;
 use node_agent_engine::input::DropClass::Netfilter;
-use node_agent_engine::input::EventKind::{Dropped, Refused, Reset};
+use node_agent_engine::input::EventKind::{Dropped, Refused, Reset, Unreachable};
+use node_agent_engine::model::Protocol;
+use node_agent_engine::record::Assessment::{UnexpectedDrop, Unknown};
 use node_agent_engine::record::{Assessment, Evidence};
+use node_agent_engine::verdict::UnknownBecause;
 
-use crate::bench::{API, AWAY, DB, JOB, S, WEB};
+use crate::bench::{API, AWAY, DB, JOB, S, WEB, WORLD, egress_denied};
 use crate::translated::{bench_with, names};
 
 fn at(ip: &str) -> Option<(IpAddr, u16)> {
@@ -43,6 +46,37 @@ fn a_refusal_from_another_node_names_backend_and_service() {
         let evidence = &connection.outcome.evidence;
         assert!(evidence.contains(&Evidence::Conntrack), "{evidence:?}");
         assert_eq!(bench.look_ups, 0);
+    }
+}
+
+/// Translation gives an ICMP error the Service's address, whoever sent it. No stack answers a SYN so: where a pod is behind it
+/// somebody on the way has stopped it. A host outside may have a firewall, and a datagram's own pod says the same.
+#[test]
+fn an_icmp_error_for_tcp_behind_a_service_is_no_refusal() {
+    let rejected = (UnexpectedDrop, None);
+    let refused = (Assessment::Refused, None);
+    let denied = (Unknown, Some(UnknownBecause::FarSide));
+    for (name, protocol, backend, shut, expected) in [
+        ("TCP to a pod", Protocol::Tcp, AWAY, false, rejected),
+        ("TCP to a pod, denied", Protocol::Tcp, AWAY, true, denied),
+        ("UDP to a pod", Protocol::Udp, AWAY, false, refused),
+        ("TCP to the world", Protocol::Tcp, WORLD, false, refused),
+    ] {
+        let mut bench = bench_with(&[backend]);
+        if shut {
+            bench.apply(&egress_denied("web"));
+            bench.pass(20 * S);
+        }
+        let mut seen = bench.attempt(WEB, API).rejected(API, 3, 3);
+        seen.flow.protocol = protocol;
+        seen.attempt.led_to = at(backend);
+        bench.give(seen.event(bench.now, Unreachable, 0));
+        bench.pass(4 * S);
+        bench.give(seen.swept());
+        bench.pass(20 * S);
+        let connection = bench.only();
+        let said = (connection.assessment, connection.unknown_because);
+        assert_eq!(said, expected, "{name}");
     }
 }
 
