@@ -41,6 +41,8 @@ pub(crate) enum Confirmation {
 pub(crate) struct Held {
     pub(crate) waits_for: For,
     pub(crate) confirmation: Confirmation,
+    /// When a reading of what it rests on was last asked for; none before the first time.
+    pub(crate) last_asked: Option<Moment>,
     /// What conntrack was asked about.
     pub(crate) asked: Option<Flow>,
     pub(crate) ending: Ending,
@@ -57,6 +59,7 @@ impl Held {
         Self {
             waits_for: For::Drop,
             confirmation: Confirmation::None,
+            last_asked: None,
             asked: None,
             span: Span::at(ending.attempt.first),
             ending,

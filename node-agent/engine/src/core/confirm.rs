@@ -76,11 +76,15 @@ impl Core {
         (is_same && now.since(at) < STANDS_NS).then_some(at)
     }
 
-    /// The oldest claims come first; those for which there is no room any more are asked about the next time.
+    /// The oldest claims come first, but those that were asked about in vain go behind all others: what can never be
+    /// confirmed must leave room. Those for which there is none any more are asked about the next time.
     fn ask(&mut self, now: Moment, out: &mut Vec<Output>) {
         let mut grounds = BTreeSet::new();
         let mut is_asked = false;
-        for held in self.waiting.claims_due(now) {
+        let mut claims: Vec<_> = self.waiting.claims_due(now).collect();
+        // Keeps those in order that were asked about together.
+        claims.sort_by_key(|held| held.last_asked);
+        for held in claims {
             held.confirmation = Confirmation::None;
             if grounds.len() >= MOST_GROUNDS {
                 continue;
@@ -92,6 +96,7 @@ impl Core {
                 grounds.append(&mut more);
                 is_asked = true;
                 held.confirmation = Confirmation::Asked;
+                held.last_asked = Some(now);
             }
         }
         if is_asked {

@@ -123,6 +123,34 @@ fn what_cannot_be_confirmed_holds_up_nothing_else() {
     assert_eq!((bench.confirms, &bench.asked), (2, &pods(&["away", "job"])));
 }
 
+/// A cluster with too many Services for a reading to say that an address is nobody's.
+#[test]
+fn claims_that_are_never_confirmed_go_behind_the_others() {
+    let mut bench = Bench::settled();
+    for host in 0..100 {
+        let seen = bench.attempt(&format!("198.51.100.{host}"), DB).arrived();
+        bench.give(seen.event(bench.now, EventKind::Answered, 1));
+    }
+    bench.wait(100 * MS);
+    answered(&mut bench);
+    let mut waited = 0;
+    while bench.written.is_empty() && waited < 20 {
+        waited += 1;
+        let asked = bench.confirms;
+        bench.wait(500 * MS);
+        if bench.confirms > asked {
+            let mut confirmed = bench.asked.clone();
+            confirmed.retain(|ground| !matches!(ground, Ground::Stranger(_)));
+            bench.give(Input::GroundsConfirmed(confirmed));
+        }
+    }
+    assert_eq!(bench.only().assessment, Unenforced);
+    // Those that failed are asked about again when nobody else waits.
+    bench.wait(3 * S);
+    let is_stranger = |ground: &Ground| matches!(ground, Ground::Stranger(_));
+    assert_eq!(bench.asked.iter().filter(|it| is_stranger(it)).count(), 63);
+}
+
 /// An attempt may end long after it is due: what was read before that says nothing of it.
 #[test]
 fn an_answer_confirms_no_claim_that_came_after_its_question() {
