@@ -3,6 +3,8 @@
 //! kube-runtime's watcher is not used: it does not pass on bookmarks, which say how old the knowledge is, and
 //! a server that does not stream lists makes it ask for them for ever.
 
+mod left;
+
 use std::time::Duration;
 
 use futures_util::{AsyncBufRead, AsyncBufReadExt as _};
@@ -13,6 +15,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::left::{Closed, Left, Phase};
 use super::discovery::Groups;
 use super::kinds::{Kind, Presence};
 use super::pause::{Pause, between};
@@ -35,29 +38,6 @@ const STREAM_S: u32 = 290;
 const EXPIRES: Duration = Duration::from_secs(120);
 /// When a kind that is not installed is looked for again.
 const INSTALLED_YET: Duration = Duration::from_secs(60);
-
-/// Nobody listens any more.
-struct Closed;
-
-/// Why a stream is left.
-enum Left {
-    /// The server ended it, as it does from time to time.
-    Ended,
-    Broken(Problem),
-    Closed,
-}
-
-impl From<Closed> for Left {
-    fn from(Closed: Closed) -> Self {
-        Self::Closed
-    }
-}
-
-impl From<Problem> for Left {
-    fn from(problem: Problem) -> Self {
-        Self::Broken(problem)
-    }
-}
 
 /// One kind's watch.
 pub(super) struct Watch {
@@ -375,13 +355,6 @@ impl Watch {
             false => Ok(()),
         }
     }
-}
-
-/// What a stream is telling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Listing,
-    Following,
 }
 
 /// Streams of many agents and kinds that began together should not end together.
