@@ -4,6 +4,7 @@ mod access;
 mod answers;
 mod away;
 mod hindered;
+mod quiet;
 mod server;
 mod strangers;
 mod told;

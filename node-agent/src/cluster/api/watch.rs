@@ -28,7 +28,8 @@ use super::wire::{self, Form, Line};
 const PAGE: u32 = 500;
 /// How long the server may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How long a stream may be silent: servers send a bookmark each minute.
+/// How long a stream may be silent. Servers send a bookmark each minute of what has changed since they began; of the rest
+/// etcd may tell no progress for ten minutes.
 const SILENCE: Duration = Duration::from_secs(90);
 /// A stream that ends so soon is no stream: it is not resumed at once.
 const SHORT: Duration = Duration::from_secs(1);
@@ -53,11 +54,12 @@ pub(super) struct Watch {
     lists: Lists,
     /// The version up to which everything was told; none before the first list and when it has expired.
     told: Option<String>,
-    /// Since a stream broke nobody has looked whether the server still is at that version or beyond.
+    /// Since a stream broke or fell silent nobody has looked whether the server still is at that version or beyond.
     is_doubtful: bool,
     pause: Pause,
     /// When a version expired last, and how long to wait if that goes on.
     expired: Option<(Instant, Pause)>,
+    pub(super) silence: Duration,
 }
 
 /// How a kind is listed.
@@ -88,6 +90,7 @@ impl Watch {
             is_doubtful: false,
             pause: Pause::new(),
             expired: None,
+            silence: SILENCE,
         }
     }
 
@@ -106,6 +109,10 @@ impl Watch {
             };
             let again = match left {
                 Ok(()) | Err(Left::Ended) => continue,
+                Err(Left::Quiet) => {
+                    self.is_doubtful = true;
+                    continue;
+                }
                 Err(Left::Closed) => return,
                 Err(Left::Broken(problem)) => self.broken(problem).await,
             };
@@ -300,8 +307,8 @@ impl Watch {
         let mut text = Vec::new();
         loop {
             text.clear();
-            let read = timeout(SILENCE, stream.read_until(b'\n', &mut text)).await;
-            let read = read.map_err(|_| Problem::Silent)?;
+            let read = timeout(self.silence, stream.read_until(b'\n', &mut text)).await;
+            let read = read.map_err(|_| phase.silent())?;
             read.map_err(|error| Problem::Unreachable(error.to_string()))?;
             // The stream was cut, perhaps within an object: what is missing is told when it is resumed.
             if text.pop() != Some(b'\n') {

@@ -126,11 +126,22 @@ impl Server {
 
     /// Watches a kind of it.
     pub(super) async fn watch(&self, kind: usize, groups: Groups) -> Heard {
+        self.watch_by(kind, groups, |_| ()).await
+    }
+
+    /// The same, otherwise than usual.
+    pub(super) async fn watch_by(
+        &self,
+        kind: usize,
+        groups: Groups,
+        change: impl FnOnce(&mut Watch),
+    ) -> Heard {
         let client = self.connect().await.client;
         let (into, said) = mpsc::channel(1024);
         let (tell, groups) = watch::channel(groups);
         let kind = (kind, &KINDS[kind]);
-        let watch = Watch::new(client, kind, Validation::Off, into, groups);
+        let mut watch = Watch::new(client, kind, Validation::Off, into, groups);
+        change(&mut watch);
         let running = tokio::spawn(watch.run(Duration::ZERO));
         Heard {
             said,

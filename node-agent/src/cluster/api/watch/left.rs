@@ -9,6 +9,8 @@ pub(super) struct Closed;
 pub(super) enum Left {
     /// The server ended it, as it does from time to time.
     Ended,
+    /// It has told all, and nothing for long: perhaps its connection is dead.
+    Quiet,
     Broken(Problem),
     Closed,
 }
@@ -30,4 +32,14 @@ impl From<Problem> for Left {
 pub(super) enum Phase {
     Listing,
     Following,
+}
+
+impl Phase {
+    /// What silence means.
+    pub(super) fn silent(self) -> Left {
+        match self {
+            Self::Listing => Problem::Silent.into(),
+            Self::Following => Left::Quiet,
+        }
+    }
 }
