@@ -1,6 +1,7 @@
 //! Namespaces, pods and nodes.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use ipnet::{IpAdd, IpNet};
@@ -189,30 +190,50 @@ pub(super) fn protocol(text: Option<&str>, field: &str) -> Result<Protocol, Prob
     }
 }
 
-/// The controlling owner. A ReplicaSet whose name ends in the pod's template hash stands for its Deployment.
+/// The controlling owner. A ReplicaSet whose name ends in the pod's template hash stands for its Deployment, and a Job whose
+/// name ends in a minute for its CronJob: neither is watched. A static pod's mirror is owned by its node, as whom it does not
+/// speak, and belongs to nobody.
 fn workload(key: &ObjectKey, metadata: &Metadata, labels: &Labels) -> Workload {
     let mut owners = metadata.owner_references.iter().flatten();
-    let Some(owner) = owners.find(|owner| owner.controller == Some(true)) else {
+    let owner = owners.find(|owner| owner.controller == Some(true));
+    let Some(owner) = owner.filter(|owner| &*owner.kind != "Node") else {
         return Workload {
             kind: "Pod".into(),
             name: Arc::clone(&key.name),
         };
     };
-    let hash = labels
-        .get("pod-template-hash")
-        .filter(|hash| !hash.is_empty());
-    let deployment =
-        hash.and_then(|hash| owner.name.strip_suffix(hash.as_ref())?.strip_suffix('-'));
-    match deployment {
-        Some(name) if owner.kind.as_ref() == "ReplicaSet" && !name.is_empty() => Workload {
-            kind: "Deployment".into(),
+    let made = match &*owner.kind {
+        "ReplicaSet" => deployment(&owner.name, labels).map(|name| ("Deployment", name)),
+        "Job" => cron_job(&owner.name).map(|name| ("CronJob", name)),
+        _ => None,
+    };
+    match made {
+        Some((kind, name)) => Workload {
+            kind: kind.into(),
             name: name.into(),
         },
-        Some(_) | None => Workload {
+        None => Workload {
             kind: Arc::clone(&owner.kind),
             name: Arc::clone(&owner.name),
         },
     }
+}
+
+fn deployment<'a>(replica_set: &'a str, labels: &Labels) -> Option<&'a str> {
+    let hash = labels.get("pod-template-hash")?;
+    let name = replica_set.strip_suffix(hash.as_ref())?.strip_suffix('-')?;
+    (!hash.is_empty() && !name.is_empty()).then_some(name)
+}
+
+/// The minutes since 1970 that end a Job's name (`getJobName` in `pkg/controller/cronjob/utils.go`), from 2019 to 2046. A day
+/// that is written year first is not among them.
+const MINUTES: Range<u32> = 26_000_000..40_000_000;
+
+fn cron_job(job: &str) -> Option<&str> {
+    let (name, minute) = job.rsplit_once('-')?;
+    let is_number = minute.len() == 8 && minute.bytes().all(|digit| digit.is_ascii_digit());
+    let is_minute = is_number && minute.parse().is_ok_and(|minute| MINUTES.contains(&minute));
+    (is_minute && !name.is_empty()).then_some(name)
 }
 
 pub(super) fn name_of(metadata: &Metadata) -> Result<Arc<str>, Problem> {

@@ -283,3 +283,40 @@ fn pods_are_read_as_they_are_written() {
     let ips: Vec<String> = pod.ips.iter().map(ToString::to_string).collect();
     assert_eq!(ips, ["10.0.0.1", "2001:db8::1"]);
 }
+
+/// Who a pod belongs to: its Deployment and its CronJob are known by the names of what they made.
+#[test]
+fn a_pod_is_told_of_as_what_made_it() {
+    for (kind, owner, expected) in [
+        ("Job", "backup-29412345", ("CronJob", "backup")),
+        (
+            "Job",
+            "data-2-backup-26000000",
+            ("CronJob", "data-2-backup"),
+        ),
+        ("Job", "backup-39999999", ("CronJob", "backup")),
+        // Nobody's minute: a date, too early, too late, too short, no number, nobody's name.
+        ("Job", "backup-20261122", ("Job", "backup-20261122")),
+        ("Job", "backup-25999999", ("Job", "backup-25999999")),
+        ("Job", "backup-40000000", ("Job", "backup-40000000")),
+        ("Job", "backup-2941234", ("Job", "backup-2941234")),
+        ("Job", "backup-029412345", ("Job", "backup-029412345")),
+        ("Job", "backup-+2941234", ("Job", "backup-+2941234")),
+        ("Job", "backup29412345", ("Job", "backup29412345")),
+        ("Job", "-29412345", ("Job", "-29412345")),
+        ("Job", "backup", ("Job", "backup")),
+        ("Other", "backup-29412345", ("Other", "backup-29412345")),
+        // A static pod's mirror belongs to its node, as whom it does not speak.
+        ("Node", "node-1", ("Pod", "p-node-1")),
+        ("StatefulSet", "db", ("StatefulSet", "db")),
+    ] {
+        let object = json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "p-node-1", "ownerReferences": [{"kind": kind, "name": owner, "controller": true}]}});
+        let deltas = decode(&object, &Decode::default()).unwrap();
+        let [Delta::Pod(pod)] = deltas.as_slice() else {
+            panic!("{deltas:?}")
+        };
+        let found = (pod.workload.kind.as_ref(), pod.workload.name.as_ref());
+        assert_eq!(found, expected, "{kind} {owner}");
+    }
+}
