@@ -8,7 +8,7 @@ use crate::assessment::{Assessed, assess, is_problem};
 use crate::cluster::{Cluster, Throughout};
 use crate::connection::{Between, Profile};
 use crate::ends::Ends;
-use crate::input::Flow;
+use crate::input::{Flow, Link};
 use crate::links::Links;
 use crate::model::{Pod, Protocol};
 use crate::options::Options;
@@ -227,18 +227,20 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether the source address is known to lie behind another interface than the one that let the attempt in.
+    /// Whether the source address is known to lie behind another interface than the one that let the attempt in. One that came
+    /// later says nothing of it: addresses are given out again.
     fn comes_from_elsewhere(&self, ending: &Ending) -> bool {
         let Some(source_link) = ending.attempt.source_link else {
             return false;
         };
         let source = ending.flow.source;
+        let has_it = |other: &Link| {
+            other.index != source_link
+                && other.watched_since <= ending.attempt.first
+                && other.addresses.contains(&source)
+        };
         let link = self.links.get(source_link);
-        link.is_some_and(|link| link.denies(source))
-            || self
-                .links
-                .iter()
-                .any(|other| other.index != source_link && other.addresses.contains(&source))
+        link.is_some_and(|link| link.denies(source)) || self.links.iter().any(has_it)
     }
 
     /// Whether somebody on this node has the address of another node's pod: a pod may give itself any.

@@ -179,6 +179,33 @@ fn an_address_that_is_known_behind_another_interface_is_borrowed() {
     }
 }
 
+/// A pod's address is given to another pod while what it did is still told: nobody forged that.
+#[test]
+fn an_address_that_moved_on_later_is_not_borrowed() {
+    for (is_first, expected) in [
+        (true, (Unenforced, None)),
+        (false, (Unknown, Some(SourceMismatch))),
+    ] {
+        let mut bench = Bench::settled();
+        let seen = bench.attempt(JOB, DB);
+        let early = is_first.then(|| seen.event(bench.now, EventKind::Answered, 1));
+        bench.wait(S);
+        bench.give(Input::LinkGone(2));
+        bench.link(4, JOB, true);
+        bench.wait(S);
+        let mut late = bench.attempt(JOB, DB);
+        late.attempt.source_link = Some(2);
+        bench.give(early.unwrap_or_else(|| late.event(bench.now, EventKind::Answered, 1)));
+        bench.pass(10 * S);
+        let found = bench.only();
+        assert_eq!(
+            (found.assessment, found.unknown_because),
+            expected,
+            "{is_first}"
+        );
+    }
+}
+
 /// Any node drops it, policy or not: what is told is the reason.
 #[test]
 fn a_packet_that_is_at_fault_itself_stopped_nobody() {
