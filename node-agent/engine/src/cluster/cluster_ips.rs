@@ -9,6 +9,10 @@ use ipnet::IpNet;
 const LARGEST_BITS: u8 = 20;
 /// Whatever the range is, it has the neighbours of an address.
 const SMALLEST_BITS: u8 = 8;
+/// How many addresses a range of private ones is taken to have at least, in bits. Those of public ones are scarcer
+/// (GKE has a /20), and next to them are others'.
+const PRIVATE_BITS_V4: u8 = 16;
+const PRIVATE_BITS_V6: u8 = 20;
 
 /// The addresses that Services have inside the cluster.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +35,8 @@ impl ClusterIps {
         }
     }
 
-    /// Whether an address lies among them: in the smallest block around those that may be of one range with it.
+    /// Whether an address lies among them: in the smallest block around those that may be of one range with it. A few Services
+    /// may all lie low in it, so that a private block is no smaller than ranges usually are.
     pub(super) fn are_around(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         let bits = if ip.is_ipv4() { 32 } else { 128 };
@@ -44,8 +49,17 @@ impl ClusterIps {
             return false;
         };
         let last = known.next_back().unwrap_or(first);
-        let length = common_bits(first, last).min(bits - SMALLEST_BITS);
+        let length = common_bits(first, last).min(bits - smallest_bits(first));
         IpNet::new(first, length).is_ok_and(|block| block.contains(&ip))
+    }
+}
+
+/// How many addresses, in bits, a block has at least.
+fn smallest_bits(ip: IpAddr) -> u8 {
+    match ip {
+        IpAddr::V4(ip) if ip.is_private() => PRIVATE_BITS_V4,
+        IpAddr::V6(ip) if ip.is_unique_local() => PRIVATE_BITS_V6,
+        IpAddr::V4(_) | IpAddr::V6(_) => SMALLEST_BITS,
     }
 }
 

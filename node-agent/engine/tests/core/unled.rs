@@ -280,7 +280,7 @@ fn a_service_that_limits_its_sources_may_have_stopped_it() {
 #[test]
 fn what_services_have_is_not_outside() {
     let unknown = (Unknown, Some(UnknownBecause::Identity), None);
-    let rows: [(&str, &[&str], &str, Claim); 10] = [
+    let rows: [(&str, &[&str], &str, Claim); 18] = [
         ("a neighbour", &[API], "10.43.0.99", unknown),
         ("between two", &[API, "10.43.200.1"], "10.43.77.1", unknown),
         ("beyond two", &[API, "10.43.200.1"], "10.44.0.1", DROP),
@@ -294,6 +294,29 @@ fn what_services_have_is_not_outside() {
             unknown,
         ),
         ("beyond, IPv6", &["fd00:43::1"], "fd00:43::1:0:0", DROP),
+        ("far up in a private range", &[API], "10.43.200.9", unknown),
+        (
+            "far up, of 192.168",
+            &["192.168.64.1"],
+            "192.168.127.9",
+            unknown,
+        ),
+        ("beyond a private range", &[API], "10.44.0.9", DROP),
+        ("beyond 192.168", &["192.168.64.1"], "192.169.64.2", DROP),
+        ("far up, IPv6", &["fd00:43::1"], "fd00:43::f:ffff", unknown),
+        (
+            "a neighbour, public",
+            &["34.118.224.1"],
+            "34.118.224.99",
+            unknown,
+        ),
+        ("far up, public", &["34.118.224.1"], "34.118.230.9", DROP),
+        (
+            "far up, public IPv6",
+            &["2001:db8:43::1"],
+            "2001:db8:43::f:ffff",
+            DROP,
+        ),
         ("of a balancer", &[API], "198.51.100.10", DROP),
         ("outside", &[API], WORLD, DROP),
     ];
