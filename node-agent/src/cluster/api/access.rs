@@ -18,8 +18,8 @@ use tower::{BoxError, ServiceBuilder};
 use crate::cluster::Error;
 
 const CONNECT: Duration = Duration::from_secs(10);
-/// A peer that is gone without a word is noticed after 15 s and three unanswered probes: a watch is silent for
-/// up to a minute.
+/// A peer that is gone without a word is noticed after 15 s and three unanswered probes: a watch may be silent for
+/// as long as it lasts.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const PROBE: Duration = Duration::from_secs(5);
 const PROBES: u32 = 3;
