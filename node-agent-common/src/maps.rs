@@ -196,4 +196,11 @@ pub mod drop_class {
     pub const UNSPECIFIED: u8 = 11;
     /// The packet itself is at fault: its checksum, its lifetime, a header; whoever sends one sees it dropped anywhere.
     pub const MALFORMED: u8 = 12;
+
+    /// Tells whether a rule, a program or a route says no: who enforces drops so.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_by_rule(class: u8) -> bool {
+        matches!(class, NETFILTER | TC | XDP | CGROUP | NFQUEUE | OVS | ROUTE)
+    }
 }

@@ -99,7 +99,11 @@ pub(crate) unsafe fn note_led_to(skb: *const __sk_buff, sent: &Tuple, attempt: *
     if !goes_back(nfct) || tuple(nfct, kernel::CT_REPLY.load(), sent.protocol, &mut back) == 0 {
         return;
     }
-    if back.source == sent.destination && back.source_port_be == sent.destination_port_be {
+    let is_led = back.source != sent.destination || back.source_port_be != sent.destination_port_be;
+    // Whoever is behind saw another source then, of which nothing is noted.
+    let is_seen_from_elsewhere =
+        back.destination != sent.source || back.destination_port_be != sent.source_port_be;
+    if !is_led || is_seen_from_elsewhere {
         return;
     }
     // SAFETY: the caller's.

@@ -1,6 +1,7 @@
 //! What a drop is to an attempt: what stopped it, or all that is seen of it.
 
-use node_agent_common::maps::{drop_class, share};
+use node_agent_common::maps::drop_class::{self, is_by_rule};
+use node_agent_common::maps::share;
 use node_agent_common::parse::Packet;
 use node_agent_common::{Attempt, TRACKED, Tuple, kind, protocol};
 
@@ -122,8 +123,9 @@ fn concerns_a_pod(tuple: &Tuple) -> bool {
 /// Tells whether a datagram is no first one: its flow has had its outcome, or it goes back.
 #[inline(never)]
 fn follows_another(dropped: &Dropped, translated: bool) -> bool {
-    udp::is_settled(&dropped.packet.tuple, dropped.now)
-        || translated && udp::is_settled(&dropped.original, dropped.now)
+    let by_rule = is_by_rule(dropped.freed.class);
+    udp::is_settled(&dropped.packet.tuple, dropped.now, by_rule)
+        || translated && udp::is_settled(&dropped.original, dropped.now, by_rule)
         || attempt(&dropped.packet.tuple.reversed()).is_some()
 }
 

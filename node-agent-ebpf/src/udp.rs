@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use node_agent_common::maps::share;
-use node_agent_common::{Tuple, UdpFlow, kind};
+use node_agent_common::{CONTINUES, Tuple, UdpFlow, kind};
 
 use crate::events::tell_superseded;
 use crate::shares::role;
@@ -49,6 +49,9 @@ pub(crate) fn seen(tuple: &Tuple, ifindex: u32, way: Way) -> Part {
             } else {
                 Part::Reply
             };
+        }
+        if part == Part::Continues {
+            (*known).tracked |= CONTINUES;
         }
         if concerns_us {
             opened::again(known, ifindex, way);
@@ -134,15 +137,19 @@ fn flows_on(
         return Part::First;
     }
     // SAFETY: as above.
-    if !against && concerns_us && unsafe { (*known).is_due(now) } {
-        // SAFETY: as above.
-        forget_udp(key, unsafe { (*known).slot });
-        // Of one that was stopped nobody remembers that it was let through.
-        return if stopped {
-            Part::First
-        } else {
-            Part::Continues
-        };
+    if unsafe { (*known).is_due(now) } {
+        let is_attempt = ATTEMPTS.get_ptr(key).is_some();
+        if is_attempt || concerns_us && !against {
+            // It stays until the attempt has ended: whoever comes meanwhile finds what it knows.
+            // SAFETY: as above.
+            unsafe { (*known).last_ns = now };
+            // Of one that was stopped nobody remembers that it was let through.
+            return if stopped {
+                Part::First
+            } else {
+                Part::Continues
+            };
+        }
     }
     // SAFETY: a value of the map.
     unsafe {
@@ -169,9 +176,9 @@ fn is_silent(known: *mut UdpFlow, now: u64) -> bool {
 }
 
 /// Tells whether a dropped datagram belongs to a flow that has had its outcome, in either direction; what goes against
-/// it while nothing comes through is no reply.
+/// it while nothing comes through is no reply. Only a drop by a rule stops it: a full receive buffer changes nothing.
 #[inline(never)]
-pub(crate) fn is_settled(tuple: &Tuple, now: u64) -> bool {
+pub(crate) fn is_settled(tuple: &Tuple, now: u64, by_rule: bool) -> bool {
     let (key, turned) = tuple.paired();
     let Some(known) = UDP_FLOWS.get_ptr_mut(&key) else {
         return false;
@@ -181,7 +188,7 @@ pub(crate) fn is_settled(tuple: &Tuple, now: u64) -> bool {
         if (*known).is_silent(now) || (*known).is_due(now) {
             return false;
         }
-        if (*known).turned == u8::from(turned) && (*known).answered == 0 {
+        if by_rule && (*known).turned == u8::from(turned) && (*known).answered == 0 {
             (*known).stopped = 1;
         }
     }

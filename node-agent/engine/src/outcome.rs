@@ -224,7 +224,7 @@ impl Surroundings<'_> {
     }
 
     fn reset(&self, mut ending: Ending) -> Ending {
-        let outcome = if self.links.lead_to(ending.flow.destination) {
+        let outcome = if self.links.lead_to(ending.key.destination) {
             OutcomeKind::Rejected
         } else {
             ending.doubt_if_denied = Some(UnknownBecause::FarSide);
@@ -248,7 +248,9 @@ impl Surroundings<'_> {
         if !dropped_here.is_some_and(|drop| self.is_own_refusal(&ending, drop)) {
             ending.doubt_if_denied = Some(UnknownBecause::FarSide);
         }
-        ending.outcome = match is_hidden && self.resets(&ending) {
+        // So kube-router rejects, and a pod's own firewall seldom.
+        let is_by_rule = is_hidden && saw == ClientSaw::PortUnreachable;
+        ending.outcome = match is_by_rule && self.resets(&ending) {
             true => OutcomeKind::Rejected,
             false => OutcomeKind::Refused,
         };

@@ -155,7 +155,7 @@ impl Decoder {
         let mut class = class.or_else(|| class_of(told))?;
         // Conntrack itself drops what it has no room for: no rule has said so.
         if class == DropClass::Netfilter
-            && attempt.tracked == 0
+            && attempt.tracked & TRACKED == 0
             && self.crowded.between(Moment(attempt.first_ns), now)
         {
             class = DropClass::Other;

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use node_agent_common::maps::{OPEN_NS, UDP_OPEN_NS, UDP_SILENT_NS, drop_class, share};
+use node_agent_common::maps::drop_class::is_by_rule;
+use node_agent_common::maps::{OPEN_NS, UDP_OPEN_NS, UDP_SILENT_NS, share};
 use node_agent_common::{Attempt, MOST_REPEATS, Tuple, may_repeat, protocol};
 use node_agent_engine::input::Moment;
 
@@ -26,8 +27,10 @@ struct Stays {
     repeats: u32,
     /// When that was last seen to have grown.
     since: Moment,
-    /// Of a datagram: one was stopped by then, and how many were dropped.
-    told: (bool, u32),
+    /// Of a datagram: all were stopped by then.
+    was_stopped: bool,
+    /// How often it was sent again and dropped, as the last sweep saw it.
+    seen: (u32, u32),
     /// Nothing came back by then, and if something does, here is where it is told.
     is_open: bool,
     /// The sweep that found it last.
@@ -103,6 +106,7 @@ impl Staying {
         }
         let is_answered = attempt.answered != 0 && std::mem::take(&mut stays.is_open);
         let next = stays.next(tuple.protocol, attempt, now);
+        stays.seen = seen(attempt);
         if next == Next::Stay {
             stays.round = self.round;
         }
@@ -130,7 +134,8 @@ impl Staying {
             slot: attempt.slot,
             repeats: repeats(attempt),
             since: now,
-            told: (is_stopped_by_rule(attempt), attempt.drops),
+            was_stopped: is_stopped_by_rule(attempt),
+            seen: seen(attempt),
             is_open: false,
             round: self.round,
         };
@@ -166,14 +171,10 @@ impl Stays {
     fn next(&self, protocol: u8, attempt: &Attempt, now: Moment) -> Next {
         let silent_ns = now.since(self.since);
         if protocol == protocol::UDP {
-            let (was_stopped, drops) = self.told;
-            // One that is on its way has been seen, and is not dropped yet.
-            let is_other = match was_stopped {
-                true => attempt.retransmissions > attempt.drops.saturating_add(1),
-                false => attempt.drops > drops && is_stopped_by_rule(attempt),
-            };
-            return if is_other && attempt.answered == 0 {
-                Next::Again { was_stopped }
+            return if attempt.answered == 0 && self.has_changed(attempt) {
+                Next::Again {
+                    was_stopped: self.was_stopped,
+                }
             } else if silent_ns >= UDP_SILENT_NS {
                 Next::Forget
             } else if attempt.answered != 0 || now.since(Moment(self.first_ns)) >= UDP_OPEN_NS {
@@ -191,15 +192,27 @@ impl Stays {
         };
         if stays { Next::Stay } else { Next::Forget }
     }
+
+    /// Whether datagrams come through that were stopped, or all that came since the last sweep were stopped.
+    fn has_changed(&self, attempt: &Attempt) -> bool {
+        if self.was_stopped {
+            // One that is on its way has been seen, and is not dropped yet.
+            return attempt.retransmissions > attempt.drops.saturating_add(1);
+        }
+        let (sent, dropped) = self.seen;
+        let sent = attempt.retransmissions.wrapping_sub(sent);
+        let dropped = attempt.drops.wrapping_sub(dropped);
+        is_by_rule(attempt.drop_class) && dropped != 0 && dropped >= sent
+    }
 }
 
-/// Whether a packet of it was dropped as enforcers do: a full receive buffer changes nothing.
-fn is_stopped_by_rule(attempt: &Attempt) -> bool {
-    let is_other = matches!(
-        attempt.drop_class,
-        drop_class::OTHER | drop_class::NO_SOCKET | drop_class::NEIGHBOUR | drop_class::MALFORMED
-    );
-    attempt.dropped != 0 && !is_other
+/// Whether all of it was dropped, and as enforcers do.
+pub(super) fn is_stopped_by_rule(attempt: &Attempt) -> bool {
+    attempt.is_stopped() && is_by_rule(attempt.drop_class)
+}
+
+fn seen(attempt: &Attempt) -> (u32, u32) {
+    (attempt.retransmissions, attempt.drops)
 }
 
 fn repeats(attempt: &Attempt) -> u32 {
@@ -212,7 +225,7 @@ mod tests {
     use node_agent_common::{ANSWERED, Attempt, REFUSED_LATE, protocol};
     use node_agent_engine::input::Moment;
 
-    use super::{Next, Stays, is_stopped_by_rule};
+    use super::{Next, Stays, is_stopped_by_rule, seen};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -256,7 +269,8 @@ mod tests {
                 slot: 0,
                 repeats: 0,
                 since,
-                told: (is_stopped_by_rule(&attempt), attempt.drops),
+                was_stopped: is_stopped_by_rule(&attempt),
+                seen: seen(&attempt),
                 is_open: true,
                 round: 0,
             };
@@ -276,7 +290,6 @@ mod tests {
         let attempt = |(retransmissions, drops), drop_class| Attempt {
             retransmissions,
             drops,
-            dropped: u8::from(drops != 0),
             drop_class,
             ..Attempt::default()
         };
@@ -286,19 +299,13 @@ mod tests {
         );
         for (name, told, now, class, expected) in [
             ("it goes on", (4, 0), (9, 0), 0, Next::Stay),
-            ("one more is dropped", (4, 0), (9, 1), netfilter, stopped),
-            ("one is too many", (4, 0), (9, 1), other, Next::Stay),
+            ("one is dropped", (4, 0), (9, 1), netfilter, Next::Stay),
+            ("all are from now on", (4, 0), (9, 5), netfilter, stopped),
+            ("they are too many", (4, 0), (9, 5), other, Next::Stay),
             ("all are dropped", (4, 5), (9, 10), netfilter, Next::Stay),
             ("one is on its way", (4, 5), (10, 10), netfilter, Next::Stay),
             ("they pass", (4, 5), (12, 10), netfilter, passes),
-            (
-                "some were dropped, others not",
-                (4, 2),
-                (9, 2),
-                netfilter,
-                passes,
-            ),
-            ("some were too many", (4, 2), (9, 2), other, Next::Stay),
+            ("some are dropped", (4, 2), (9, 4), netfilter, Next::Stay),
         ] {
             let (before, after) = (attempt(told, class), attempt(now, class));
             let stays = Stays {
@@ -306,7 +313,8 @@ mod tests {
                 slot: 0,
                 repeats: 0,
                 since: Moment(9 * SECOND),
-                told: (is_stopped_by_rule(&before), before.drops),
+                was_stopped: is_stopped_by_rule(&before),
+                seen: seen(&before),
                 is_open: true,
                 round: 0,
             };

@@ -16,7 +16,7 @@ use super::calls::Homes;
 use super::decode::{self, Decoder, How};
 use super::programs::{Error, Programs, Sizes};
 use super::shares::Shares;
-use super::staying::{Next, Staying};
+use super::staying::{Next, Staying, is_stopped_by_rule};
 
 /// How long a sighting behind address translation waits for the one before it.
 const JOINT_NS: u64 = 10_000_000_000;
@@ -220,6 +220,8 @@ impl Tables {
     fn settle(&mut self, tuple: &Tuple, attempt: &Attempt, last: Moment, before: Option<bool>) {
         /// `BPF_NOEXIST`: an answer of this very moment stands.
         const NO_EXIST: u64 = 1;
+        /// `BPF_EXIST`.
+        const EXIST: u64 = 2;
         let (key, turned) = tuple.paired();
         let flow = UdpFlow {
             first_ns: before.map_or(attempt.first_ns, |_| 0),
@@ -227,10 +229,19 @@ impl Tables {
             answered: u8::from(!matches!(attempt.answered, 0 | REFUSED_LATE)),
             cached: 0,
             turned: u8::from(turned),
-            stopped: u8::from(before.unwrap_or_else(|| attempt.is_stopped())),
+            stopped: u8::from(before.unwrap_or_else(|| is_stopped_by_rule(attempt))),
             padding: [0; 2],
             slot: attempt.slot,
         };
+        // It was due, and its attempt has ended: what it knew is old.
+        let known = self.udp_flows.get(&key);
+        if let Some(known) = known.filter(|known| known.answered == 0) {
+            let slot = known.slot;
+            let _ = self
+                .udp_flows
+                .insert(&key, &UdpFlow { slot, ..flow }, EXIST);
+            return;
+        }
         // Without room its next packet is an attempt again: nothing is lost.
         if self.shares.has_room_for_udp_flow(flow.slot)
             && self.udp_flows.insert(&key, &flow, NO_EXIST).is_ok()

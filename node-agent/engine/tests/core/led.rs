@@ -49,6 +49,19 @@ fn a_refusal_from_another_node_names_backend_and_service() {
     }
 }
 
+/// Whose backend on this node saw another source (a node's, where it is called by its node port) has told of it there.
+#[test]
+fn a_refusal_of_a_pod_that_saw_another_source_is_no_rejection() {
+    let mut bench = bench_with(&[DB]);
+    let mut seen = bench.attempt(WEB, API).reset();
+    seen.attempt.led_to = at(DB);
+    bench.give(seen.event(bench.now, Reset, 0));
+    bench.pass(4 * S);
+    bench.give(seen.swept());
+    bench.pass(20 * S);
+    assert_eq!(bench.only().assessment, Assessment::Refused);
+}
+
 /// Translation gives an ICMP error the Service's address, whoever sent it. No stack answers a SYN so: where a pod is behind it
 /// somebody on the way has stopped it. A host outside may have a firewall, and a datagram's own pod says the same.
 #[test]

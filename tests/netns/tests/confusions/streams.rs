@@ -38,6 +38,20 @@ impl Stream {
         })
     }
 
+    /// Goes on until what it was so far has been counted.
+    fn until_counted(&mut self) -> anyhow::Result<()> {
+        let end = Instant::now() + LIMIT;
+        loop {
+            self.client.send(b"word")?;
+            let metrics = self.stage.agent.metrics(self.node())?;
+            if metrics.sum("netverdict_connections_total", &[]) > 0 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "it is not counted");
+            self.stage.agent.wait_until(PACE, |_| false)?;
+        }
+    }
+
     fn node(&self) -> &Namespace {
         &self.stage.ground.node.namespace
     }
@@ -96,6 +110,7 @@ pub(crate) fn goes_on(change: Change, before: &str, after: &str) -> anyhow::Resu
     }
     let told = stream.until_told(1)?;
     ensure!(told == before, "{told} and not {before}");
+    stream.until_counted()?;
     match change {
         Change::Denied => {
             stream.stage.policies(SHUT)?;
